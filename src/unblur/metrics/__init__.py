@@ -1,0 +1,1 @@
+"""How good is it: fidelity, sequences, named protocols."""

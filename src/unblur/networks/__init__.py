@@ -1,0 +1,1 @@
+"""One family of networks per file; constructor arguments are the whole configuration."""

@@ -1,0 +1,1 @@
+"""What a user wants: picture in, picture out. The only layer that joins everything below."""

@@ -1,0 +1,1 @@
+"""Lightning modules and the data they learn from."""
