@@ -1,0 +1,119 @@
+"""Endless training exposures from a handful of stills."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from unblur.data.stills import Still
+from unblur.exposure.camera import MotionSpec
+from unblur.exposure.response import Response
+from unblur.exposure.synthetic import SensorSpec, render
+
+SCALE = 1.2
+"""Pixels of a still's patch per pixel of the exposure: hides the softness of bilinear sampling."""
+
+
+class SyntheticExposures:
+    """Training batches that are a function of (seed, step) alone.
+
+    Every exposure takes a random part of a random still, shrunk, mirrored, turned by quarters and re-exposed at random, and moves it along
+    a random smooth path, half of them with something else moving in front.
+
+    Parameters
+    ----------
+    stills : sequence of Still
+        Sharp pictures.
+    size : int
+        Side of the exposures in pixels.
+    batch_size : int
+        Exposures per batch.
+    times : int
+        Frames per exposure: the middle one (t = 0.5) first, then random ones, every fourth of them an end of the exposure.
+    motion, sensor : MotionSpec, SensorSpec
+        See `exposure.synthetic.render`.
+    response : {"srgb", "gamma", "linear"}
+        The camera's response.
+    shrink : float
+        Largest random shrinking of a still.
+    step : float
+        Pixels between averaged instants.
+    seed : int
+        Two sources of one seed are the same.
+    """
+
+    def __init__(
+        self,
+        stills: Sequence[Still],
+        *,
+        size: int = 128,
+        batch_size: int = 8,
+        times: int = 3,
+        motion: MotionSpec | None = None,
+        sensor: SensorSpec | None = None,
+        response: Response = "srgb",
+        shrink: float = 2.0,
+        step: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        if not stills:
+            raise ValueError("at least one still is needed")
+        self.pixels = [still.pixels for still in stills]
+        self.size, self.batch_size, self.times = size, batch_size, times
+        self.motion, self.sensor, self.response = motion or MotionSpec(), sensor or SensorSpec(), response
+        self.shrink, self.step, self.seed = shrink, step, seed
+        margin = ceil(0.7 * self.motion.length[1])
+        self.patch = ceil((size + margin) * SCALE)
+
+    def batch(self, step: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+        """Batch number `step`: blurry (B, 3, S, S), frames (B, T, 3, S, S), times (B, T), paths (B, T, 2, S, S)."""
+        rng = np.random.default_rng((self.seed, step))
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        patches = np.stack([self._patch(rng) for _ in range(2 * self.batch_size)])
+        stills = torch.from_numpy(patches).to(device).permute(0, 3, 1, 2).float() / 255
+        exposure = render(
+            stills[: self.batch_size],
+            (self.size, self.size),
+            self._times(generator),
+            self.motion,
+            self.sensor,
+            foreground=stills[self.batch_size :],
+            response=self.response,
+            step=self.step,
+            scale=SCALE,
+            generator=generator,
+        )
+        return {
+            "blurry": exposure.blurry,
+            "frames": exposure.frames,
+            "times": exposure.times,
+            "paths": exposure.displacements,
+        }
+
+    def _times(self, generator: torch.Generator) -> Tensor:
+        times = torch.rand(self.batch_size, self.times, generator=generator)
+        ends = torch.rand(self.batch_size, self.times, generator=generator) < 0.25
+        times = torch.where(ends, times.round(), times)
+        times[:, 0] = 0.5
+        return times
+
+    def _patch(self, rng: np.random.Generator) -> np.ndarray:
+        """(P, P, 3) uint8 out of a random still, larger stills more often."""
+        weights = np.array([min(p.shape[:2]) for p in self.pixels], float)
+        still = self.pixels[rng.choice(len(self.pixels), p=weights / weights.sum())]
+        shortest = min(still.shape[:2])
+        shrink = float(np.clip(rng.uniform(1.0, self.shrink), None, max(1.0, shortest / self.patch)))
+        side = min(shortest, round(self.patch * shrink))
+        top, left = (int(rng.integers(n - side + 1)) for n in still.shape[:2])
+        patch = still[top : top + side, left : left + side]
+        way = cv2.INTER_AREA if side > self.patch else cv2.INTER_CUBIC
+        patch = cv2.resize(patch, (self.patch, self.patch), interpolation=way)
+        patch = np.rot90(patch, int(rng.integers(4)))
+        patch = patch[:, ::-1] if rng.random() < 0.5 else patch
+        gain = rng.uniform(0.7, 1.15)
+        return np.clip(np.rint(patch * gain), 0, 255).astype(np.uint8)

@@ -1,0 +1,164 @@
+"""Films from a sharp middle frame and the path of every pixel: the small network that any CPU can run and train.
+
+The heavy work does not depend on the time: a restorer makes the sharp middle frame, a second network reads from (blurry, sharp) how
+every pixel of that frame moved while the shutter was open. A frame at any time is then one warp of the middle frame, so 51
+frames cost little more than one.
+
+The path is a polynomial in time. It belongs to the *content* of the middle frame, which is at x + p(x, t) at time t; to draw the frame at t one
+needs, at every pixel, where its content comes from: the displacement u with u(x) = -p(x + u(x), t), found by fixed-point iteration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unblur.layers.padding import crop, pad_to_multiple
+from unblur.networks.unet import UNet
+
+PIXELS = 8.0
+"""A network output of 1 is a motion of this many pixels: outputs of order one train best."""
+
+
+class Restorer(nn.Module):
+    """The sharp middle frame of an exposure.
+
+    Parameters
+    ----------
+    widths, blocks : sequence of int
+        See `unet.UNet`.
+    """
+
+    is_local = True
+
+    def __init__(self, widths: Sequence[int] = (48, 96, 160, 208), blocks: Sequence[int] = (2, 2, 2, 3)) -> None:
+        super().__init__()
+        self.arguments: dict[str, object] = {"widths": list(widths), "blocks": list(blocks)}
+        self.unet = UNet(3, 12, widths, blocks)
+        self.tile_overlap = 16 * self.unet.multiple // 4
+
+    def forward(self, blurry: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] to the same, sharp, unclamped; any size."""
+        padded, size = pad_to_multiple(blurry, self.unet.multiple)
+        correction = F.pixel_shuffle(self.unet(padded - 0.5), 2)
+        return blurry + crop(correction, size)
+
+
+class PathNet(nn.Module):
+    """The path of every pixel over the exposure, from the blurry picture and its sharp middle frame.
+
+    Parameters
+    ----------
+    degree : int
+        Degree of the polynomial in tau = 2 t - 1.
+    widths, blocks : sequence of int
+        See `unet.UNet`.
+    """
+
+    is_local = True
+
+    def __init__(
+        self, degree: int = 3, widths: Sequence[int] = (32, 64, 96, 128), blocks: Sequence[int] = (1, 2, 2, 4)
+    ) -> None:
+        super().__init__()
+        self.arguments: dict[str, object] = {"degree": degree, "widths": list(widths), "blocks": list(blocks)}
+        self.degree = degree
+        self.unet = UNet(6, 2 * degree, widths, blocks)
+        self.tile_overlap = 16 * self.unet.multiple // 4
+
+    def forward(self, blurry: Tensor, sharp: Tensor) -> Tensor:
+        """Two (B, 3, H, W) to path coefficients (B, 2 * degree, H, W) in pixels: x, y of tau, then of tau^2, ..."""
+        pair, size = pad_to_multiple(torch.cat((blurry - sharp, sharp - 0.5), 1), self.unet.multiple)
+        # Motion is smooth: half resolution is enough, and in float32, as positions must be.
+        coefficients = PIXELS * self.unet(pair).float()
+        return crop(F.interpolate(coefficients, scale_factor=2, mode="bilinear", align_corners=False), size)
+
+
+class FilmNet(nn.Module):
+    """One blurry picture to its sharp frames at any times: `Restorer` and `PathNet` together.
+
+    Parameters
+    ----------
+    restorer, paths : dict, optional
+        Constructor arguments of the two.
+    iterations : int
+        Fixed-point iterations when the paths are followed back.
+    """
+
+    is_local = True
+
+    def __init__(
+        self, restorer: dict | None = None, paths: dict | None = None, iterations: int = 2
+    ) -> None:
+        super().__init__()
+        self.restorer = Restorer(**(restorer or {}))
+        self.paths = PathNet(**(paths or {}))
+        self.iterations = iterations
+        self.arguments: dict[str, object] = {
+            "restorer": self.restorer.arguments,
+            "paths": self.paths.arguments,
+            "iterations": iterations,
+        }
+        self.tile_overlap = self.restorer.tile_overlap + self.paths.tile_overlap
+
+    def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
+        """Blurry (B, 3, H, W) in [0, 1], times (T,) or (B, T) in [0, 1], to frames (B, T, 3, H, W), unclamped."""
+        return self.decode(self.encode(blurry), times)
+
+    def encode(self, blurry: Tensor) -> Tensor:
+        """All that does not depend on the time: (B, 3 + 2 * degree, H, W), the sharp middle frame and the paths."""
+        sharp = self.restorer(blurry).float()
+        return torch.cat((sharp, self.paths(blurry, sharp)), 1)
+
+    def decode(self, state: Tensor, times: Tensor) -> Tensor:
+        """Frames (B, T, 3, H, W) at `times` from what `encode` returned."""
+        sharp, coefficients = state[:, :3].float(), state[:, 3:].float()
+        return warp(sharp, follow_back(coefficients, times, self.iterations))
+
+
+def path_at(coefficients: Tensor, times: Tensor) -> Tensor:
+    """Evaluate paths: coefficients (B, 2 * degree, H, W), times (T,) or (B, T), to (B, T, 2, H, W) pixels (x, y)."""
+    tau = 2 * times.to(coefficients) - 1
+    tau = tau.expand(coefficients.shape[0], -1) if tau.ndim == 1 else tau
+    degree = coefficients.shape[1] // 2
+    powers = torch.stack([tau**k for k in range(1, degree + 1)], -1)
+    return torch.einsum("btk,bkchw->btchw", powers, coefficients.unflatten(1, (degree, 2)))
+
+
+def follow_back(coefficients: Tensor, times: Tensor, iterations: int = 2) -> Tensor:
+    """Where what is seen at `times` stands in the middle frame, as displacements (B, T, 2, H, W) in pixels (x, y)."""
+    path = path_at(coefficients, times)
+    b, t = path.shape[:2]
+    path = path.flatten(0, 1)
+    back = -path
+    for _ in range(iterations):
+        back = -_sample(path, back)
+    return back.unflatten(0, (b, t))
+
+
+def warp(image: Tensor, displacements: Tensor) -> Tensor:
+    """Draw `image` (B, C, H, W) at x + displacement (B, T, 2, H, W), pixels, for every time: (B, T, C, H, W)."""
+    b, t, _, h, w = displacements.shape
+    # The times lie side by side in the grid, so that the image is read where it is, uncopied.
+    grid = _grid(displacements.flatten(0, 1)).view(b, t * h, w, 2)
+    drawn = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return drawn.unflatten(2, (t, h)).transpose(1, 2)
+
+
+def _sample(image: Tensor, displacement: Tensor) -> Tensor:
+    return F.grid_sample(
+        image, _grid(displacement), mode="bilinear", padding_mode="border", align_corners=False
+    )
+
+
+def _grid(displacement: Tensor) -> Tensor:
+    """Displacements (N, 2, H, W) in pixels to grid_sample's coordinates (N, H, W, 2)."""
+    h, w = displacement.shape[-2:]
+    x = torch.arange(w, device=displacement.device, dtype=displacement.dtype)
+    y = torch.arange(h, device=displacement.device, dtype=displacement.dtype)[:, None]
+    u = (displacement[:, 0] + x + 0.5) * (2 / w) - 1
+    v = (displacement[:, 1] + y + 0.5) * (2 / h) - 1
+    return torch.stack((u, v), -1)
