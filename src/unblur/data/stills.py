@@ -24,7 +24,7 @@ from unblur.exposure.response import from_linear, to_linear
 PHOTOS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 CLIPS = frozenset({".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v"})
 FACTORS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 
 Pixels = NDArray[Any]  # uint8
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def load_stills(
     Returns
     -------
     list of Still
-        Without near copies (same thumbnail within 2 grey levels) and without pictures that are nowhere sharp.
+        Without near copies (thumbnails within 4 grey levels) and without pictures that are nowhere sharp.
 
     Raises
     ------
@@ -89,14 +89,12 @@ def load_stills(
             continue
         for index, pixels in found:
             small = _thumbnail(pixels)
-            if all(np.abs(small - other).mean() > 2 for other in thumbnails):
+            if all(np.abs(small - other).mean() > 4 for other in thumbnails):
                 name = path.relative_to(root).as_posix()
                 kept.append(Still(pixels, name if index < 0 else f"{name}#{index}"))
                 thumbnails.append(small)
     if not kept:
-        raise UnblurError(
-            root, "no sharp photo or clip found below this folder", "name a folder that holds some"
-        )
+        raise UnblurError(root, "no sharp photo or clip found below this folder", "name a folder that holds some")
     return kept
 
 
@@ -178,7 +176,7 @@ def _calmest_of_parts(motions: list[float], parts: int) -> set[int]:
 def _motions(frames: Iterable[Pixels]) -> list[float]:
     """How much each frame differs from its neighbours where it differs most: a hand that moves is blurred.
 
-    In grey levels: the 95th percentile over blocks, 8 pixels large at a longer side of 480, of the mean change.
+    In grey levels: the 99th percentile over blocks, 8 pixels large at a longer side of 480, of the mean change.
     """
     changes, before = [], None
     for frame in frames:
@@ -187,7 +185,7 @@ def _motions(frames: Iterable[Pixels]) -> list[float]:
         size = (max(1, round(grey.shape[1] / factor)), max(1, round(grey.shape[0] / factor)))
         if before is not None:
             difference = cv2.resize(cv2.absdiff(grey, before), size, interpolation=cv2.INTER_AREA)
-            changes.append(float(np.quantile(difference, 0.95)))
+            changes.append(float(np.quantile(difference, 0.99)))
         before = grey
     # A frame's motion is the larger of the steps before and after it; the ends have one neighbour.
     return [max(pair) for pair in zip([0.0, *changes], [*changes, 0.0], strict=True)]
