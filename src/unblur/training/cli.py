@@ -1,0 +1,143 @@
+"""`unblur train RECIPE.yaml [--key value ...]`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jsonargparse import Namespace
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from unblur.data.stills import Still, load_stills
+from unblur.data.synthetic import SyntheticExposures
+from unblur.errors import UnblurError
+from unblur.training.data import ExposureData
+from unblur.training.ema import MovingAverage
+from unblur.training.export import export_weights, start_from
+from unblur.training.film import Film
+from unblur.training.heldout import heldout_exposures
+from unblur.training.journal import Journal
+from unblur.training.keeper import Keeper
+from unblur.training.recipe import network_class, read_recipe
+
+USAGE = "usage: unblur train RECIPE.yaml [--resume last.ckpt|auto] [--weights FILE] [--max_minutes M] [--KEY VALUE ...]"
+log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Train what a recipe says; the exit status: 0, 1 for a failed run, 2 for a wrong recipe or usage."""
+    if not argv or argv[0] in ("-h", "--help") or argv[0].startswith("--"):
+        asked = list(argv[:1]) in (["-h"], ["--help"])
+        (sys.stdout if asked else sys.stderr).write(USAGE + "\n")
+        return 0 if asked else 2
+    _quiet()
+    try:
+        recipe = read_recipe(Path(argv[0]), argv[1:])
+    except UnblurError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    try:
+        train(recipe)
+    except UnblurError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def train(recipe: Namespace) -> Trainer:
+    """Train what `recipe` (see `recipe.read_recipe`) says.
+
+    Raises
+    ------
+    UnblurError
+        Missing data, weights that do not fit, a folder that already holds a run, a loss that is not a number.
+    """
+    folder = Path(recipe.out)
+    resume = _checkpoint(recipe.resume, folder)
+    torch.manual_seed(recipe.seed)
+    network = network_class(recipe.network.name)(**vars(recipe.network.arguments))
+    if recipe.weights:
+        start_from(network, recipe.weights)
+    module = Film(
+        network,
+        recipe.loss,
+        recipe.optimizer,
+        recipe.schedule,
+        seed=recipe.seed,
+        compile=recipe.compile,
+        channels_last=recipe.channels_last,
+    )
+    data = _data(recipe)
+    trainer = make_trainer(recipe, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    trainer.fit(module, data, ckpt_path=resume, weights_only=False)
+    return trainer
+
+
+def make_trainer(recipe: Namespace, folder: Path) -> Trainer:
+    """Lightning's trainer with the journal, the moving average and the keeper."""
+    average = MovingAverage(recipe.ema) if recipe.ema else None
+
+    def save_weights(module: LightningModule, steps: int) -> None:
+        export_weights(folder / "last.safetensors", module.network, recipe, steps)  # type: ignore[arg-type]
+
+    keeper = Keeper(folder, save_weights, average, every=recipe.save_minutes, budget=recipe.max_minutes)
+    callbacks: list[Callback] = [Journal(folder, recipe.log_every), keeper]
+    return Trainer(
+        **vars(recipe.trainer),
+        callbacks=[average, *callbacks] if average else callbacks,
+        max_epochs=-1,
+        val_check_interval=recipe.validate_every * recipe.trainer.accumulate_grad_batches,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        limit_val_batches=1.0 if recipe.data.heldout else 0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+    )
+
+
+def _data(recipe: Namespace) -> ExposureData:
+    """The stills of the recipe's folders as a source of exposures, and the held-out ones."""
+    cache = Path(recipe.data.cache) if recipe.data.cache else None
+
+    def stills(root: str) -> list[Still]:
+        if not Path(root).is_dir():
+            raise UnblurError(root, "no such folder", "set data.train and data.val to folders with photos and clips")
+        return load_stills(Path(root), frames_per_clip=recipe.data.frames_per_clip, cache=cache)
+
+    source = SyntheticExposures(stills(recipe.data.train), **vars(recipe.exposures), seed=recipe.seed)
+    if not recipe.data.heldout:
+        return ExposureData(source, ahead=recipe.data.ahead)
+    heldout = heldout_exposures(stills(recipe.data.val), count=recipe.data.heldout, size=recipe.data.heldout_size)
+    return ExposureData(source, heldout, ahead=recipe.data.ahead)
+
+
+def _checkpoint(resume: str | None, folder: Path) -> Path | None:
+    """The checkpoint to go on from; refuses to write over another run."""
+    own = folder / "last.ckpt"
+    if resume == "auto":
+        return own if own.exists() else None
+    if resume is None:
+        if own.exists():
+            raise UnblurError(folder, "already holds a run", "pass --resume auto to go on, or another --out")
+        return None
+    if not Path(resume).exists():
+        raise UnblurError(resume, "no such checkpoint", "name a last.ckpt, or auto")
+    return Path(resume)
+
+
+def _quiet() -> None:
+    """Only the journal's lines, and real warnings, reach the terminal."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
+    logging.getLogger("unblur").setLevel(logging.INFO)
+    for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning.*")

@@ -1,0 +1,162 @@
+"""Training of networks that turn one blurry picture into the frames of its exposure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from unblur.exposure.average import times_of
+from unblur.exposure.response import Response
+from unblur.losses.pixel import multi_scale, pyramid
+from unblur.losses.priors import path_error, reblur_consistency
+from unblur.training.schedule import Schedule
+
+
+class Exposure(TypedDict, total=False):
+    """A training batch: what the camera took, and what was there.
+
+    blurry (B, 3, H, W) and frames (B, T, 3, H, W) in [0, 1]; times (T,) or (B, T); optional paths (B, T, 2, H, W), the
+    true displacements in pixels.
+    """
+
+    blurry: Tensor
+    frames: Tensor
+    times: Tensor
+    paths: Tensor
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a film network is trained for.
+
+    Attributes
+    ----------
+    scales : int
+        Charbonnier at this many scales, each half the next (eq. 16 of the CFMD-GAN paper has 3).
+    eps : float
+        Of the Charbonnier distance.
+    reblur : float
+        Weight of the reblur consistency: the mean of the frames in linear light is the input. 0 leaves it out.
+    reblur_frames : int
+        Frames over the exposure for that mean.
+    response : {"srgb", "gamma", "linear"}
+        Camera response of the pictures, for that mean.
+    paths : float
+        Weight of the error of predicted displacements, for networks that have ``displacements(state, times)``.
+    """
+
+    scales: int = 3
+    eps: float = 1e-3
+    reblur: float = 0.0
+    reblur_frames: int = 7
+    response: Response = "srgb"
+    paths: float = 0.0
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Adam's settings; `weight_decay` is decoupled (AdamW), and touches only weights with two or more dimensions."""
+
+    lr: float = 3e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    eps: float = 1e-8
+
+
+class Film(LightningModule):
+    """Trains a film network on exposures whose every moment is known.
+
+    Parameters
+    ----------
+    network : Module
+        ``network(blurry, times) -> frames``; if it has ``scales(blurry, times)``, that list of frames at three sizes is
+        supervised instead.
+    loss, optimizer, schedule
+        What to train for, and how.
+    seed : int
+        Whatever a network draws at random in a step depends on this, the step and the process alone.
+    compile : {"off", "default", "max-autotune"}
+        Use ``torch.compile``; pays on a GPU after about a minute of compiling.
+    channels_last : bool
+        Memory format of weights and pictures; pays on GPUs with bf16, and for some networks on CPUs.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: Loss | None = None,
+        optimizer: Optimizer | None = None,
+        schedule: Schedule | None = None,
+        *,
+        seed: int = 0,
+        compile: Literal["off", "default", "max-autotune"] = "off",
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last) if channels_last else network  # type: ignore[call-overload]
+        self.loss, self.optimizer, self.schedule = loss or Loss(), optimizer or Optimizer(), schedule or Schedule()
+        self.seed, self.channels_last = seed, channels_last
+        self._outputs = self._plain_outputs
+        if compile != "off":
+            self._outputs = torch.compile(self._plain_outputs, mode=None if compile == "default" else compile)
+
+    def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
+        """Frames (B, T, 3, H, W) of `blurry` (B, 3, H, W) at `times` (T,) or (B, T)."""
+        return self.network(blurry, times)
+
+    def losses(self, batch: Exposure) -> dict[str, Tensor]:
+        """The weighted terms of the loss by name; their sum is what is minimised."""
+        blurry, frames, times = batch["blurry"], batch["frames"], batch["times"]
+        if self.channels_last:
+            blurry = blurry.contiguous(memory_format=torch.channels_last)
+        outputs = self._outputs(blurry, times)
+        terms = {"pixel": multi_scale([output.float() for output in outputs], frames, self.loss.eps)}
+        if self.loss.reblur:
+            film = self.network(blurry, times_of(self.loss.reblur_frames).to(blurry))
+            residual = reblur_consistency(blurry, film.float(), self.loss.response, self.loss.eps)
+            terms["reblur"] = self.loss.reblur * residual
+        if self.loss.paths and "paths" in batch:
+            network: Any = self.network
+            displacements = network.displacements(network.encode(blurry), times)
+            terms["paths"] = self.loss.paths * path_error(displacements.float(), batch["paths"])
+        return terms
+
+    def _plain_outputs(self, blurry: Tensor, times: Tensor) -> list[Tensor]:
+        network: Any = self.network
+        if self.loss.scales > 1 and hasattr(network, "scales"):
+            return list(network.scales(blurry, times))
+        return pyramid(network(blurry, times), self.loss.scales)
+
+    def on_train_batch_start(self, batch: Exposure, batch_idx: int) -> None:
+        """Make what is drawn at random in this step the same when the training is resumed."""
+        torch.manual_seed(hash((self.seed, self.trainer.global_step, batch_idx, self.global_rank)) % 2**63)
+
+    def training_step(self, batch: Exposure, batch_idx: int) -> dict[str, Tensor]:
+        """One step; the terms go to the callbacks."""
+        terms = self.losses(batch)
+        return {"loss": torch.stack(list(terms.values())).sum()} | {k: v.detach() for k, v in terms.items()}
+
+    def validation_step(self, batch: Exposure, batch_idx: int) -> dict[str, Tensor]:
+        """The frames of a held-out exposure; the callbacks measure them."""
+        return {"frames": self.network(batch["blurry"], batch["times"]).float()}
+
+    def configure_optimizers(self) -> Any:
+        """AdamW, and the schedule per step."""
+        weights = [p for p in self.network.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in weights if p.ndim >= 2], "weight_decay": self.optimizer.weight_decay},
+            {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        adam = torch.optim.AdamW(
+            [group for group in groups if group["params"]],
+            lr=self.optimizer.lr,
+            betas=self.optimizer.betas,
+            eps=self.optimizer.eps,
+        )
+        steps = self.trainer.max_steps
+        follow = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: self.schedule.factor(step, steps))
+        return {"optimizer": adam, "lr_scheduler": {"scheduler": follow, "interval": "step"}}

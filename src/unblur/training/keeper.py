@@ -1,0 +1,122 @@
+"""Keeps what a training has learned: at intervals, when time is up, and when it is asked to stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from unblur.training.ema import MovingAverage
+
+log = logging.getLogger(__name__)
+
+
+class Keeper(Callback):
+    """Writes ``last.ckpt``, the whole state, and the averaged weights; each is complete or not there.
+
+    Put it last among the callbacks, so that what it keeps includes the step that has just ended.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's folder.
+    save_weights : callable
+        ``save_weights(module, steps)`` writes the weights that are to be exported.
+    average : MovingAverage, optional
+        Whose weights are exported.
+    every : float
+        Minutes between two saves.
+    budget : float, optional
+        Minutes after which the training ends, as it does on SIGTERM: saved and in order.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        save_weights: Callable[[LightningModule, int], None],
+        average: MovingAverage | None = None,
+        *,
+        every: float = 10.0,
+        budget: float | None = None,
+    ) -> None:
+        self.folder, self.save_weights, self.average = Path(folder), save_weights, average
+        self.every, self.budget = every, budget
+        self._asked, self._seen = False, 0
+        self._started = self._saved = time.monotonic()
+        self._handler: Any = None
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file with the whole state."""
+        return self.folder / "last.ckpt"
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock, listen for SIGTERM."""
+        self._started = self._saved = time.monotonic()
+        self._asked, self._seen = False, trainer.global_step
+        if threading.current_thread() is threading.main_thread():
+            self._handler = signal.signal(signal.SIGTERM, self._ask)
+
+    def _ask(self, *_: Any) -> None:
+        self._asked = True
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Save, and stop, when it is due; only between whole optimizer steps."""
+        if trainer.global_step == self._seen:
+            return
+        self._seen = trainer.global_step
+        stop, save = self._due(trainer)
+        if stop or save:
+            self.save(trainer, pl_module)
+        if stop:
+            log.info("stopped in order at step %d", trainer.global_step)
+            trainer.should_stop = True
+
+    def _due(self, trainer: Trainer) -> tuple[bool, bool]:
+        """Whether to stop and whether to save: the same answer in every process."""
+        now = time.monotonic()
+        over = self.budget is not None and now - self._started >= 60 * self.budget
+        answers = [self._asked or over, now - self._saved >= 60 * self.every]
+        if trainer.world_size > 1:
+            votes = torch.tensor(answers, dtype=torch.float32, device=trainer.strategy.root_device)
+            answers = [bool(vote) for vote in trainer.strategy.reduce(votes, reduce_op="sum").tolist()]
+        return answers[0], answers[1]
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the end, unless it has just been kept."""
+        if trainer.global_step and not trainer.should_stop:
+            self.save(trainer, pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Hand the signal back."""
+        self._restore()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Hand the signal back."""
+        self._restore()
+
+    def _restore(self) -> None:
+        if self._handler is not None:
+            signal.signal(signal.SIGTERM, self._handler)
+            self._handler = None
+
+    def save(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the checkpoint and the weights."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = self.folder / ".last.ckpt.part"
+        trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            temporary.replace(self.checkpoint)
+            if self.average is None:
+                self.save_weights(pl_module, trainer.global_step)
+            else:
+                with self.average.applied(pl_module.network):  # type: ignore[arg-type]
+                    self.save_weights(pl_module, trainer.global_step)
+        self._saved = time.monotonic()

@@ -1,0 +1,233 @@
+"""Recipes: YAML whose every field is typed and checked."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from unblur.data.synthetic import SyntheticExposures
+from unblur.errors import UnblurError
+from unblur.exposure.camera import MotionSpec
+from unblur.exposure.synthetic import SensorSpec
+from unblur.training.film import Loss, Optimizer
+from unblur.training.schedule import Schedule
+
+try:
+    from unblur.zoo.table import NETWORKS
+except ImportError:
+    NETWORKS = {
+        "paths": ("unblur.networks.paths", "FilmNet"),
+        "moments": ("unblur.networks.moments", "MomentNet"),
+    }
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run is called, what it keeps, and where.
+
+    Attributes
+    ----------
+    name : str
+        Goes into the card of the weights.
+    out : str
+        The run's folder.
+    seed : int
+        Of weights and data.
+    ema : float
+        Decay of the moving average of the weights; 0 for none.
+    compile, channels_last
+        See `film.Film`.
+    log_every, validate_every : int
+        Steps.
+    save_minutes : float
+        Minutes between two saves.
+    max_minutes : float, optional
+        Minutes after which the training saves and ends.
+    weights : str, optional
+        Weights to start from.
+    resume : str, optional
+        Checkpoint to go on from; "auto" takes the run's own if it has one.
+    """
+
+    name: str = "film"
+    out: str = "runs/film"
+    seed: int = 0
+    ema: float = 0.999
+    compile: Literal["off", "default", "max-autotune"] = "off"
+    channels_last: bool = False
+    log_every: int = 50
+    validate_every: int = 1000
+    save_minutes: float = 10.0
+    max_minutes: float | None = None
+    weights: str | None = None
+    resume: str | None = None
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the stills are. `heldout` exposures of `val` are measured; `cache` keeps the stills found in clips.
+
+    Attributes
+    ----------
+    train, val : str
+        Folders with photos and clips.
+    cache : str, optional
+        Folder.
+    frames_per_clip : int
+        Stills taken from each clip.
+    heldout : int
+        Exposures to validate on; 0 for no validation.
+    heldout_size : int
+        Their height and width.
+    ahead : bool
+        Render the next batch while the network trains on this one.
+    """
+
+    train: str = "data/train"
+    val: str = "data/val"
+    cache: str | None = None
+    frames_per_clip: int = 8
+    heldout: int = 24
+    heldout_size: int = 256
+    ahead: bool = False
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What Lightning's Trainer is asked for, by its own names."""
+
+    max_steps: int = 100000
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    accumulate_grad_batches: int = 1
+    gradient_clip_val: float | None = 1.0
+    deterministic: bool = False
+    benchmark: bool = False
+
+
+def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Namespace:
+    """Read and check a recipe.
+
+    Parameters
+    ----------
+    path : Path
+        The YAML file.
+    overrides : sequence of str
+        ``--dotted.key value`` or ``--dotted.key=value``; they win.
+
+    Returns
+    -------
+    Namespace
+        Every field with its value: the fields of `Run`, and ``network.name``, ``network.arguments``, ``data``,
+        ``exposures``, ``loss``, ``optimizer``, ``schedule``, ``trainer``.
+
+    Raises
+    ------
+    UnblurError
+        On a missing file, an unknown key (the nearest valid one is named), or a value of the wrong type.
+    """
+    document = _load(path)
+    name = _network_name(path, document, overrides)
+    parser = _parser(name)
+    keys = sorted(_valid_keys(parser))
+    given = [*_keys(document, keys), *(o[2:].split("=")[0] for o in overrides if o.startswith("--"))]
+    for key in given:
+        if key not in keys:
+            raise UnblurError(key, "no such key in a recipe", f"the nearest is {_nearest(key, keys)}")
+    try:
+        return parser.instantiate_classes(parser.parse_args(["--recipe", str(path), *overrides]))
+    except (ArgumentError, ValueError) as error:
+        raise UnblurError(path, _one_line(error), "give a value of that type") from error
+
+
+def network_class(name: str) -> type[Any]:
+    """The class behind a name of the table of networks."""
+    module, attribute = NETWORKS[name]
+    found: type[Any] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def _parser(network: str) -> ArgumentParser:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--recipe", action="config")
+    parser.add_class_arguments(Run, instantiate=False)
+    parser.add_argument("--network.name", type=str, required=True)
+    parser.add_class_arguments(network_class(network), "network.arguments", instantiate=False)
+    # The optional parts of the source are groups of their own, so that their keys are known by name too.
+    parts = {"motion": MotionSpec, "sensor": SensorSpec}
+    parser.add_class_arguments(SyntheticExposures, "exposures", skip={"stills", "seed", *parts}, instantiate=False)
+    groups = {f"exposures.{name}": part for name, part in parts.items()}
+    groups |= {"data": Data, "loss": Loss, "optimizer": Optimizer, "schedule": Schedule, "trainer": Machine}
+    for group, settings in groups.items():
+        parser.add_class_arguments(settings, group)
+    return parser
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UnblurError(
+            path, f"cannot be read ({error.strerror})", "name a recipe, such as recipes/film-small.yaml"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UnblurError(path, f"is not YAML ({error})", "compare it with the shipped recipes") from error
+    if not isinstance(document, dict):
+        raise UnblurError(path, "holds no keys", "compare it with the shipped recipes")
+    return document
+
+
+def _network_name(path: Path, document: dict[str, Any], overrides: Sequence[str]) -> str:
+    """The network decides which arguments are valid, so that its name is wanted before everything else."""
+    section = document.get("network")
+    name = section.get("name") if isinstance(section, dict) else None
+    for i, word in enumerate(overrides):
+        if word.startswith("--network.name"):
+            name = word.split("=", 1)[1] if "=" in word else next(iter(overrides[i + 1 :]), None)
+    if name is None:
+        raise UnblurError(path, "names no network", f"set network.name to one of {', '.join(NETWORKS)}")
+    if name not in NETWORKS:
+        raise UnblurError(
+            f"network.name {name}", "no such network", f"the nearest is {_nearest(str(name), list(NETWORKS))}"
+        )
+    return str(name)
+
+
+def _valid_keys(parser: ArgumentParser) -> Iterator[str]:
+    for action in parser._actions:
+        if action.dest not in ("help", "recipe"):
+            yield action.dest
+
+
+def _keys(node: dict[str, Any], valid: Sequence[str], prefix: str = "") -> Iterator[str]:
+    """Dotted keys of a document, down to the valid ones: what is inside a valid key is that key's own affair."""
+    for name, value in node.items():
+        key = f"{prefix}{name}"
+        inside = isinstance(value, dict) and any(other.startswith(key + ".") for other in valid)
+        if inside and value:
+            yield from _keys(value, valid, key + ".")
+        elif not inside:
+            yield key
+
+
+def _nearest(key: str, keys: Sequence[str]) -> str:
+    """The likeliest meaning: by the whole key, or by its last part."""
+    last = key.rsplit(".", 1)[-1]
+    close = difflib.get_close_matches(key, keys, 1, 0.6)
+    by_last = [other for other in keys if other.rsplit(".", 1)[-1] == last]
+    found = by_last or close or difflib.get_close_matches(key, keys, 1, 0.0)
+    return found[0]
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
