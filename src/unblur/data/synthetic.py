@@ -22,8 +22,8 @@ SCALE = 1.2
 class SyntheticExposures:
     """Training batches that are a function of (seed, step) alone.
 
-    Every exposure takes a random part of a random still, shrunk, mirrored, turned by quarters and re-exposed at random, and moves it along
-    a random smooth path, half of them with something else moving in front.
+    Every exposure takes a random part of a random still, shrunk, mirrored, turned by quarters and re-exposed at
+    random, and moves it along a random smooth path, half of them with something else moving in front.
 
     Parameters
     ----------
@@ -34,7 +34,8 @@ class SyntheticExposures:
     batch_size : int
         Exposures per batch.
     times : int
-        Frames per exposure: the middle one (t = 0.5) first, then random ones, every fourth of them an end of the exposure.
+        Frames per exposure: the middle one (t = 0.5) first, then random ones, every fourth of them an end of the
+        exposure.
     motion, sensor : MotionSpec, SensorSpec
         See `exposure.synthetic.render`.
     response : {"srgb", "gamma", "linear"}

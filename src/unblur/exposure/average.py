@@ -47,8 +47,8 @@ def quantise(image: Tensor, levels: int = 255) -> Tensor:
 def reblur_residual(blurry: Tensor, frames: Tensor, response: Response = "srgb") -> Tensor:
     """The blurry image minus the mean of `frames`, in the linear light of `response`.
 
-    The check that needs no ground truth (Purohit et al., 2019; Jin et al., 2018): it must vanish for the true frames. It is
-    necessary, not sufficient: copies of the blurry image satisfy it too.
+    The check that needs no ground truth (Purohit et al., 2019; Jin et al., 2018): it must vanish for the true
+    frames. It is necessary, not sufficient: copies of the blurry image satisfy it too.
 
     Parameters
     ----------

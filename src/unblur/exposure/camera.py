@@ -1,8 +1,9 @@
 """Smooth random paths of a camera, or of a thing in front of it, during one exposure.
 
-A path is a homography for every time: content at x in the middle frame stands at H(t) x at time t, with H(0.5) the identity.
-It is made of shift, rotation, zoom and tilt; each follows a random smooth curve of time, a polynomial drift plus a tremor of few
-low frequencies, as hands and heads move. Every curve is known in closed form, so a sharp frame exists at any t.
+A path is a homography for every time: content at x in the middle frame stands at H(t) x at time t, with H(0.5) the
+identity. It is made of shift, rotation, zoom and tilt; each follows a random smooth curve of time, a polynomial
+drift plus a tremor of few low frequencies, as hands and heads move. Every curve is known in closed form, so a sharp
+frame exists at any t.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ class MotionSpec:
 class Path:
     """`B` random paths for pictures of `height` x `width` pixels.
 
-    The six curves are c(t) = s * (a tau + b tau^2 + sum_k w_k (sin(f_k tau + p_k) - sin(p_k))), tau = 2 t - 1, mirrored in time where
-    `reverse` says so.
+    The six curves are c(t) = s * (a tau + b tau^2 + sum_k w_k (sin(f_k tau + p_k) - sin(p_k))), tau = 2 t - 1,
+    mirrored in time where `reverse` says so.
     """
 
     drift: Tensor  # (B, 6, 2): a, b
@@ -75,7 +76,8 @@ class Path:
         return _compose(curves, max(self.height, self.width) / 2)
 
     def displacements(self, times: Tensor, points: Tensor) -> Tensor:
-        """Where content at `points` of the middle frame stands at `times`, minus `points`: (B, T, P, 2) in pixels (x, y).
+        """Where content at `points` of the middle frame stands at `times`, minus `points`: (B, T, P, 2) in pixels
+        (x, y).
 
         `points` is (P, 2), pixels from the picture's centre.
         """
@@ -143,8 +145,9 @@ def random_path(
 def is_canonical(dx: Tensor | float, dy: Tensor | float) -> Tensor:
     """Whether a net motion of content by (dx, dy) pixels runs in the canonical direction of time.
 
-    The blurry picture does not tell which end of the exposure came first, so training needs a convention: the dominant motion runs
-    left to right, or top to bottom where the vertical part dominates. That is the sign of dx + dy. No motion counts as canonical.
+    The blurry picture does not tell which end of the exposure came first, so training needs a convention: the
+    dominant motion runs left to right, or top to bottom where the vertical part dominates. That is the sign of dx +
+    dy. No motion counts as canonical.
     """
     return (torch.as_tensor(dx) + torch.as_tensor(dy)) >= 0
 

@@ -1,7 +1,7 @@
 """What JPEG does to a picture, as a batched tensor operation that runs where the picture is.
 
-Baseline JPEG (ITU-T T.81) with the tables of its annex K and libjpeg's quality scale: YCbCr, chroma halved, 8x8 DCT, quantisation.
-Entropy coding loses nothing and is left out.
+Baseline JPEG (ITU-T T.81) with the tables of its annex K and libjpeg's quality scale: YCbCr, chroma halved, 8x8 DCT,
+quantisation. Entropy coding loses nothing and is left out.
 """
 
 from __future__ import annotations

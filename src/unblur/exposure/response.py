@@ -1,6 +1,7 @@
 """The camera response: how light on the sensor becomes a number in the file, and back.
 
-Averaging over the exposure happens in linear light, before the response is applied. A *response* is named by a string:
+Averaging over the exposure happens in linear light, before the response is applied. A *response* is named by a
+string:
 
 * ``"srgb"``: the sRGB transfer curve of IEC 61966-2-1;
 * ``"gamma"``: the power 1 / 2.2, which the GoPro data set uses;

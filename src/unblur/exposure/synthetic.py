@@ -1,7 +1,7 @@
 """Exposures made from stills: every sharp frame of the exposure is known exactly, at any time.
 
-Light is averaged, not stored values: stills are turned into linear light, highlights that the still had clipped are raised again
-(a lamp is far brighter than white paper and leaves a streak), moved along a smooth path, averaged over the exposure, and only then
+Light is averaged, not stored values: stills are turned into linear light, highlights that the still had clipped are
+raised again (a lamp is far brighter than white paper and leaves a streak), moved along a smooth path, averaged over the exposure, and only then
 clipped and stored through the camera's response, with noise and JPEG where asked.
 """
 
@@ -77,9 +77,7 @@ class _Layer:
         height, width = self.path.height, self.path.width
         back = torch.linalg.inv(self.path.homographies(times))
         # Straight to grid_sample's coordinates: the still spans [-1, 1].
-        ratio = self.light.new_tensor(
-            [2 * self.scale / self.light.shape[-1], 2 * self.scale / self.light.shape[-2], 1]
-        )
+        ratio = self.light.new_tensor([2 * self.scale / self.light.shape[-1], 2 * self.scale / self.light.shape[-2], 1])
         grid = project(ratio[:, None] * back, _pixels(height, width, self.light.device))
         # One call with the times stacked in the grid samples each still where it lies, uncopied.
         light = F.grid_sample(
@@ -155,7 +153,8 @@ def render(
     Parameters
     ----------
     stills : Tensor
-        (B, 3, Hs, Ws) in [0, 1], stored values. Leave a margin of the path's length around `size`, else the rim is mirrored in.
+        (B, 3, Hs, Ws) in [0, 1], stored values. Leave a margin of the path's length around `size`, else the rim is
+        mirrored in.
     size : (int, int)
         Height and width of the exposures.
     times : Tensor
@@ -202,7 +201,7 @@ def _scene(
     b, device = len(stills), stills.device
     paths = [random_path(b, *size, motion, generator) for _ in range(2)]
     has_layer = torch.rand(b, generator=generator) < motion.layer
-    masks = random_masks(b, stills.shape[-2:], generator) * has_layer[:, None, None, None]
+    masks = random_masks(b, (stills.shape[-2], stills.shape[-1]), generator) * has_layer[:, None, None, None]
     cover = masks.mean((1, 2, 3))
     if canonical:
         net = paths[0].net() * (1 - cover)[:, None] + paths[1].net() * cover[:, None]
@@ -228,9 +227,7 @@ def _expose(scene: _Scene, instants: int, chunk: int = 8) -> Tensor:
     return total
 
 
-def _store(
-    light: Tensor, sensor: SensorSpec, response: Response, generator: torch.Generator | None
-) -> Tensor:
+def _store(light: Tensor, sensor: SensorSpec, response: Response, generator: torch.Generator | None) -> Tensor:
     b, device = light.shape[0], light.device
     shot = _uniform(sensor.shot, b, generator).to(device)[:, None, None, None]
     read = _uniform(sensor.read, b, generator).to(device)[:, None, None, None]
@@ -247,7 +244,9 @@ def _store(
 
 
 def random_masks(count: int, size: tuple[int, int], generator: torch.Generator | None = None) -> Tensor:
-    """Opacities of things with soft edges, (B, 1, H, W) in [0, 1]: blobs that cover from a tenth to half of the picture."""
+    """Opacities of things with soft edges, (B, 1, H, W) in [0, 1]: blobs that cover from a tenth to half of the
+    picture.
+    """
     height, width = size
     coarse = torch.randn(count, 1, 5, 5, generator=generator)
     field = F.interpolate(coarse, size, mode="bicubic", align_corners=False)

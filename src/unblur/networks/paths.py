@@ -1,11 +1,12 @@
 """Films from a sharp middle frame and the path of every pixel: the small network that any CPU can run and train.
 
-The heavy work does not depend on the time: a restorer makes the sharp middle frame, a second network reads from (blurry, sharp) how
-every pixel of that frame moved while the shutter was open. A frame at any time is then one warp of the middle frame, so 51
-frames cost little more than one.
+The heavy work does not depend on the time: a restorer makes the sharp middle frame, a second network reads from
+(blurry, sharp) how every pixel of that frame moved while the shutter was open. A frame at any time is then one warp
+of the middle frame, so 51 frames cost little more than one.
 
-The path is a polynomial in time. It belongs to the *content* of the middle frame, which is at x + p(x, t) at time t; to draw the frame at t one
-needs, at every pixel, where its content comes from: the displacement u with u(x) = -p(x + u(x), t), found by fixed-point iteration.
+The path is a polynomial in time. It belongs to the *content* of the middle frame, which is at x + p(x, t) at time t;
+to draw the frame at t one needs, at every pixel, where its content comes from: the displacement u with u(x) = -p(x +
+u(x), t), found by fixed-point iteration.
 """
 
 from __future__ import annotations
@@ -90,9 +91,7 @@ class FilmNet(nn.Module):
 
     is_local = True
 
-    def __init__(
-        self, restorer: dict | None = None, paths: dict | None = None, iterations: int = 2
-    ) -> None:
+    def __init__(self, restorer: dict | None = None, paths: dict | None = None, iterations: int = 2) -> None:
         super().__init__()
         self.restorer = Restorer(**(restorer or {}))
         self.paths = PathNet(**(paths or {}))
@@ -149,9 +148,7 @@ def warp(image: Tensor, displacements: Tensor) -> Tensor:
 
 
 def _sample(image: Tensor, displacement: Tensor) -> Tensor:
-    return F.grid_sample(
-        image, _grid(displacement), mode="bilinear", padding_mode="border", align_corners=False
-    )
+    return F.grid_sample(image, _grid(displacement), mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def _grid(displacement: Tensor) -> Tensor:

@@ -1,12 +1,14 @@
 """A plain residual U-Net: dense 3x3 convolutions and nothing else, which is what processors run fastest.
 
-No normalisation, no attention, no depthwise convolution: each of them costs a CPU ten to fifty times more per operation than the
-dense convolutions that it would save. The input is unshuffled by 2, so nothing runs at full resolution.
+No normalisation, no attention, no depthwise convolution: each of them costs a CPU ten to fifty times more per
+operation than the dense convolutions that it would save. The input is unshuffled by 2, so nothing runs at full
+resolution.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -49,7 +51,7 @@ class UNet(nn.Module):
         stack = lambda width, count: nn.Sequential(*(ResidualBlock(width) for _ in range(count)))  # noqa: E731
         self.intro = nn.Conv2d(4 * inputs, widths[0], 3, padding=1)
         self.down = nn.ModuleList(stack(w, n) for w, n in zip(widths, blocks, strict=True))
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(pairwise(widths))
         self.shrink = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairs)
         self.grow = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in pairs)
         self.up = nn.ModuleList(stack(w, n) for w, n in zip(widths[:-1], blocks[:-1], strict=True))

@@ -1,0 +1,106 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unblur.networks.paths import FilmNet, PathNet, Restorer, follow_back, path_at, warp
+
+SMALL = {"widths": (4, 8), "blocks": (1, 1)}
+
+
+def small(**options):
+    torch.manual_seed(0)
+    network = FilmNet(restorer=SMALL, paths=SMALL | {"degree": 2}, **options).eval()
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, std=0.05)
+    return network
+
+
+@settings(max_examples=12, deadline=None)
+@given(height=st.integers(1, 21), width=st.integers(1, 21))
+def test_any_size(height, width):
+    frames = small()(torch.rand(2, 3, height, width), torch.tensor([0.0, 0.3, 1.0]))
+    assert frames.shape == (2, 3, 3, height, width)
+    assert frames.isfinite().all()
+
+
+def test_decode_of_encode_is_forward_whatever_the_batch_of_times():
+    network, blurry = small(), torch.rand(2, 3, 16, 20)
+    times = torch.rand(2, 4)
+    whole = network(blurry, times)
+    state = network.encode(blurry)
+    alone = torch.cat([network.decode(state, times[:, i : i + 1]) for i in range(4)], 1)
+    assert torch.allclose(whole, alone, atol=1e-4)
+
+
+def test_middle_frame_is_the_restorers():
+    network, blurry = small(), torch.rand(1, 3, 16, 16)
+    assert torch.allclose(network(blurry, torch.tensor([0.5]))[:, 0], network.restorer(blurry), atol=1e-5)
+
+
+def test_untrained_network_returns_its_input():
+    blurry = torch.rand(1, 3, 24, 24)
+    frames = FilmNet()(blurry, torch.tensor([0.0, 1.0]))
+    assert torch.allclose(frames, blurry[:, None].expand_as(frames), atol=1e-5)
+
+
+def test_path_is_the_polynomial():
+    coefficients = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, 4, 1, 1)
+    way = path_at(coefficients, torch.tensor([0.0, 0.5, 1.0]))[0, :, :, 0, 0]
+    assert torch.allclose(way, torch.tensor([[2.0, 2.0], [0.0, 0.0], [4.0, 6.0]]))
+
+
+def test_shift_to_the_right_draws_content_further_right():
+    image = torch.zeros(1, 1, 8, 12)
+    image[..., 4, 5] = 1
+    paths = torch.zeros(1, 2, 8, 12)
+    paths[:, 0] = 3  # x, of tau: three pixels to the right at t = 1
+    film = warp(image, follow_back(paths, torch.tensor([0.0, 0.5, 1.0])))
+    assert [int(frame[0, 4].argmax()) for frame in film[0]] == [2, 5, 8]
+
+
+def test_content_keeps_its_own_path_when_it_moves_onto_still_ground():
+    # The left half moves right by four pixels: at t = 1 its content, not the ground's, stands right of the old edge.
+    image = torch.zeros(1, 1, 6, 32)
+    image[..., :16] = 1
+    paths = torch.zeros(1, 2, 6, 32)
+    paths[:, 0, :, :16] = 4
+    film = warp(image, follow_back(paths, torch.tensor([1.0]), iterations=4))
+    assert film[0, 0, 0, 3, 19] < 0.5  # seen from the ground's side nothing arrives: occlusions are not modelled here
+    smooth = torch.full((1, 2, 6, 32), 0.0)
+    smooth[:, 0] = torch.linspace(0, 3, 32)
+    target = torch.arange(32.0).view(1, 1, 1, 32).expand(1, 1, 6, 32)
+    back = warp(target, follow_back(smooth, torch.tensor([1.0]), iterations=8))[0, 0, 0, 3]
+    x = torch.arange(32.0)
+    # Content at x stands at x + 3 x / 31 afterwards.
+    assert torch.allclose(back[:28] * (1 + 3 / 31), x[:28], atol=0.02)
+
+
+def test_time_reversed_paths_reverse_the_film():
+    torch.manual_seed(0)
+    image, paths = torch.rand(1, 3, 9, 9), torch.randn(1, 6, 9, 9)
+    times = torch.tensor([0.0, 0.2, 0.5, 0.9])
+    odd = torch.tensor([-1.0, -1, 1, 1, -1, -1]).view(1, 6, 1, 1)
+    forward = warp(image, follow_back(paths, times))
+    backward = warp(image, follow_back(paths * odd, 1 - times))
+    assert torch.allclose(forward, backward, atol=1e-5)
+
+
+def test_every_part_learns():
+    network = small()
+    network(torch.rand(1, 3, 16, 16), torch.tensor([0.0, 1.0])).square().mean().backward()
+    assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in network.parameters())
+
+
+def test_arguments_rebuild_the_network():
+    network = small(iterations=1)
+    again = FilmNet(**network.arguments)
+    again.load_state_dict(network.state_dict())
+    blurry = torch.rand(1, 3, 12, 12)
+    assert torch.equal(network(blurry, torch.tensor([0.1])), again(blurry, torch.tensor([0.1])))
+
+
+@pytest.mark.parametrize("network", [Restorer(**SMALL), PathNet(**SMALL)])
+def test_parts_say_how_they_are_tiled(network):
+    assert network.is_local
+    assert network.tile_overlap > 0
