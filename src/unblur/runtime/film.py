@@ -1,0 +1,236 @@
+"""What a film network makes of one picture, of any size, in bounded memory.
+
+Two ways, by what the network keeps between `encode` and `decode`:
+
+* `MapFilm`: the state is a map of the picture's size. Its tiles are stitched once; every frame is then decoded from the
+  whole map, in bands of rows with as much margin as the network's `reach` asks for, so a band is exactly what it would
+  be in the whole.
+* `RetiledFilm`: the state is anything else. A picture that fits in one tile is encoded once. A larger one is run tile
+  by tile for every few frames, and the frames are blended; encoding is then paid each time, which bounds the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unblur.exposure.response import Response, to_linear
+from unblur.runtime.memory import working_memory
+from unblur.runtime.runner import Runner, finished
+from unblur.runtime.tiling import Progress, tiled, until_it_fits
+
+Average = tuple[slice, Tensor]
+NOTHING = torch.zeros(())
+
+
+def film_of(
+    runner: Runner, blurry: Tensor, *, tile: int | str, subject: str, progress: Progress | None = None
+) -> MapFilm | RetiledFilm:
+    """Let a film network see a picture.
+
+    Parameters
+    ----------
+    runner : Runner
+        Of a film network.
+    blurry : Tensor
+        (1, 3, H, W) in [0, 1].
+    tile : int or "auto"
+    subject : str
+        The file, for messages.
+    progress : callable, optional
+        Called with (tiles done, tiles in all).
+    """
+    height, width = blurry.shape[-2:]
+    if not runner.maps:
+        half = torch.tensor([0.5])
+        cost = lambda: runner.cost("frame", lambda side: _frame(runner, side, half))  # noqa: E731
+        return RetiledFilm(runner, blurry, runner.tile(height, width, tile, cost), subject)
+    cost = lambda: runner.cost("encode", lambda side: runner.encode(runner.grey(side)))  # noqa: E731
+    store = _store(runner, 4 * runner.maps * height * width)
+    stitch = lambda side: tiled(  # noqa: E731
+        runner.encode,
+        blurry,
+        tile=side,
+        overlap=runner.overlap,
+        multiple=runner.multiple,
+        ramp=runner.ramp,
+        store=store,
+        progress=progress,
+    )
+    side = runner.tile(height, width, tile, cost)
+    stitched, side = until_it_fits(stitch, side, smallest=runner.smallest, subject=subject)
+    return MapFilm(runner, stitched, side, subject)
+
+
+def _frame(runner: Runner, side: int, times: Tensor) -> Tensor:
+    return runner.decode(runner.encode(runner.grey(side)), times, mixed=True)
+
+
+def _store(runner: Runner, size: int) -> torch.device:
+    """Where a state of `size` bytes is kept: on the device if that leaves most of it to the passes."""
+    return runner.device if size < working_memory(runner.device) // 4 else torch.device("cpu")
+
+
+class MapFilm:
+    """Frames from a stitched state; see the module's description.
+
+    Attributes
+    ----------
+    tile : int
+        Side of the tiles that were used.
+    """
+
+    def __init__(self, runner: Runner, state: Tensor, tile: int, subject: str) -> None:
+        self.runner, self.state, self.tile, self.subject = runner, state, tile, subject
+        self._height, self._width = state.shape[-2:]
+        self._cost = runner.cost("decode", self._probe)
+        self._margin = self._reach()
+
+    def frames(self, times: Sequence[float]) -> Iterator[Tensor]:
+        """(3, H, W) in [0, 1] on the CPU, for every time, one after the other."""
+        batch = max(self._pixels() // (self._height * self._width), 1)
+        for first in range(0, len(times), batch):
+            chosen = torch.tensor(times[first : first + batch], dtype=torch.float32)
+            yield from self._retried(self._drawn, chosen)
+
+    def averages(self, times: Sequence[float], responses: Sequence[Response]) -> Iterator[Average]:
+        """The mean of the clamped frames at `times` in the light of each response, band by band.
+
+        Yields
+        ------
+        (slice, Tensor)
+            Rows of the picture, and (R, 3, rows, W) on the CPU.
+        """
+        chosen = torch.tensor(times, dtype=torch.float32)
+        yield from self._retried(lambda t, rows: list(self._averaged(t, rows, responses)), chosen)
+
+    def _retried(self, run: Any, times: Tensor) -> Any:
+        rows = self._rows()
+        result, _ = until_it_fits(
+            lambda rows: run(times, rows), rows, smallest=min(rows, 16), multiple=1, subject=self.subject
+        )
+        return result
+
+    def _drawn(self, times: Tensor, rows: int) -> list[Tensor]:
+        if rows >= self._height:
+            return [finished(frame, self.subject) for frame in self._decoded(slice(0, self._height), times)]
+        frames = torch.empty(len(times), 3, self._height, self._width)
+        for band in self._bands(rows):
+            for frame, time in zip(frames, times, strict=True):
+                frame[:, band] = finished(self._decoded(band, time[None])[0], self.subject)
+        return list(frames)
+
+    def _averaged(self, times: Tensor, rows: int, responses: Sequence[Response]) -> Iterator[Average]:
+        for band in self._bands(rows):
+            batch = max(self._pixels() // ((band.stop - band.start) * self._width), 1)
+            light = (_light(self._decoded(band, some), responses) for some in times.split(batch))
+            yield band, (sum(light, NOTHING) / len(times)).cpu()
+
+    def _decoded(self, band: slice, times: Tensor) -> Tensor:
+        """Frames (T, 3, rows, W) of some rows."""
+        top = max(band.start - self._margin, 0)
+        state = self.state[:, :, top : band.stop + self._margin].to(self.runner.device)
+        frames = self.runner.decode(state, times, mixed=False)
+        return frames[0, :, :, band.start - top : band.stop - top]
+
+    def _bands(self, rows: int) -> Iterator[slice]:
+        for top in range(0, self._height, rows):
+            yield slice(top, min(top + rows, self._height))
+
+    def _rows(self) -> int:
+        """Rows of a band, so that one frame of it with its margins fits."""
+        if self._margin >= self._height:
+            return self._height
+        return max(min(self._pixels() // self._width, self._height) - 2 * self._margin, 64)
+
+    def _pixels(self) -> int:
+        # Half of the memory: the state, the frame and what is being written are there too.
+        return int(working_memory(self.runner.device) / 2 / self._cost)
+
+    def _probe(self, side: int) -> Tensor:
+        state = torch.zeros(1, self.state.shape[1], side, side, device=self.runner.device)
+        return self.runner.decode(state, torch.tensor([0.5]), mixed=False)
+
+    def _reach(self) -> int:
+        """Rows of margin that a band needs: what the network says of its state, else all of them."""
+        reach = getattr(self.runner.network, "reach", None)
+        if reach is None:
+            return self._height
+        rows = max(2**20 // self._width, 1)
+        with self.runner.inference(mixed=False):
+            farthest = max(float(reach(self.state[:, :, band])) for band in self._bands(rows))
+        return int(min(farthest, self._height)) + 2 if farthest == farthest else self._height
+
+
+class RetiledFilm:
+    """Frames from tiles run anew; see the module's description."""
+
+    def __init__(self, runner: Runner, blurry: Tensor, tile: int, subject: str) -> None:
+        self.runner, self.blurry, self.tile, self.subject = runner, blurry, tile, subject
+        self._height, self._width = blurry.shape[-2:]
+        self._state: Any = None
+
+    def frames(self, times: Sequence[float]) -> Iterator[Tensor]:
+        """(3, H, W) in [0, 1] on the CPU, for every time, one after the other."""
+        batch = self._batch(self._height * self._width * 12)
+        for first in range(0, len(times), batch):
+            chosen = torch.tensor(times[first : first + batch], dtype=torch.float32)
+            for frame in self._tiled(lambda piece, t=chosen: self._decoded(piece, t)):
+                yield finished(frame, self.subject)
+
+    def averages(self, times: Sequence[float], responses: Sequence[Response]) -> Iterator[Average]:
+        """As `MapFilm.averages`, in a single band; every tile is encoded once for all times."""
+        chosen = torch.tensor(times, dtype=torch.float32)
+
+        def averaged(piece: Tensor) -> Tensor:
+            batch = self._batch(int(self._cost() * piece.shape[-2] * piece.shape[-1]))
+            state = self._encoded(piece)
+            decoded = (self.runner.decode(state, some, mixed=True)[0] for some in chosen.split(batch))
+            return sum((_light(frames, responses) for frames in decoded), NOTHING) / len(chosen)
+
+        yield slice(0, self._height), self._tiled(averaged)
+
+    def _tiled(self, apply: Any) -> Tensor:
+        run = lambda side: tiled(  # noqa: E731
+            apply,
+            self.blurry,
+            tile=side,
+            overlap=self.runner.overlap,
+            multiple=self.runner.multiple,
+            ramp=self.runner.ramp,
+            store="cpu",
+        )
+        # A smaller tile is kept for the frames that follow.
+        result, self.tile = until_it_fits(run, self.tile, smallest=self.runner.smallest, subject=self.subject)
+        return result
+
+    def _encoded(self, piece: Tensor) -> Any:
+        if piece.shape != self.blurry.shape:
+            self._state = None
+            return self.runner.encode(piece)
+        if self._state is None:
+            self._state = self.runner.encode(piece)
+        return self._state
+
+    def _decoded(self, piece: Tensor, times: Tensor) -> Tensor:
+        """Frames (T, 3, h, w) of a tile, a few at a time."""
+        state = self._encoded(piece)
+        batch = self._batch(int(self._cost() * piece.shape[-2] * piece.shape[-1]))
+        return torch.cat([self.runner.decode(state, some, mixed=True)[0] for some in times.split(batch)])
+
+    def _cost(self) -> float:
+        half = torch.tensor([0.5])
+        return self.runner.cost("frame", lambda side: _frame(self.runner, side, half))
+
+    def _batch(self, size: int) -> int:
+        """How many things of `size` bytes to hold at once."""
+        return max(int(working_memory(self.runner.device) / max(size, 1)), 1)
+
+
+def _light(frames: Tensor, responses: Sequence[Response]) -> Tensor:
+    """Sum over (T, 3, h, w) frames, clamped, in the light of each response: (R, 3, h, w)."""
+    frames = frames.float().clamp(0, 1)
+    return torch.stack([to_linear(frames, response).sum(0) for response in responses])

@@ -1,0 +1,129 @@
+"""A network ready to run: on its device, in its precision, every pass the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unblur.errors import UnblurError
+from unblur.runtime.memory import WORKSPACE, peak_bytes, working_memory
+from unblur.runtime.precision import autocast
+from unblur.runtime.tiling import MULTIPLE, smallest_tile, tile_that_fits
+
+PROBES = (64, 128)
+
+
+class Runner:
+    """Runs a network in inference, and knows what its tiles need.
+
+    Film networks have ``encode(blurry)`` (what does not depend on the time) and ``decode(state, times)``; networks for
+    a single picture have only ``forward(blurry)``. Both may declare
+
+    * ``tile_overlap``: pixels that neighbouring tiles must share;
+    * ``is_local``: False if something in them sees the whole picture (channel attention). Tiles of such a network
+      differ everywhere, not only near their rims, so neighbours then fade into each other over all they share;
+    * ``multiple``: their stride;
+    * ``reach(state)``: how many pixels away a decoded frame may look in the state.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Moved to `device` and set to evaluation, in place.
+    device : torch.device
+    dtype : torch.dtype
+        float32, or what convolutions are cast to.
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+        self.network: Any = network.to(device).eval()
+        self.device = device
+        self.dtype = dtype
+        self.multiple = int(getattr(network, "multiple", MULTIPLE))
+        self.overlap = int(getattr(network, "tile_overlap", 64))
+        self.ramp = None if getattr(network, "is_local", True) else self.overlap
+        self._costs: dict[str, float] = {}
+
+    @property
+    def is_film(self) -> bool:
+        """Whether the network makes frames at any time, or a single picture."""
+        return hasattr(self.network, "encode") and hasattr(self.network, "decode")
+
+    @cached_property
+    def maps(self) -> int:
+        """Channels of a film network's state if it is a map of the picture's size, (B, K, H, W); else 0."""
+        probe = self.grey(PROBES[0])
+        state = self.encode(probe)
+        is_map = isinstance(state, Tensor) and state.ndim == 4 and state.shape[-2:] == probe.shape[-2:]
+        return state.shape[1] if is_map else 0
+
+    @property
+    def smallest(self) -> int:
+        """Side of the smallest tile to try."""
+        return smallest_tile(self.overlap, self.multiple)
+
+    @contextmanager
+    def inference(self, *, mixed: bool = True) -> Iterator[None]:
+        """The context of every pass: no gradients, no choice of kernels by stopwatch; `mixed` casts convolutions."""
+        precise = autocast(self.device, self.dtype if mixed else torch.float32)
+        kernels = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+        with torch.inference_mode(), kernels, precise:
+            yield
+
+    def encode(self, blurry: Tensor) -> Any:
+        """State of (B, 3, h, w), on the device."""
+        with self.inference():
+            return self.network.encode(blurry.to(self.device))
+
+    def decode(self, state: Any, times: Tensor, *, mixed: bool) -> Tensor:
+        """Frames (B, T, 3, h, w), on the device."""
+        with self.inference(mixed=mixed):
+            return self.network.decode(state, times.to(self.device))
+
+    def forward(self, blurry: Tensor) -> Tensor:
+        """Sharp (B, 3, h, w) of a network for a single picture, on the device; the finest if it returns several."""
+        with self.inference():
+            sharp = self.network(blurry.to(self.device))
+        return sharp if isinstance(sharp, Tensor) else sharp[-1]
+
+    def tile(self, height: int, width: int, wanted: int | str, bytes_per_pixel: Callable[[], float]) -> int:
+        """Side of the tiles for a picture: as wanted, or the largest that the memory model allows.
+
+        `bytes_per_pixel` is asked only where it matters.
+        """
+        if isinstance(wanted, int):
+            if wanted < self.smallest:
+                problem = f"too small for this network, whose tiles share {self.overlap} pixels"
+                raise UnblurError(f"--tile {wanted}", problem, f"use {self.smallest} or more, or auto")
+            return wanted
+        if max(height, width) <= self.smallest:
+            return self.smallest
+        return tile_that_fits(bytes_per_pixel(), working_memory(self.device), self.overlap, self.multiple)
+
+    def cost(self, name: str, run: Callable[[int], object]) -> float:
+        """Bytes per pixel of `run`, which takes the side of a square picture; measured once per `name`.
+
+        From two sizes, so that what does not grow with the picture (cast weights) drops out.
+        """
+        if name not in self._costs:
+            small, large = (peak_bytes(lambda side=side: run(side)) for side in PROBES)  # type: ignore[misc]
+            self._costs[name] = WORKSPACE * max(large - small, 1) / (PROBES[1] ** 2 - PROBES[0] ** 2)
+        return self._costs[name]
+
+    def grey(self, side: int) -> Tensor:
+        """A picture to measure with, on the device."""
+        return torch.full((1, 3, side, side), 0.5, device=self.device)
+
+
+def finished(image: Tensor, subject: str) -> Tensor:
+    """Clamp a result to [0, 1], float32 on the CPU; refuse one with values that are not numbers."""
+    image = image.to("cpu", torch.float32)
+    if not all(math.isfinite(extreme) for extreme in torch.aminmax(image)):
+        problem = "the network's result has values that are not numbers"
+        raise UnblurError(subject, problem, "use --dtype float32, or another model")
+    return image.clamp(0, 1)
