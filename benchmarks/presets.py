@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from unblur.data.stills import load_stills
 from unblur.data.synthetic import SyntheticExposures
 from unblur.exposure.camera import MotionSpec
+from unblur.losses.film import part_terms
 from unblur.losses.pixel import charbonnier
 from unblur.networks.paths import FilmNet, follow_back, warp
 from unblur.networks.unet import UNet
@@ -70,14 +71,7 @@ def loss_of(name: str, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         truth = frames[:, 0]
         paths = charbonnier(warp(truth, back[:, 1:]), frames[:, 1:])
         return charbonnier(state[:, :3], truth) + paths + 0.02 * (back - batch["paths"]).abs().mean()
-    sharp = network.restorer(blurry).float()
-    truth = frames[:, 0]
-    # The paths learn on the restorer's frames and on true ones, and leave the restorer alone.
-    given = sharp.detach().clone()
-    given[::2] = truth[::2]
-    back = follow_back(network.paths(blurry, given), times, network.iterations)
-    paths = charbonnier(warp(truth, back[:, 1:]), frames[:, 1:])
-    return charbonnier(sharp, truth) + paths + 0.02 * (back - batch["paths"]).abs().mean()
+    return sum(part_terms(network, blurry, frames, times, batch["paths"]).values())
 
 
 def main() -> None:

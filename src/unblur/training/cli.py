@@ -113,7 +113,8 @@ def _data(recipe: Namespace) -> ExposureData:
             raise UnblurError(root, "no such folder", "set data.train and data.val to folders with photos and clips")
         return load_stills(Path(root), frames_per_clip=recipe.data.frames_per_clip, cache=cache)
 
-    source = SyntheticExposures(stills(recipe.data.train), **vars(recipe.exposures), seed=recipe.seed)
+    train = [still for still in stills(recipe.data.train) if not any(x in still.source for x in recipe.data.exclude)]
+    source = SyntheticExposures(train, **vars(recipe.exposures), seed=recipe.seed)
     if not recipe.data.heldout:
         return ExposureData(source, ahead=recipe.data.ahead)
     heldout = heldout_exposures(stills(recipe.data.val), count=recipe.data.heldout, size=recipe.data.heldout_size)

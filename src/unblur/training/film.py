@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from unblur.exposure.average import times_of
 from unblur.exposure.response import Response
+from unblur.losses.film import part_terms
 from unblur.losses.pixel import multi_scale, pyramid
 from unblur.losses.priors import path_error, reblur_consistency
+from unblur.training.muon import Muon, split
 from unblur.training.schedule import Schedule
 
 
@@ -47,6 +49,8 @@ class Loss:
         Camera response of the pictures, for that mean.
     paths : float
         Weight of the error of predicted displacements, for networks that have ``displacements(state, times)``.
+    parts : bool
+        Train the restorer and the paths of a `networks.paths.FilmNet` apart; see `losses.film.part_terms`.
     """
 
     scales: int = 3
@@ -55,16 +59,22 @@ class Loss:
     reblur_frames: int = 7
     response: Response = "srgb"
     paths: float = 0.0
+    parts: bool = False
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """Adam's settings; `weight_decay` is decoupled (AdamW), and touches only weights with two or more dimensions."""
+    """Adam's settings; `weight_decay` is decoupled (AdamW), and touches only weights with two or more dimensions.
+
+    With `muon` above 0 the convolutions inside the network are trained by Muon, at `muon` times the learning rate (and
+    without decay), the rest by Adam; see `muon.Muon`.
+    """
 
     lr: float = 3e-4
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     eps: float = 1e-8
+    muon: float = 0.0
 
 
 class Film(LightningModule):
@@ -113,6 +123,8 @@ class Film(LightningModule):
         blurry, frames, times = batch["blurry"], batch["frames"], batch["times"]
         if self.channels_last:
             blurry = blurry.contiguous(memory_format=torch.channels_last)
+        if self.loss.parts:
+            return part_terms(self.network, blurry, frames, times, batch.get("paths"), self.loss.paths, self.loss.eps)  # type: ignore[arg-type]
         outputs = self._outputs(blurry, times)
         terms = {"pixel": multi_scale([output.float() for output in outputs], frames, self.loss.eps)}
         if self.loss.reblur:
@@ -146,6 +158,16 @@ class Film(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW, and the schedule per step."""
+        if self.optimizer.muon:
+            return self._scheduled(
+                Muon(
+                    *split(self.network),
+                    lr=self.optimizer.lr,
+                    ratio=self.optimizer.muon,
+                    betas=self.optimizer.betas,
+                    eps=self.optimizer.eps,
+                )
+            )
         weights = [p for p in self.network.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in weights if p.ndim >= 2], "weight_decay": self.optimizer.weight_decay},
@@ -157,6 +179,9 @@ class Film(LightningModule):
             betas=self.optimizer.betas,
             eps=self.optimizer.eps,
         )
+        return self._scheduled(adam)
+
+    def _scheduled(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         steps = self.trainer.max_steps
-        follow = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: self.schedule.factor(step, steps))
-        return {"optimizer": adam, "lr_scheduler": {"scheduler": follow, "interval": "step"}}
+        follow = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule.factor(step, steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": follow, "interval": "step"}}

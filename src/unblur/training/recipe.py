@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -78,6 +78,8 @@ class Data:
     ----------
     train, val : str
         Folders with photos and clips.
+    exclude : list of str
+        Stills whose source (see `data.stills.Still`) contains one of these are left alone.
     cache : str, optional
         Folder.
     frames_per_clip : int
@@ -92,6 +94,7 @@ class Data:
 
     train: str = "data/train"
     val: str = "data/val"
+    exclude: list[str] = field(default_factory=list)
     cache: str | None = None
     frames_per_clip: int = 8
     heldout: int = 24
