@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
 
 from unblur.data.stills import Still, load_stills
 from unblur.data.synthetic import SyntheticExposures
@@ -59,7 +60,7 @@ def train(recipe: Namespace) -> Trainer:
     folder = Path(recipe.out)
     resume = _checkpoint(recipe.resume, folder)
     torch.manual_seed(recipe.seed)
-    network = network_class(recipe.network.name)(**vars(recipe.network.arguments))
+    network = _network(recipe)
     if recipe.weights:
         start_from(network, recipe.weights)
     module = Film(
@@ -74,8 +75,19 @@ def train(recipe: Namespace) -> Trainer:
     data = _data(recipe)
     trainer = make_trainer(recipe, folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if trainer.is_global_zero:
+        (folder / "recipe.yaml").write_text(recipe.record, encoding="utf-8")
     trainer.fit(module, data, ckpt_path=resume, weights_only=False)
     return trainer
+
+
+def _network(recipe: Namespace) -> nn.Module:
+    try:
+        network: nn.Module = network_class(recipe.network.name)(**vars(recipe.network.arguments))
+    except (TypeError, ValueError) as error:
+        name = recipe.network.name
+        raise UnblurError("network.arguments", f"{name} refuses them ({error})", "correct the recipe") from error
+    return network
 
 
 def make_trainer(recipe: Namespace, folder: Path) -> Trainer:
@@ -114,6 +126,8 @@ def _data(recipe: Namespace) -> ExposureData:
         return load_stills(Path(root), frames_per_clip=recipe.data.frames_per_clip, cache=cache)
 
     train = [still for still in stills(recipe.data.train) if not any(x in still.source for x in recipe.data.exclude)]
+    if not train:
+        raise UnblurError("data.exclude", "leaves no still to train on", "exclude less")
     source = SyntheticExposures(train, **vars(recipe.exposures), seed=recipe.seed)
     if not recipe.data.heldout:
         return ExposureData(source, ahead=recipe.data.ahead)

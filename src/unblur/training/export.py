@@ -16,6 +16,8 @@ def export_weights(path: Path, network: nn.Module, recipe: Namespace, steps: int
     temporary = path.with_name(f".{path.name}.part")
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     save_file(weights, temporary, {"network": recipe.network.name, "steps": str(steps)})
+    # Readable by whoever can read the checkpoint beside it: safetensors makes private files.
+    temporary.chmod(path.with_name("last.ckpt").stat().st_mode)
     return temporary.replace(path)
 
 

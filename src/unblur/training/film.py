@@ -9,11 +9,13 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from unblur.errors import UnblurError
 from unblur.exposure.average import times_of
 from unblur.exposure.response import Response
 from unblur.losses.film import part_terms
 from unblur.losses.pixel import multi_scale, pyramid
 from unblur.losses.priors import path_error, reblur_consistency
+from unblur.networks.paths import FilmNet
 from unblur.training.muon import Muon, split
 from unblur.training.schedule import Schedule
 
@@ -90,7 +92,7 @@ class Film(LightningModule):
     seed : int
         Whatever a network draws at random in a step depends on this, the step and the process alone.
     compile : {"off", "default", "max-autotune"}
-        Use ``torch.compile``; pays on a GPU after about a minute of compiling.
+        Use ``torch.compile`` for network and loss; pays on a GPU after about a minute of compiling.
     channels_last : bool
         Memory format of weights and pictures; pays on GPUs with bf16, and for some networks on CPUs.
     """
@@ -107,12 +109,14 @@ class Film(LightningModule):
         channels_last: bool = False,
     ) -> None:
         super().__init__()
+        loss = loss or Loss()
+        _check(network, loss)
         self.network = network.to(memory_format=torch.channels_last) if channels_last else network  # type: ignore[call-overload]
-        self.loss, self.optimizer, self.schedule = loss or Loss(), optimizer or Optimizer(), schedule or Schedule()
+        self.loss, self.optimizer, self.schedule = loss, optimizer or Optimizer(), schedule or Schedule()
         self.seed, self.channels_last = seed, channels_last
-        self._outputs = self._plain_outputs
+        self._terms = self.losses
         if compile != "off":
-            self._outputs = torch.compile(self._plain_outputs, mode=None if compile == "default" else compile)
+            self._terms = torch.compile(self.losses, mode=None if compile == "default" else compile)
 
     def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
         """Frames (B, T, 3, H, W) of `blurry` (B, 3, H, W) at `times` (T,) or (B, T)."""
@@ -123,21 +127,23 @@ class Film(LightningModule):
         blurry, frames, times = batch["blurry"], batch["frames"], batch["times"]
         if self.channels_last:
             blurry = blurry.contiguous(memory_format=torch.channels_last)
+        network: Any = self.network
         if self.loss.parts:
-            return part_terms(self.network, blurry, frames, times, batch.get("paths"), self.loss.paths, self.loss.eps)  # type: ignore[arg-type]
-        outputs = self._outputs(blurry, times)
-        terms = {"pixel": multi_scale([output.float() for output in outputs], frames, self.loss.eps)}
+            paths = batch.get("paths")
+            terms = part_terms(network, blurry, frames, times, paths, self.loss.paths, self.loss.eps)
+        else:
+            outputs = [output.float() for output in self._outputs(blurry, times)]
+            terms = {"pixel": multi_scale(outputs, frames, self.loss.eps)}
+            if self.loss.paths and "paths" in batch:
+                displacements = network.displacements(network.encode(blurry), times).float()
+                terms["paths"] = self.loss.paths * path_error(displacements, batch["paths"])
         if self.loss.reblur:
-            film = self.network(blurry, times_of(self.loss.reblur_frames).to(blurry))
-            residual = reblur_consistency(blurry, film.float(), self.loss.response, self.loss.eps)
+            film = network(blurry, times_of(self.loss.reblur_frames).to(blurry)).float()
+            residual = reblur_consistency(blurry, film, self.loss.response, self.loss.eps)
             terms["reblur"] = self.loss.reblur * residual
-        if self.loss.paths and "paths" in batch:
-            network: Any = self.network
-            displacements = network.displacements(network.encode(blurry), times)
-            terms["paths"] = self.loss.paths * path_error(displacements.float(), batch["paths"])
         return terms
 
-    def _plain_outputs(self, blurry: Tensor, times: Tensor) -> list[Tensor]:
+    def _outputs(self, blurry: Tensor, times: Tensor) -> list[Tensor]:
         network: Any = self.network
         if self.loss.scales > 1 and hasattr(network, "scales"):
             return list(network.scales(blurry, times))
@@ -149,7 +155,7 @@ class Film(LightningModule):
 
     def training_step(self, batch: Exposure, batch_idx: int) -> dict[str, Tensor]:
         """One step; the terms go to the callbacks."""
-        terms = self.losses(batch)
+        terms = self._terms(batch)
         return {"loss": torch.stack(list(terms.values())).sum()} | {k: v.detach() for k, v in terms.items()}
 
     def validation_step(self, batch: Exposure, batch_idx: int) -> dict[str, Tensor]:
@@ -185,3 +191,12 @@ class Film(LightningModule):
         steps = self.trainer.max_steps
         follow = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule.factor(step, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": follow, "interval": "step"}}
+
+
+def _check(network: nn.Module, loss: Loss) -> None:
+    """Refuse terms of the loss that the network has nothing for."""
+    kind = type(network).__name__
+    if loss.parts and not isinstance(network, FilmNet):
+        raise UnblurError("loss.parts", f"{kind} has no restorer and paths", "set it to false")
+    if loss.paths and not loss.parts and not hasattr(network, "displacements"):
+        raise UnblurError("loss.paths", f"{kind} predicts no displacements", "set it to 0")

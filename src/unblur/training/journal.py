@@ -98,9 +98,9 @@ class Journal(Callback):
                 line |= {f"psnr@{moment:g}": ours, f"input@{moment:g}": input_}
             self._write(trainer, line)
             if trainer.is_global_zero and self._rows:
-                columns = [torch.cat(column) for column in zip(*self._rows, strict=True)]
-                self.folder.mkdir(parents=True, exist_ok=True)
-                write_sheet(self.folder / f"sheet-{trainer.global_step:07d}.png", contact_sheet(*columns))
+                blurry, predicted, frames = (torch.cat(column) for column in zip(*self._rows, strict=True))
+                sheet = contact_sheet(blurry, predicted, frames)
+                write_sheet(self.folder / f"sheet-{trainer.global_step:07d}.png", sheet)
         self._scores, self._rows = [], []
         # Validation is not training time.
         self._since, self._steps, self._sums = time.perf_counter(), 0, {}

@@ -90,15 +90,12 @@ class Keeper(Callback):
         return answers[0], answers[1]
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the end, unless it has just been kept."""
+        """Keep the end, unless it has just been kept; hand the signal back before Lightning does."""
+        self._restore()
         if trainer.global_step and not trainer.should_stop:
             self.save(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Hand the signal back."""
-        self._restore()
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Hand the signal back."""
         self._restore()
 

@@ -23,7 +23,7 @@ try:
     from unblur.zoo.table import NETWORKS
 except ImportError:
     NETWORKS = {
-        "paths": ("unblur.networks.paths", "FilmNet"),
+        "film": ("unblur.networks.paths", "FilmNet"),
         "moments": ("unblur.networks.moments", "MomentNet"),
     }
 
@@ -132,7 +132,7 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Namespace:
     -------
     Namespace
         Every field with its value: the fields of `Run`, and ``network.name``, ``network.arguments``, ``data``,
-        ``exposures``, ``loss``, ``optimizer``, ``schedule``, ``trainer``.
+        ``exposures``, ``loss``, ``optimizer``, ``schedule``, ``trainer``; and all of it as YAML in ``record``.
 
     Raises
     ------
@@ -148,9 +148,12 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Namespace:
         if key not in keys:
             raise UnblurError(key, "no such key in a recipe", f"the nearest is {_nearest(key, keys)}")
     try:
-        return parser.instantiate_classes(parser.parse_args(["--recipe", str(path), *overrides]))
+        values = parser.parse_args(["--recipe", str(path), *overrides])
+        recipe = parser.instantiate_classes(values)
     except (ArgumentError, ValueError) as error:
         raise UnblurError(path, _one_line(error), "give a value of that type") from error
+    recipe.record = parser.dump(values.clone(), skip_none=False)
+    return recipe
 
 
 def network_class(name: str) -> type[Any]:

@@ -1,0 +1,57 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unblur.losses.pixel import charbonnier, multi_scale, pyramid, shrink
+
+
+def test_charbonnier_is_the_equation() -> None:
+    a, b = torch.tensor([0.0, 0.5]), torch.tensor([0.3, 0.5])
+    expected = torch.tensor([(0.09 + 1e-6) ** 0.5, 1e-3])
+    torch.testing.assert_close(charbonnier(a, b, reduction="none"), expected)
+    torch.testing.assert_close(charbonnier(a, b), expected.mean())
+    torch.testing.assert_close(charbonnier(a, b, reduction="sum"), expected.sum())
+    torch.testing.assert_close(charbonnier(a, a, eps=0.1), torch.tensor(0.1))
+
+
+def test_charbonnier_refuses_to_broadcast() -> None:
+    with pytest.raises(ValueError, match="shapes differ"):
+        charbonnier(torch.zeros(2, 3), torch.zeros(3))
+
+
+def test_charbonnier_gradient_is_finite_at_zero_and_that_of_l1_far_away() -> None:
+    a = torch.tensor([0.0, 1.0, -1.0], requires_grad=True)
+    charbonnier(a, torch.zeros(3), reduction="sum").backward()
+    torch.testing.assert_close(a.grad, torch.tensor([0.0, 1.0, -1.0]))
+
+
+def test_multi_scale_sums_over_scales() -> None:
+    torch.manual_seed(0)
+    frames = torch.rand(2, 3, 3, 8, 8)
+    outputs = [torch.rand(2, 3, 3, n, n) for n in (2, 4, 8)]
+    means = [frames.unflatten(-1, (n, 8 // n)).unflatten(-3, (n, 8 // n)).mean((-1, -3)) for n in (2, 4, 8)]
+    expected = sum(charbonnier(o, m) for o, m in zip(outputs, means, strict=True))
+    torch.testing.assert_close(multi_scale(outputs, frames), expected)
+
+
+def test_multi_scale_of_the_truth_is_the_floor() -> None:
+    frames = torch.rand(1, 2, 3, 12, 20)
+    torch.testing.assert_close(multi_scale(pyramid(frames, 3), frames), torch.tensor(3e-3))
+    with pytest.raises(ValueError, match="no outputs"):
+        multi_scale([], frames)
+
+
+@settings(max_examples=20, deadline=None)
+@given(height=st.integers(1, 17), width=st.integers(1, 17), scales=st.integers(1, 4))
+def test_pyramid_takes_any_size(height: int, width: int, scales: int) -> None:
+    levels = pyramid(torch.full((1, 2, 3, height, width), 0.25), scales)
+    assert len(levels) == scales
+    assert levels[-1].shape[-2:] == (height, width)
+    assert all(torch.allclose(level, torch.tensor(0.25)) for level in levels)
+
+
+def test_shrink_keeps_the_mean() -> None:
+    frames = torch.rand(2, 3, 3, 8, 16)
+    small = shrink(frames, (2, 4))
+    torch.testing.assert_close(small.mean((-1, -2)), frames.mean((-1, -2)))

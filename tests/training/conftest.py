@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, nn
+
+from unblur.training.data import ExposureData
+from unblur.training.ema import MovingAverage
+from unblur.training.film import Film, Optimizer
+from unblur.training.journal import Journal
+from unblur.training.keeper import Keeper
+from unblur.training.schedule import Schedule
+
+
+class TinyFilm(nn.Module):
+    """A film network that has everything that could spoil a resumed training: buffers, and dropout."""
+
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        self.arguments = {"width": width}
+        self.first = nn.Conv2d(3, width, 3, padding=1)
+        self.norm = nn.BatchNorm2d(width)
+        self.drop = nn.Dropout(0.2)
+        self.last = nn.Conv2d(width, 6, 1)
+
+    def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
+        still, moving = self.last(self.drop(self.norm(self.first(blurry)).relu())).chunk(2, 1)
+        times = times.expand(len(blurry), -1) if times.ndim == 1 else times
+        tau = (2 * times - 1)[..., None, None, None]
+        return (blurry + still)[:, None] + tau * moving[:, None]
+
+
+class TinySource:
+    """Noise, as a function of the step."""
+
+    def batch(self, step: int, device: torch.device) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(step)
+        frames = torch.rand(2, 3, 3, 8, 8, generator=generator)
+        batch = {"blurry": frames.mean(1), "frames": frames, "times": torch.rand(2, 3, generator=generator)}
+        return {name: value.to(device) for name, value in batch.items()}
+
+
+def heldout() -> list[dict[str, Tensor]]:
+    batch = TinySource().batch(10**6, torch.device("cpu"))
+    return [batch | {"times": torch.tensor([0.0, 0.5, 1.0])}]
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning.*")
+        yield
+
+
+@pytest.fixture
+def tiny() -> type[TinyFilm]:
+    return TinyFilm
+
+
+@pytest.fixture
+def source() -> TinySource:
+    return TinySource()
+
+
+@pytest.fixture
+def fit() -> Callable[..., tuple[Trainer, Film]]:
+    """Train the tiny network for some steps: ``fit(folder, steps=8, ckpt_path=..., callbacks=[...])``."""
+
+    def run(
+        folder: Path,
+        *,
+        steps: int = 8,
+        ckpt_path: Path | None = None,
+        callbacks: list[Any] | None = None,
+        keeper: dict[str, Any] | None = None,
+        validate_every: int = 2,
+        ahead: bool = False,
+        **machine: Any,
+    ) -> tuple[Trainer, Film]:
+        torch.manual_seed(0)
+        module = Film(TinyFilm(), optimizer=Optimizer(lr=1e-2), schedule=Schedule(warmup=2), seed=3)
+        average = MovingAverage(0.9)
+
+        def save(module: LightningModule, steps: int) -> None:
+            torch.save(module.network.state_dict(), folder / "weights.pt")
+
+        trainer = Trainer(
+            max_steps=steps,
+            max_epochs=-1,
+            val_check_interval=validate_every * machine.get("accumulate_grad_batches", 1),
+            check_val_every_n_epoch=None,
+            accelerator="cpu",
+            callbacks=[
+                *(callbacks or []),
+                average,
+                Journal(folder, 1),
+                Keeper(folder, save, average, **(keeper or {})),
+            ],
+            num_sanity_val_steps=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            **machine,
+        )
+        data = ExposureData(TinySource(), heldout(), ahead=ahead)
+        trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=False)
+        return trainer, module
+
+    return run

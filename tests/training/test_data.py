@@ -1,0 +1,57 @@
+from itertools import chain, islice
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from unblur.training.data import ExposureData, Steps
+
+
+class Numbers:
+    """Every batch is its own number."""
+
+    def batch(self, step: int, device: torch.device) -> dict[str, torch.Tensor]:
+        return {"blurry": torch.tensor(step, device=device)}
+
+
+def machine(rank: int, size: int, steps: int = 0, accumulate: int = 1) -> Any:
+    return SimpleNamespace(
+        world_size=size,
+        global_rank=rank,
+        global_step=steps,
+        accumulate_grad_batches=accumulate,
+        strategy=SimpleNamespace(root_device=torch.device("cpu")),
+    )
+
+
+def seen(rank: int, size: int, *, steps: int = 0, ahead: bool = False, accumulate: int = 1) -> list[int]:
+    data = ExposureData(Numbers(), ahead=ahead)
+    data.trainer = machine(rank, size, steps, accumulate)
+    numbers = islice(data.train_dataloader(), 5)
+    found = [int(data.on_after_batch_transfer(number, 0)["blurry"]) for number in numbers]
+    data.teardown("fit")
+    return found
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_processes_share_the_batches_without_overlap(ahead: bool) -> None:
+    found = [seen(rank, 3, ahead=ahead) for rank in range(3)]
+    assert sorted(chain.from_iterable(found)) == list(range(15))
+
+
+def test_a_resumed_run_goes_on_with_the_next_batch() -> None:
+    assert seen(0, 1, steps=7) == [7, 8, 9, 10, 11]
+    assert seen(0, 1, steps=7, accumulate=2) == [14, 15, 16, 17, 18]
+
+
+def test_heldout_batches_are_left_alone() -> None:
+    batch = {"blurry": torch.zeros(1)}
+    data = ExposureData(Numbers(), [batch])
+    assert data.on_after_batch_transfer(batch, 0) is batch
+    assert [b["blurry"].shape for b in data.val_dataloader()] == [(1,)]
+
+
+def test_steps_start_anew_each_time() -> None:
+    steps = Steps(3)
+    assert list(islice(steps, 2)) == list(islice(steps, 2)) == [3, 4]

@@ -1,0 +1,96 @@
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from unblur.losses.pixel import charbonnier, multi_scale, pyramid
+from unblur.losses.priors import reblur_consistency
+from unblur.training.film import Film, Loss
+
+
+class Scaled(nn.Module):
+    """A network with three outputs, and known displacements."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(0.5))
+
+    def scales(self, blurry: Tensor, times: Tensor) -> list[Tensor]:
+        return [level * (n + 1) for n, level in enumerate(pyramid(self(blurry, times), 3))]
+
+    def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
+        return (self.gain * blurry)[:, None].expand(-1, times.shape[-1], -1, -1, -1)
+
+    def encode(self, blurry: Tensor) -> Tensor:
+        return self.gain * blurry
+
+    def displacements(self, state: Tensor, times: Tensor) -> Tensor:
+        return state[:, None, :2].expand(-1, times.shape[-1], -1, -1, -1)
+
+
+@pytest.fixture
+def batch(source: Any) -> dict[str, Tensor]:
+    made = source.batch(0, torch.device("cpu"))
+    return made | {"paths": torch.zeros(2, 3, 2, 8, 8)}
+
+
+def test_one_scale_is_the_charbonnier_of_the_frames(batch: dict[str, Tensor]) -> None:
+    network = Scaled()
+    terms = Film(network, Loss(scales=1)).losses(batch)
+    torch.testing.assert_close(terms["pixel"], charbonnier(network(batch["blurry"], batch["times"]), batch["frames"]))
+    assert terms.keys() == {"pixel"}
+
+
+def test_the_scales_of_a_network_are_supervised(batch: dict[str, Tensor]) -> None:
+    network = Scaled()
+    expected = multi_scale(network.scales(batch["blurry"], batch["times"]), batch["frames"])
+    torch.testing.assert_close(Film(network, Loss(scales=3)).losses(batch)["pixel"], expected)
+
+
+def test_a_network_of_one_scale_is_shrunk(batch: dict[str, Tensor], tiny: type[nn.Module]) -> None:
+    network = tiny().eval()
+    expected = multi_scale(pyramid(network(batch["blurry"], batch["times"]), 3), batch["frames"])
+    torch.testing.assert_close(Film(network, Loss(scales=3)).losses(batch)["pixel"], expected)
+
+
+def test_reblur_and_paths_are_options_with_weights(batch: dict[str, Tensor]) -> None:
+    network = Scaled()
+    terms = Film(network, Loss(reblur=2.0, reblur_frames=4, response="linear", paths=0.1)).losses(batch)
+    frames = network(batch["blurry"], torch.linspace(0, 1, 4))
+    torch.testing.assert_close(terms["reblur"], 2 * reblur_consistency(batch["blurry"], frames, "linear"))
+    torch.testing.assert_close(terms["paths"], 0.1 * 0.5 * batch["blurry"][:, :2].mean())
+
+
+def test_training_learns(fit: Any, tmp_path: Any, source: Any) -> None:
+    _, few = fit(tmp_path / "few", steps=1)
+    _, many = fit(tmp_path / "many", steps=60, validate_every=1000)
+    batch = source.batch(999, torch.device("cpu"))
+    few_loss, many_loss = (film.eval().losses(batch)["pixel"].item() for film in (few, many))
+    assert many_loss < 0.97 * few_loss
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
+def test_bf16_and_clipping_are_the_trainers(fit: Any, tmp_path: Any, precision: str) -> None:
+    trainer, film = fit(tmp_path, steps=3, precision=precision, gradient_clip_val=0.1)
+    assert trainer.global_step == 3
+    assert all(p.dtype == torch.float32 and p.isfinite().all() for p in film.parameters())
+
+
+def test_weight_decay_spares_biases(tiny: type[nn.Module]) -> None:
+    class Stub:
+        max_steps = 10
+
+    film = Film(tiny())
+    film._trainer = Stub()  # type: ignore[assignment]
+    groups = film.configure_optimizers()["optimizer"].param_groups
+    assert [len(group["params"]) for group in groups] == [2, 4]
+    assert groups[1]["weight_decay"] == 0
+
+
+def test_channels_last_changes_the_layout_and_nothing_else(batch: dict[str, Tensor], tiny: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    network = tiny().eval()
+    plain = Film(network).losses(batch)["pixel"]
+    torch.testing.assert_close(Film(network, channels_last=True).losses(batch)["pixel"], plain)
+    assert network.first.weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[union-attr]
