@@ -104,3 +104,10 @@ def test_arguments_rebuild_the_network():
 def test_parts_say_how_they_are_tiled(network):
     assert network.is_local
     assert network.tile_overlap > 0
+
+
+def test_no_frame_looks_farther_than_it_says():
+    network, blurry = small(), torch.rand(1, 3, 20, 20)
+    state = network.encode(blurry)
+    back = follow_back(state[:, 3:], torch.linspace(0, 1, 9), network.iterations)
+    assert 0 < back.abs().max() <= network.reach(state) + 1e-5

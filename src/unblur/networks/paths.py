@@ -117,6 +117,12 @@ class FilmNet(nn.Module):
         sharp, coefficients = state[:, :3].float(), state[:, 3:].float()
         return warp(sharp, follow_back(coefficients, times, self.iterations))
 
+    @staticmethod
+    def reach(state: Tensor) -> Tensor:
+        """A bound on how many pixels away a frame at any time looks for its content, in what `encode` returned."""
+        coefficients = state[:, 3:].float().unflatten(1, (-1, 2))
+        return coefficients.abs().sum(1).amax()
+
 
 def path_at(coefficients: Tensor, times: Tensor) -> Tensor:
     """Evaluate paths: coefficients (B, 2 * degree, H, W), times (T,) or (B, T), to (B, T, 2, H, W) pixels (x, y)."""
