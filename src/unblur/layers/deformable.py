@@ -1,0 +1,214 @@
+"""Modulated deformable convolution in plain torch (DCNv2: Zhu, Hu, Lin, Dai, CVPR 2019, eq. 1).
+
+At every output pixel p and tap k the input is read at p + p_k + offset_k(p), bilinearly and as zero outside the
+picture, multiplied by mask_k(p), and summed with the tap's weights:
+
+    y(p) = sum_k w_k  x(p + p_k + offset_k(p))  mask_k(p)
+
+How it is computed was found by measuring (``benchmarks/deformable.py``):
+
+* the picture is a table of rows, one per pixel, of C numbers each, with rows of zeros around it so that no corner needs
+  a test; a sample is a weighted sum of four rows, which `embedding_bag` does in one pass over contiguous memory;
+* the samples of a pixel's nine taps lie side by side, like a picture nine times as wide, so their sum is a convolution
+  of size 1x9 and stride 9, as fast as a plain one (a matrix product of that size is not, on every processor);
+* without gradients it goes band by band, and the samples never leave the cache; with gradients the samples are not
+  kept but made again on the way back, which costs a tenth and saves nine times the input's memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+# Bytes of samples made at once: a band that stays in cache, or whole pictures.
+BAND_BYTES = 2**23
+PICTURES_BYTES = 2**27
+CUDA_BYTES = 2**30
+
+
+def deformable_conv2d(
+    image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """Deformable convolution of stride 1 that keeps the picture's size.
+
+    Parameters
+    ----------
+    image : Tensor (B, C, H, W)
+        Any floating type; positions and interpolation weights are computed in float32 (float64 for float64).
+    offset : Tensor (B, 2 * K, H, W)
+        Displacement in pixels of each of the K = kH * kW taps, row by row: (dy, dx) of the first, of the second, ...
+    mask : Tensor (B, K, H, W)
+        What each sample is multiplied by.
+    weight : Tensor (O, C, kH, kW)
+        Odd kernel sizes.
+    bias : Tensor (O,), optional
+
+    Returns
+    -------
+    Tensor (B, O, H, W)
+        In channels-last memory.
+
+    Examples
+    --------
+    >>> image, weight = torch.rand(1, 2, 5, 5), torch.rand(3, 2, 3, 3)
+    >>> still, whole = torch.zeros(1, 18, 5, 5), torch.ones(1, 9, 5, 5)
+    >>> out = deformable_conv2d(image, still, whole, weight)
+    >>> bool(torch.allclose(out, F.conv2d(image, weight, padding=1), atol=1e-6))
+    True
+    """
+    _check(image, offset, mask, weight)
+    if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export():
+        return _by_grid_sample(image, offset, mask, weight, bias)
+    differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in (image, offset, mask, weight))
+    if image.is_cuda or differentiable:
+        return _by_pictures(image, offset, mask, weight, bias, differentiable)
+    return _by_bands(image, offset, mask, weight, bias)
+
+
+def _check(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> None:
+    batch, channels, height, width = image.shape
+    taps = weight.shape[2] * weight.shape[3]
+    if weight.shape[1] != channels or weight.shape[2] % 2 == 0 or weight.shape[3] % 2 == 0:
+        raise ValueError(f"weight {tuple(weight.shape)} does not fit an image {tuple(image.shape)}")
+    if offset.shape != (batch, 2 * taps, height, width) or mask.shape != (batch, taps, height, width):
+        raise ValueError(
+            f"offset {tuple(offset.shape)} or mask {tuple(mask.shape)} does not fit {taps} taps "
+            f"of an image {tuple(image.shape)}"
+        )
+
+
+def _by_bands(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    batch, _, height, width = image.shape
+    band = max(1, BAND_BYTES // (weight[0].numel() * width * image.element_size()))
+    out = image.new_empty(0)
+    for index in range(batch):
+        one = slice(index, index + 1)
+        table = _table(image[one])
+        for top in range(0, height, band):
+            rows = slice(top, top + band)
+            part = _rows(table, offset[one, :, rows], mask[one, :, rows], weight, bias, top)
+            if not out.numel():
+                # Not before: under autocast only the result knows its type.
+                out = part.new_empty(batch, height, width, weight.shape[0]).permute(0, 3, 1, 2)
+            out[one, :, rows] = part
+    return out
+
+
+def _by_pictures(
+    image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, differentiable: bool
+) -> Tensor:
+    size = CUDA_BYTES if image.is_cuda else PICTURES_BYTES
+    count = max(1, size // (weight[0].numel() * image[0, 0].numel() * image.element_size()))
+    parts = []
+    for part in zip(image.split(count), offset.split(count), mask.split(count), strict=True):
+        if differentiable:
+            parts.append(checkpoint(_whole, *part, weight, bias, use_reentrant=False, preserve_rng_state=False))
+        else:
+            parts.append(_whole(*part, weight, bias))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _whole(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return _rows(_table(image), offset, mask, weight, bias, 0)
+
+
+def _table(image: Tensor) -> Tensor:
+    """(B, C, H, W) to rows of channels with zeros around: (B, H + 3, W + 3, C)."""
+    # Positions are held within one pixel of the picture, where samples are zero; a corner lies at most one further.
+    return F.pad(image.permute(0, 2, 3, 1), (0, 0, 1, 2, 1, 2))
+
+
+def _rows(table: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, top: int) -> Tensor:
+    """The output's rows from `top`, as many as `offset` (B, 2K, h, W) and `mask` (B, K, h, W) have."""
+    batch, _, rows, width = mask.shape
+    index, share = _corners(offset, mask, (weight.shape[2], weight.shape[3]), table.shape[1] - 3, top)
+    share = share.to(table.dtype)
+    flat = table.reshape(-1, table.shape[-1])
+    samples = F.embedding_bag(index, flat.detach(), per_sample_weights=share, mode="sum")
+    if flat.requires_grad:
+        samples = _TableGradient.apply(samples, flat, share.detach(), index)
+    samples = samples.view(batch, rows, -1, flat.shape[1]).permute(0, 3, 1, 2)
+    taps = samples.shape[-1] // width
+    return F.conv2d(samples, weight.flatten(2).unsqueeze(2), bias, stride=(1, taps))
+
+
+def _corners(offset: Tensor, mask: Tensor, kernel: tuple[int, int], height: int, top: int) -> tuple[Tensor, Tensor]:
+    """Table row and share of the four corners of every sample: (B * h * W * K, 4) int32 and float."""
+    batch, _, _, width = mask.shape
+    y, x = _positions(offset, kernel, top)
+    y, x = y.clamp(-1, height), x.clamp(-1, width)
+    above, left = y.floor(), x.floor()
+    down, right = y - above, x - left
+    mask = mask.permute(0, 2, 3, 1).to(y.dtype)
+    below_share = mask * down
+    above_share = mask - below_share
+    above_right, below_right = above_share * right, below_share * right
+    # Two complex numbers are four interleaved reals, and are written four times as fast as a stack of four.
+    share = torch.stack(
+        (
+            torch.complex(above_share - above_right, above_right),
+            torch.complex(below_share - below_right, below_right),
+        ),
+        dim=-1,
+    )
+    stride = width + 3
+    row = (above.to(torch.int32) + 1) * stride + (left.to(torch.int32) + 1)
+    # What is not a number stays so through its share; its index must still be one.
+    row = row.clamp(0, (height + 1) * stride + width + 1)
+    row = row + torch.arange(batch, dtype=torch.int32, device=row.device).view(-1, 1, 1, 1) * ((height + 3) * stride)
+    index = row.unsqueeze(-1) + torch.tensor([0, 1, stride, stride + 1], dtype=torch.int32, device=row.device)
+    return index.reshape(-1, 4), torch.view_as_real(share).reshape(-1, 4)
+
+
+def _positions(offset: Tensor, kernel: tuple[int, int], top: int) -> tuple[Tensor, Tensor]:
+    """Row and column (B, h, W, K) where each tap reads; `offset` (B, 2K, h, W) holds the picture's rows from `top`."""
+    rows, width = offset.shape[-2:]
+    precise = torch.float64 if offset.dtype == torch.float64 else torch.float32
+    offset = offset.permute(0, 2, 3, 1).to(precise)
+    tap = torch.arange(kernel[0] * kernel[1], device=offset.device)
+    y = torch.arange(rows, device=offset.device).view(-1, 1, 1) + (tap // kernel[1] + top - kernel[0] // 2)
+    x = torch.arange(width, device=offset.device).view(1, -1, 1) + (tap % kernel[1] - kernel[1] // 2)
+    return offset[..., 0::2] + y, offset[..., 1::2] + x
+
+
+class _TableGradient(torch.autograd.Function):
+    """Passes samples on; on the way back gives the table its gradient.
+
+    The table's gradient is the transposed weighted sum: every row gathers from the samples that used it. Sorting says
+    which they are, and the same fast sum does the rest; torch's own gradient of `embedding_bag` is five times slower.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, samples: Tensor, table: Tensor, share: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(share, index)
+        ctx.rows = table.shape[0]
+        return samples.view_as(samples)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        share, index = ctx.saved_tensors
+        row, order = index.flatten().sort()
+        counts = row.bincount(minlength=ctx.rows)
+        first = (counts.cumsum(0) - counts).to(torch.int32)
+        sample = torch.div(order, 4, rounding_mode="floor").to(torch.int32)
+        to_table = F.embedding_bag(
+            sample, gradient.contiguous(), first, mode="sum", per_sample_weights=share.flatten()[order]
+        )
+        return gradient, to_table, None, None
+
+
+def _by_grid_sample(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The same from operators that every exported graph knows."""
+    batch, _, height, width = image.shape
+    taps = mask.shape[1]
+    y, x = _positions(offset, (weight.shape[2], weight.shape[3]), 0)
+    grid = torch.stack(((2 * x + 1) / width - 1, (2 * y + 1) / height - 1), dim=-1)
+    # Taps side by side again, as in `_rows`: (B, H, W * K, 2).
+    grid = grid.reshape(batch, height, width * taps, 2)
+    samples = F.grid_sample(image.to(grid.dtype), grid, padding_mode="zeros", align_corners=False)
+    samples = samples * mask.permute(0, 2, 3, 1).reshape(batch, 1, height, width * taps)
+    return F.conv2d(samples.to(image.dtype), weight.flatten(2).unsqueeze(2), bias, stride=(1, taps))
