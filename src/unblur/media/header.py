@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
 import struct
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from unblur.errors import UnblurError
@@ -70,6 +72,37 @@ def read_header(path: str | os.PathLike[str], data: bytes, max_pixels: int = DEF
         raise truncated(path) from fault
     check_size(path, header.width, header.height, max_pixels)
     return header
+
+
+def read_contents(path: str | os.PathLike[str], in_folder: str, limit: int | None = None) -> bytes:
+    """Read an ordinary file, or its first `limit` bytes.
+
+    Parameters
+    ----------
+    in_folder : str
+        What to do if `path` is a folder, for the error.
+
+    Raises
+    ------
+    UnblurError
+        Missing, a folder, a pipe or device, unreadable, or empty.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise UnblurError(path, "is a folder", in_folder)
+        if not stat.S_ISREG(mode):
+            raise UnblurError(path, "is not an ordinary file", "save it as a file first")
+        with Path(path).open("rb") as file:
+            data = file.read(limit)
+    except FileNotFoundError as fault:
+        raise UnblurError(path, "does not exist", "check the name") from fault
+    except (OSError, ValueError) as fault:
+        reason = getattr(fault, "strerror", None) or fault
+        raise UnblurError(path, f"cannot be read ({reason})", "check the name and the permissions") from fault
+    if not data:
+        raise UnblurError(path, "is empty", "save or download it again")
+    return data
 
 
 def check_size(path: str | os.PathLike[str], width: int, height: int, max_pixels: int) -> None:

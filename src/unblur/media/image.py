@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from unblur.errors import UnblurError
 from unblur.media.atomic import atomic_path
 from unblur.media.decode import Decoded, decode
 from unblur.media.encode import encode
-from unblur.media.header import DEFAULT_MAX_PIXELS, Format, damaged, read_header, truncated
+from unblur.media.header import DEFAULT_MAX_PIXELS, Format, damaged, read_contents, read_header, truncated
 
 __all__ = ["DEFAULT_MAX_PIXELS", "WRITABLE", "Picture", "read_image", "write_image"]
 
@@ -128,7 +127,7 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PI
     ...     read_image(file).pixels.shape
     torch.Size([3, 4, 6])
     """
-    data = _contents(path)
+    data = read_contents(path, "name a picture in it")
     header = read_header(path, data, max_pixels)
     try:
         # Pillow warns of every oddity in a file; what matters ends in an exception.
@@ -198,24 +197,6 @@ def write_image(path: str | os.PathLike[str], picture: Picture, *, quality: int 
     with atomic_path(path) as temporary:
         temporary.write_bytes(encode(array, kind, quality, picture.icc, picture.exif))
     return Path(path)
-
-
-def _contents(path: str | os.PathLike[str]) -> bytes:
-    try:
-        mode = Path(path).stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise UnblurError(path, "is a folder", "name a picture in it")
-        if not stat.S_ISREG(mode):
-            raise UnblurError(path, "is not an ordinary file", "save it as a file first")
-        data = Path(path).read_bytes()
-    except FileNotFoundError as fault:
-        raise UnblurError(path, "does not exist", "check the name") from fault
-    except (OSError, ValueError) as fault:
-        reason = getattr(fault, "strerror", None) or fault
-        raise UnblurError(path, f"cannot be read ({reason})", "check the name and the permissions") from fault
-    if not data:
-        raise UnblurError(path, "is empty", "save or download it again")
-    return data
 
 
 def _picture(path: Path, decoded: Decoded) -> Picture:
