@@ -1,5 +1,34 @@
-"""Undo motion blur, and see what happened while the shutter was open."""
+"""Undo motion blur, and see what happened while the shutter was open.
+
+>>> import unblur                                                        # doctest: +SKIP
+>>> unblur.deblur("photo.jpg").save("sharp.jpg")                         # doctest: +SKIP
+>>> unblur.frames("photo.jpg", n=51).save("moment.mp4")                  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from unblur._version import __version__
+from unblur.errors import UnblurError
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from unblur.tasks.deblur import deblur
+    from unblur.tasks.engine import load
+    from unblur.tasks.frames import frames
+
+__all__ = ["UnblurError", "__version__", "deblur", "frames", "load"]
+
+# Imported when first used: torch takes seconds, `import unblur` and the command line's help must not.
+_HOMES = {"deblur": "unblur.tasks.deblur", "frames": "unblur.tasks.frames", "load": "unblur.tasks.engine"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'unblur' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -11,7 +11,8 @@ Two ways, by what the network keeps between `encode` and `decode`:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -92,9 +93,12 @@ class MapFilm:
     def frames(self, times: Sequence[float]) -> Iterator[Tensor]:
         """(3, H, W) in [0, 1] on the CPU, for every time, one after the other."""
         batch = max(self._pixels() // (self._height * self._width), 1)
-        for first in range(0, len(times), batch):
-            chosen = torch.tensor(times[first : first + batch], dtype=torch.float32)
-            yield from self._retried(self._drawn, chosen)
+        for chosen in torch.tensor(times, dtype=torch.float32).split(batch):
+            frames = torch.empty(len(chosen), 3, self._height, self._width)
+            for band, drawn in self._banded(partial(self._decoded, chosen)):
+                frames[:, :, band] = drawn
+            for frame in frames:
+                yield finished(frame, self.subject)
 
     def averages(self, times: Sequence[float], responses: Sequence[Response]) -> Iterator[Average]:
         """The mean of the clamped frames at `times` in the light of each response, band by band.
@@ -105,40 +109,35 @@ class MapFilm:
             Rows of the picture, and (R, 3, rows, W) on the CPU.
         """
         chosen = torch.tensor(times, dtype=torch.float32)
-        yield from self._retried(lambda t, rows: list(self._averaged(t, rows, responses)), chosen)
 
-    def _retried(self, run: Any, times: Tensor) -> Any:
-        rows = self._rows()
-        result, _ = until_it_fits(
-            lambda rows: run(times, rows), rows, smallest=min(rows, 16), multiple=1, subject=self.subject
-        )
-        return result
-
-    def _drawn(self, times: Tensor, rows: int) -> list[Tensor]:
-        if rows >= self._height:
-            return [finished(frame, self.subject) for frame in self._decoded(slice(0, self._height), times)]
-        frames = torch.empty(len(times), 3, self._height, self._width)
-        for band in self._bands(rows):
-            for frame, time in zip(frames, times, strict=True):
-                frame[:, band] = finished(self._decoded(band, time[None])[0], self.subject)
-        return list(frames)
-
-    def _averaged(self, times: Tensor, rows: int, responses: Sequence[Response]) -> Iterator[Average]:
-        for band in self._bands(rows):
+        def averaged(band: slice) -> Tensor:
             batch = max(self._pixels() // ((band.stop - band.start) * self._width), 1)
-            light = (_light(self._decoded(band, some), responses) for some in times.split(batch))
-            yield band, (sum(light, NOTHING) / len(times)).cpu()
+            light = (_light(self._decoded(some, band), responses) for some in chosen.split(batch))
+            return sum(light, NOTHING) / len(chosen)
 
-    def _decoded(self, band: slice, times: Tensor) -> Tensor:
+        for band, average in self._banded(averaged):
+            yield band, average.cpu()
+
+    def _banded(self, run: Callable[[slice], Tensor]) -> Iterator[tuple[slice, Tensor]]:
+        """Run over bands of rows from the top; with thinner ones from where memory ran out."""
+        top, rows = 0, self._rows()
+
+        def attempt(rows: int) -> tuple[slice, Tensor]:
+            band = slice(top, min(top + rows, self._height))
+            return band, run(band)
+
+        while top < self._height:
+            smallest = min(rows, 16)
+            (band, result), rows = until_it_fits(attempt, rows, smallest=smallest, subject=self.subject, multiple=1)
+            yield band, result
+            top = band.stop
+
+    def _decoded(self, times: Tensor, band: slice) -> Tensor:
         """Frames (T, 3, rows, W) of some rows."""
         top = max(band.start - self._margin, 0)
         state = self.state[:, :, top : band.stop + self._margin].to(self.runner.device)
         frames = self.runner.decode(state, times, mixed=False)
         return frames[0, :, :, band.start - top : band.stop - top]
-
-    def _bands(self, rows: int) -> Iterator[slice]:
-        for top in range(0, self._height, rows):
-            yield slice(top, min(top + rows, self._height))
 
     def _rows(self) -> int:
         """Rows of a band, so that one frame of it with its margins fits."""
@@ -161,7 +160,7 @@ class MapFilm:
             return self._height
         rows = max(2**20 // self._width, 1)
         with self.runner.inference(mixed=False):
-            farthest = max(float(reach(self.state[:, :, band])) for band in self._bands(rows))
+            farthest = max(float(reach(band)) for band in self.state.split(rows, 2))
         return int(min(farthest, self._height)) + 2 if farthest == farthest else self._height
 
 

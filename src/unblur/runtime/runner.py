@@ -96,14 +96,18 @@ class Runner:
 
         `bytes_per_pixel` is asked only where it matters.
         """
+        self.check_tile(wanted)
         if isinstance(wanted, int):
-            if wanted < self.smallest:
-                problem = f"too small for this network, whose tiles share {self.overlap} pixels"
-                raise UnblurError(f"--tile {wanted}", problem, f"use {self.smallest} or more, or auto")
             return wanted
         if max(height, width) <= self.smallest:
             return self.smallest
         return tile_that_fits(bytes_per_pixel(), working_memory(self.device), self.overlap, self.multiple)
+
+    def check_tile(self, wanted: int | str) -> None:
+        """Refuse tiles that are hardly more than their overlaps."""
+        if isinstance(wanted, int) and wanted < self.smallest:
+            problem = f"too small for this network, whose tiles share {self.overlap} pixels"
+            raise UnblurError(f"--tile {wanted}", problem, f"use {self.smallest} or more, or auto")
 
     def cost(self, name: str, run: Callable[[int], object]) -> float:
         """Bytes per pixel of `run`, which takes the side of a square picture; measured once per `name`.
@@ -126,4 +130,5 @@ def finished(image: Tensor, subject: str) -> Tensor:
     if not all(math.isfinite(extreme) for extreme in torch.aminmax(image)):
         problem = "the network's result has values that are not numbers"
         raise UnblurError(subject, problem, "use --dtype float32, or another model")
-    return image.clamp(0, 1)
+    # In place where it may: the picture can be large.
+    return image.clamp(0, 1) if image.is_inference() else image.clamp_(0, 1)

@@ -1,0 +1,261 @@
+"""The `unblur` command: it parses, calls a task, and prints what was written where.
+
+Nothing heavy is imported before a command runs, so that help comes at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from unblur._version import __version__
+from unblur.console import Console, print_json
+from unblur.errors import UnblurError
+
+OK, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+DEBUG = "UNBLUR_DEBUG"
+
+app = typer.Typer(
+    name="unblur",
+    help="Undo motion blur, and see what happened while the shutter was open.",
+    epilog="Try: unblur deblur photo.jpg",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+models_app = typer.Typer(help="The models that are here: list, show, convert.", no_args_is_help=True)
+data_app = typer.Typer(help="Make training data from your own photos and clips.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+app.add_typer(data_app, name="data")
+
+Photos = Annotated[list[str], typer.Argument(metavar="PHOTO", help="Pictures, folders or globs.")]
+Model = Annotated[str | None, typer.Option("--model", metavar="NAME|FILE", help="A model; see `unblur models list`.")]
+Tile = Annotated[
+    str, typer.Option("--tile", metavar="auto|N", help="Side of the tiles that large pictures are cut into.")
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
+Dtype = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16, float16.")]
+MaxPixels = Annotated[int | None, typer.Option("--max-pixels", min=1, help="Refuse pictures with more pixels.")]
+Skip = Annotated[
+    bool, typer.Option("--skip-existing", help="Leave outputs that are there; they are replaced otherwise.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable report, and nothing else, on stdout.")]
+
+
+@app.callback(invoke_without_command=False)
+def _unblur(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=lambda on: on and _version())] = False,
+    debug: Annotated[bool, typer.Option("--debug", envvar=DEBUG, help="Show tracebacks; may stand anywhere.")] = False,
+) -> None:
+    pass
+
+
+def _version() -> NoReturn:
+    typer.echo(f"unblur {__version__}")
+    raise typer.Exit
+
+
+@app.command(epilog="Example: unblur deblur holiday/ -o sharp/")
+def deblur(
+    context: typer.Context,
+    photos: Photos,
+    out: Annotated[
+        str | None,
+        typer.Option("-o", "--out", metavar="FILE|FOLDER", help="Beside each photo, as NAME.sharp.EXT, if left out."),
+    ] = None,
+    model: Model = None,
+    tile: Tile = "auto",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    max_pixels: MaxPixels = None,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
+    skip_existing: Skip = False,
+    as_json: Json = False,
+) -> int:
+    """Make blurry photos sharp."""
+    from unblur.tasks import files
+
+    with context.obj.running(as_json) as console:
+        options = files.Options(model, device, dtype, tile, max_pixels, skip_existing)
+        return console.close(files.deblur_files(photos, out, options, console, quality=quality))
+
+
+@app.command(epilog="Example: unblur frames photo.jpg -n 51 -o moment.mp4")
+def frames(
+    context: typer.Context,
+    photos: Photos,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="FILE|FOLDER",
+            help=".mp4, .gif, .webp, or a folder of PNGs; of several photos a folder of films. "
+            "Beside each photo, as NAME.film.mp4, if left out.",
+        ),
+    ] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of frames.")] = 51,
+    times: Annotated[
+        str | None, typer.Option(metavar="T,T,...", help="Times in place of -n: 0 shutter opens, 1 closes.")
+    ] = None,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Run the film the other way.")] = False,
+    fps: Annotated[float, typer.Option(min=0.01, help="Frames per second.")] = 25.0,
+    kind: Annotated[
+        str, typer.Option("--format", metavar="mp4|gif|webp|png", help="Of films that are named after their photos.")
+    ] = "mp4",
+    model: Model = None,
+    tile: Tile = "auto",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    max_pixels: MaxPixels = None,
+    skip_existing: Skip = False,
+    as_json: Json = False,
+) -> int:
+    """Show what happened while the shutter was open, as a film."""
+    if kind not in ("mp4", "gif", "webp", "png"):
+        raise typer.BadParameter(f"{kind!r} is not one of mp4, gif, webp, png", param_hint="--format")
+    chosen = _times(times)
+    from unblur.tasks import files
+
+    with context.obj.running(as_json) as console:
+        options = files.Options(model, device, dtype, tile, max_pixels, skip_existing)
+        film = files.FilmOptions(n, chosen, reverse, fps, kind)
+        return console.close(files.frames_files(photos, out, options, console, film))
+
+
+def _times(times: str | None) -> list[float] | None:
+    if times is None:
+        return None
+    try:
+        chosen = [float(time) for time in times.split(",")]
+    except ValueError:
+        chosen = [-1.0]
+    if not all(0 <= time <= 1 for time in chosen):
+        raise typer.BadParameter("use numbers from 0 to 1, as in 0,0.5,1", param_hint="--times")
+    return chosen
+
+
+@models_app.command("list", epilog="Example: unblur models list")
+def models_list(as_json: Json = False) -> int:
+    """List the models that came with the package."""
+    from unblur.tasks import models
+
+    entries = models.list_models()
+    if as_json:
+        print_json({"command": "models list", "unblur": __version__, "models": [e.as_dict() for e in entries]})
+        return OK
+    width = max((len(entry.name) for entry in entries), default=0)
+    for entry in entries:
+        typer.echo(f"{entry.name:<{width}}  {entry.said}")
+    return OK
+
+
+@models_app.command("show", epilog="Example: unblur models show film-small")
+def models_show(name: Annotated[str, typer.Argument(metavar="NAME|FILE")], as_json: Json = False) -> int:
+    """Tell what is known of a model: what it was trained on, how well it does, its licence."""
+    from unblur.tasks import models
+
+    entry = models.show_model(name)
+    if as_json:
+        print_json({"command": "models show", "unblur": __version__, "model": entry.as_dict()})
+        return OK
+    facts = entry.as_dict()
+    width = max(len(key) for key in facts)
+    for key, value in facts.items():
+        typer.echo(f"{key:<{width}}  {value}")
+    return OK
+
+
+@models_app.command("convert", epilog="Example: unblur models convert MIMO-UNet.pth mimo.safetensors")
+def models_convert(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Weights as their authors released them.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A .safetensors file.")],
+    as_json: Json = False,
+) -> int:
+    """Turn released weights into a model file of ours."""
+    from unblur.tasks import models
+
+    entry = models.convert_model(source, out)
+    if as_json:
+        print_json({"command": "models convert", "unblur": __version__, "input": str(source), "output": str(out)})
+    else:
+        typer.echo(f"{source} -> {out}  ({entry.said})")
+    return OK
+
+
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@app.command(context_settings=PASS_ON, epilog="Example: unblur train recipes/film.yaml --trainer.devices 2")
+def train(
+    context: typer.Context,
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE.yaml", help="Then any fields of it: --KEY VALUE.")],
+) -> int:
+    """Train what a recipe says."""
+    from unblur.training import cli as training
+
+    return training.main([recipe, *context.args])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code: 0, 1 if an input failed, 2 for wrong usage, 130 if interrupted.
+
+    Whatever goes wrong is told in one line on stderr; the traceback comes only with ``--debug`` or UNBLUR_DEBUG=1.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments or os.environ.get(DEBUG, "") not in ("", "0")
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    console = Console(as_json="--json" in arguments, debug=debug)
+    _prepare(debug)
+    try:
+        code = typer.main.get_command(app).main(arguments, prog_name="unblur", standalone_mode=False, obj=console)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except UnblurError as error:
+        return _fail(console, arguments, error, error)
+    except Exception as cause:
+        if hasattr(cause, "format_message"):
+            return _misused(cause)
+        from unblur.tasks.batch import unexpected
+
+        return _fail(console, arguments, unexpected(" ".join(["unblur", *arguments[:1]]), cause), cause)
+    if code == INTERRUPTED:
+        typer.echo("unblur: interrupted; files that were finished are kept", err=True)
+    return int(code or OK)
+
+
+def _prepare(debug: bool) -> None:
+    """File names may hold what the terminal cannot show; libraries' warnings are not for users."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    if not debug:
+        warnings.simplefilter("ignore")
+
+
+def _fail(console: Console, arguments: list[str], error: UnblurError, cause: BaseException) -> int:
+    """A command that could not begin; an option that cannot be met is wrong usage."""
+    console.failed(error, cause)
+    if console.as_json:
+        entry = {"input": error.subject, "problem": error.problem, "remedy": error.remedy}
+        print_json({"command": arguments[0], "unblur": __version__, "ok": False, "results": [], "errors": [entry]})
+    return WRONG_USAGE if error.subject.startswith("-") else FAILED
+
+
+def _misused(cause: Exception) -> int:
+    """One line for what the parser of the command line refused; the help where nothing at all was said."""
+    if type(cause).__name__ == "NoArgsIsHelpError":
+        typer.echo(cause.format_message(), err=True)  # type: ignore[attr-defined]
+        return WRONG_USAGE
+    context = getattr(cause, "ctx", None)
+    path = context.command_path if context is not None else "unblur"
+    said = " ".join(cause.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
+    typer.echo(f"unblur: {said}; see `{path} --help`", err=True)
+    return WRONG_USAGE

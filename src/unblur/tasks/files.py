@@ -1,0 +1,206 @@
+"""The tasks on files: find them, name the outputs, do one after the other, report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from unblur.errors import UnblurError
+from unblur.media.folder import IMAGE_SUFFIXES, find_images, output_paths
+from unblur.media.image import Picture
+from unblur.tasks.batch import Job, Outcome, Report, plan, run
+from unblur.tasks.deblur import deblur
+from unblur.tasks.engine import Engine, film_engine, load
+from unblur.tasks.frames import checked_times, frames
+from unblur.tasks.report import Residual
+
+SHARP, FILM = ".sharp", ".film"
+FILM_SUFFIXES = (".mp4", ".gif", ".webp")
+NO_RESIDUAL = "not available: this model makes one sharp picture, not a film"
+
+
+class Listener(Protocol):
+    """Who is told what happens."""
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Steps of the file at hand."""
+
+    def done(self, outcome: Outcome) -> None:
+        """A file was written."""
+
+    def failed(self, error: UnblurError, cause: BaseException | None = None) -> None:
+        """A file failed."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the tasks on files share; see `unblur.load`."""
+
+    model: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    tile: int | str = "auto"
+    max_pixels: int | None = None
+    skip_existing: bool = False
+
+    def load(self) -> Engine:
+        """The model, ready to run."""
+        return load(self.model, self.device, self.dtype, self.tile)
+
+
+@dataclass(frozen=True)
+class FilmOptions:
+    """Which frames, and how they are stored; see `unblur.frames`."""
+
+    n: int = 51
+    times: Sequence[float] | None = None
+    reverse: bool = False
+    fps: float = 25.0
+    format: str = "mp4"
+
+
+def deblur_files(
+    inputs: Sequence[str], out: str | None, options: Options, listener: Listener, *, quality: int = 95
+) -> Report:
+    """Sharpen files, folders and globs.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        Pictures, folders, globs.
+    out : str, optional
+        A file for one picture, a folder for several; beside each picture as NAME.sharp.EXT if left out.
+
+    Raises
+    ------
+    UnblurError
+        An option cannot be met. What concerns one file is in the report, and told to `listener`.
+    """
+
+    def beside(source: Path) -> Path:
+        suffix = source.suffix if source.suffix.lower() in IMAGE_SUFFIXES else ".png"
+        return source.with_name(source.stem + SHARP + suffix)
+
+    def work(job: Job) -> Outcome:
+        result = deblur(job.source, engine, max_pixels=options.max_pixels, progress=listener.progress)
+        result.save(job.output, quality=quality)
+        said, facts = _facts(result.picture, result.tile, result.residual)
+        return Outcome(job, said, facts)
+
+    report = Report("deblur", "sharpened")
+    found, several = _find(inputs, out, IMAGE_SUFFIXES, report)
+    if out is None:
+        jobs = _beside(found, inputs, beside, report)
+    else:
+        jobs = [Job(*pair) for pair in zip(found, output_paths(found, out, many=several), strict=True)]
+    if jobs:
+        engine = options.load()
+        report.about = {"model": engine.as_dict()}
+    return _run(jobs, work, report, options, listener)
+
+
+def frames_files(
+    inputs: Sequence[str], out: str | None, options: Options, listener: Listener, film: FilmOptions
+) -> Report:
+    """Make films of files, folders and globs.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        Pictures, folders, globs.
+    out : str, optional
+        For one picture a .mp4, .gif or .webp file or a folder of PNGs; for several a folder that gets a film of each;
+        beside each picture as NAME.film.mp4 if left out.
+
+    Raises
+    ------
+    UnblurError
+        An option cannot be met. What concerns one file is in the report, and told to `listener`.
+    """
+    suffix = "" if film.format == "png" else f".{film.format}"
+
+    def work(job: Job) -> Outcome:
+        made = frames(
+            job.source,
+            film.n,
+            film.times,
+            film.reverse,
+            engine,
+            max_pixels=options.max_pixels,
+            progress=listener.progress,
+        )
+        made.save(f"{job.output}/" if as_folder else job.output, film.fps, progress=listener.progress)
+        listener.progress("checking", 0, 1)
+        said, facts = _facts(made.picture, made.tile, made.residual)
+        return Outcome(job, f"{len(made)} frames, {said}", {"frames": len(made), "times": list(made.times), **facts})
+
+    checked_times(film.n, film.times)
+    report = Report("frames", "filmed")
+    found, several = _find(inputs, out, FILM_SUFFIXES, report)
+    # A name that ends with a slash is a folder of frames, whatever dots are in it.
+    as_folder = suffix == ""
+    if out is None:
+        jobs = _beside(found, inputs, lambda source: source.with_name(source.stem + FILM + suffix), report)
+    elif several:
+        jobs = [Job(*pair) for pair in zip(found, output_paths(found, out, suffix, many=True), strict=True)]
+    else:
+        as_folder = out.endswith(("/", os.sep))
+        jobs = [Job(source, Path(out)) for source in found]
+    if jobs:
+        engine = film_engine(options.load())
+        report.about = {"model": engine.as_dict(), "fps": film.fps, "reverse": film.reverse}
+    return _run(jobs, work, report, options, listener)
+
+
+def _find(inputs: Sequence[str], out: str | None, suffixes: Iterable[str], report: Report) -> tuple[list[Path], bool]:
+    """The pictures that were named, and whether the outputs go into a folder for several."""
+    found, errors = find_images(inputs)
+    report.errors.extend(errors)
+    several = len(inputs) > 1 or len(found) > 1 or any(Path(name).is_dir() for name in inputs)
+    if several and out is not None and Path(out).suffix.lower() in suffixes and not Path(out).is_dir():
+        raise UnblurError(f"-o {out}", "is one file, but several pictures need a folder", "name a folder")
+    return found, several
+
+
+def _beside(
+    found: Sequence[Path], inputs: Sequence[str], output_of: Callable[[Path], Path], report: Report
+) -> list[Job]:
+    """Outputs beside their inputs; what an earlier run put into a folder is no input, unless it is named."""
+    named = {os.path.realpath(name) for name in inputs}
+    fresh = [path for path in found if Path(path.stem).suffix != SHARP or os.path.realpath(path) in named]
+    jobs, clashes = plan(fresh, output_of)
+    report.errors.extend(clashes)
+    return jobs
+
+
+def _run(
+    jobs: list[Job], work: Callable[[Job], Outcome], report: Report, options: Options, listener: Listener
+) -> Report:
+    for error in report.errors:
+        listener.failed(error)
+    return run(
+        jobs,
+        work,
+        report,
+        on_done=listener.done,
+        on_error=listener.failed,
+        skip_existing=options.skip_existing,
+    )
+
+
+def _facts(picture: Picture, tile: int, residual: Residual | None) -> tuple[str, dict[str, object]]:
+    """The half line and the report's entries that every result has."""
+    height, width = picture.height, picture.width
+    facts: dict[str, object] = {
+        "width": width,
+        "height": height,
+        "bits": picture.bits,
+        "tile": tile if tile < max(height, width) else None,
+        "residual": residual.as_dict() if residual else None,
+    }
+    if residual is None:
+        facts["residual_note"] = NO_RESIDUAL
+    return f"{width}x{height}, {residual or 'reblur residual ' + NO_RESIDUAL}", facts

@@ -1,0 +1,154 @@
+"""A blurry picture in, the film of its exposure out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from unblur.errors import UnblurError
+from unblur.exposure.average import times_of
+from unblur.media.image import Picture
+from unblur.media.video import write_clip
+from unblur.runtime.film import MapFilm, RetiledFilm, film_of
+from unblur.tasks.engine import Engine, film_engine, load
+from unblur.tasks.report import Residual, measure_residual
+from unblur.tasks.source import Source, name_of, open_picture
+
+Progress = Callable[[str, int, int], None]
+
+
+class Film:
+    """Sharp frames at given times of the exposure of one picture, made as they are asked for.
+
+    Iterating gives (3, H, W) float32 tensors in [0, 1], one by one, so a film of any length takes the memory of a few
+    frames. Alpha is not part of the frames.
+
+    Attributes
+    ----------
+    times : tuple of float
+        In [0, 1], one for each frame.
+    reverse : bool
+        Whether the film runs against the model's own direction of time: blur does not tell which way things moved.
+    picture : Picture
+        The blurry picture.
+    engine : Engine
+        What makes it.
+    """
+
+    def __init__(
+        self,
+        picture: Picture,
+        film: MapFilm | RetiledFilm,
+        times: Sequence[float],
+        reverse: bool,
+        engine: Engine,
+    ) -> None:
+        self.picture = picture
+        self.times = tuple(times)
+        self.reverse = reverse
+        self.engine = engine
+        self._film = film
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return self.frames()
+
+    @property
+    def tile(self) -> int:
+        """Side of the tiles that were used."""
+        return self._film.tile
+
+    def frames(self) -> Iterator[Tensor]:
+        """Make the frames, (3, H, W) float32 in [0, 1], one after the other; grey pictures give grey frames."""
+        times = [1 - time for time in self.times] if self.reverse else list(self.times)
+        for frame in self._film.frames(times):
+            yield frame.mean(0, keepdim=True).expand(3, -1, -1) if self.picture.grey else frame
+
+    def tensor(self) -> Tensor:
+        """All frames at once, (T, 3, H, W)."""
+        return torch.stack(list(self.frames()))
+
+    @cached_property
+    def residual(self) -> Residual:
+        """How far the film, averaged over the whole exposure, is from the blurry picture."""
+        return measure_residual(self._film, self.picture.pixels)
+
+    def save(self, path: str | PathLike[str], fps: float = 25.0, *, progress: Progress | None = None) -> Path:
+        """Write a .mp4, .gif or .webp file, or a folder of PNGs if `path` has no suffix; whole or not at all."""
+        return write_clip(path, self._told(progress), fps=fps, count=len(self))
+
+    def _told(self, progress: Progress | None) -> Iterator[Tensor]:
+        for done, frame in enumerate(self.frames(), 1):
+            yield frame
+            if progress is not None:
+                progress("frames", done, len(self))
+
+
+def frames(
+    source: Source,
+    n: int = 7,
+    times: Sequence[float] | None = None,
+    reverse: bool = False,
+    model: str | PathLike[str] | nn.Module | Engine | None = None,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    tile: int | str = "auto",
+    *,
+    max_pixels: int | None = None,
+    progress: Progress | None = None,
+) -> Film:
+    """Give back the moments that a blurry picture is the average of.
+
+    Parameters
+    ----------
+    source : path, Picture or Tensor
+        A file, or a picture in memory; a tensor is (3, H, W) or (1, 3, H, W), RGB in [0, 1].
+    n : int
+        Number of frames, from the opening of the shutter (t = 0) to its closing (t = 1); 1 gives the middle.
+    times : sequence of float, optional
+        Times in [0, 1], in any order, in place of `n`.
+    reverse : bool
+        Run the film the other way.
+    model, device, dtype, tile
+        See `unblur.load`.
+    max_pixels : int, optional
+        Refuse files with more pixels.
+    progress : callable, optional
+        Called with (stage, steps done, steps in all).
+
+    Raises
+    ------
+    UnblurError
+        The file cannot be read, an option cannot be met, the model makes no film, or memory ran out.
+
+    Examples
+    --------
+    >>> unblur.frames("photo.jpg", n=51).save("moment.mp4")          # doctest: +SKIP
+    """
+    chosen = checked_times(n, times)
+    engine = film_engine(load(model, device, dtype, tile))
+    picture = open_picture(source, max_pixels)
+    tell = None if progress is None else lambda done, total: progress("looking", done, total)
+    film = film_of(engine.runner, picture.pixels[None], tile=engine.tile, subject=name_of(picture), progress=tell)
+    return Film(picture, film, chosen, reverse, engine)
+
+
+def checked_times(n: int, times: Sequence[float] | None) -> list[float]:
+    """The times asked for, in [0, 1]."""
+    if times is None:
+        if n < 1:
+            raise UnblurError(f"-n {n}", "not a number of frames", "use 1 or more")
+        return times_of(n).tolist()
+    chosen = [float(time) for time in times]
+    outside = [time for time in chosen if not 0 <= time <= 1]
+    if outside or not chosen:
+        said = ",".join(f"{time:g}" for time in chosen)
+        raise UnblurError(f"--times {said}", "not times of the exposure", "use numbers from 0 to 1, as in 0,0.5,1")
+    return chosen

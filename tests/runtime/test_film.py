@@ -1,0 +1,247 @@
+"""Films of pictures of any size: bands and tiles give what the whole gives, or an error."""
+
+import pytest
+import torch
+from torch import nn
+
+from unblur.errors import UnblurError
+from unblur.exposure.average import average
+from unblur.exposure.response import to_linear
+from unblur.networks.paths import FilmNet
+from unblur.runtime import film as film_module
+from unblur.runtime import runner as runner_module
+from unblur.runtime.film import MapFilm, RetiledFilm, film_of
+from unblur.runtime.runner import Runner, finished
+
+CPU = torch.device("cpu")
+TIMES = [0.0, 0.3, 1.0]
+
+
+class Small(FilmNet):
+    """The film network, tiny, with motion."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        super().__init__({"widths": (8, 8), "blocks": (1, 1)}, {"degree": 2, "widths": (8, 8), "blocks": (1, 1)})
+        for unet in (self.restorer.unet, self.paths.unet):
+            nn.init.normal_(unet.outro.weight, std=0.05)
+        nn.init.constant_(self.paths.unet.outro.bias, 0.4)
+        self.tile_overlap, self.multiple = 64, 4
+
+
+class Moments(nn.Module):
+    """A film network whose state is no map and whose decoder is a convolution."""
+
+    tile_overlap, multiple, is_local = 32, 4, True
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = nn.Conv2d(3, 4, 5, padding=2)
+        self.second = nn.Conv2d(4, 3, 5, padding=2)
+        self.encoded = 0
+
+    def encode(self, blurry):
+        self.encoded += 1
+        return blurry, self.first(blurry)
+
+    def decode(self, state, times):
+        blurry, features = state
+        return torch.stack([blurry + 0.3 * self.second(features * time) for time in times], 1)
+
+    def forward(self, blurry, times):
+        return self.decode(self.encode(blurry), times)
+
+
+def picture(height, width, seed=1):
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def runner_of(network, dtype=torch.float32):
+    return Runner(network, CPU, dtype)
+
+
+def limit(monkeypatch, size):
+    monkeypatch.setattr(film_module, "working_memory", lambda device: size)
+    monkeypatch.setattr(runner_module, "working_memory", lambda device: size)
+
+
+def whole(network, blurry, times):
+    with torch.inference_mode():
+        return network(blurry, torch.tensor(times))[0].clamp(0, 1)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 3), (33, 50)])
+@pytest.mark.parametrize("network", [Small, Moments])
+def test_a_small_picture_is_run_whole(network, size):
+    network, blurry = network().eval(), picture(*size)
+    film = film_of(runner_of(network), blurry, tile="auto", subject="a.png")
+    assert isinstance(film, MapFilm if isinstance(network, Small) else RetiledFilm)
+    frames = torch.stack(list(film.frames(TIMES)))
+    assert frames.shape == (3, 3, *size)
+    assert not frames.is_inference()
+    assert torch.allclose(frames, whole(network, blurry, TIMES), atol=1e-6)
+
+
+def test_the_state_is_encoded_once_for_all_frames(monkeypatch):
+    network = Moments().eval()
+    film = film_of(runner_of(network), picture(40, 40), tile="auto", subject="a.png")
+    list(film.frames([0.5]))
+    before = network.encoded
+    list(film.frames([i / 50 for i in range(51)]))
+    assert network.encoded == before
+
+
+def test_bands_are_exactly_the_whole(monkeypatch):
+    network, blurry = Small().eval(), picture(400, 30)
+    runner = runner_of(network)
+    unbanded = torch.stack(list(film_of(runner, blurry, tile=512, subject="a.png").frames(TIMES)))
+    limit(monkeypatch, 400_000)
+    film = film_of(runner, blurry, tile=512, subject="a.png")
+    assert film._rows() < 200
+    assert film._margin > 2
+    assert torch.allclose(torch.stack(list(film.frames(TIMES))), unbanded, atol=5e-4)
+
+
+def test_margins_matter(monkeypatch):
+    """Bands without them would show; the test above sees it."""
+    network, blurry = Small().eval(), picture(400, 30)
+    runner = runner_of(network)
+    unbanded = torch.stack(list(film_of(runner, blurry, tile=512, subject="a.png").frames(TIMES)))
+    limit(monkeypatch, 400_000)
+    monkeypatch.setattr(FilmNet, "reach", lambda self, state: torch.tensor(-2.0))
+    film = film_of(runner, blurry, tile=512, subject="a.png")
+    assert not torch.allclose(torch.stack(list(film.frames(TIMES))), unbanded, atol=1e-2)
+
+
+def test_a_network_that_knows_no_reach_is_decoded_whole(monkeypatch):
+    limit(monkeypatch, 400_000)
+    monkeypatch.delattr(FilmNet, "reach")
+    film = film_of(runner_of(Small()), picture(300, 30), tile=512, subject="a.png")
+    assert film._rows() == 300
+
+
+@pytest.mark.parametrize("network", [Small, Moments])
+def test_tiled_is_whole_within_a_step_inside(network):
+    network, blurry = network().eval(), picture(200, 260)
+    film = film_of(runner_of(network), blurry, tile=128, subject="a.png")
+    frames = torch.stack(list(film.frames(TIMES)))
+    inside = (..., slice(24, -24), slice(24, -24))
+    assert (frames - whole(network, blurry, TIMES))[inside].abs().max() < 1 / 255
+
+
+@pytest.mark.parametrize(("network", "tile"), [(Small, 512), (Small, 128), (Moments, 512), (Moments, 64)])
+def test_averages_are_those_of_the_frames(network, tile, monkeypatch):
+    blurry = picture(150, 140)
+    limit(monkeypatch, 1_000_000)
+    film = film_of(runner_of(network()), blurry, tile=tile, subject="a.png")
+    times = [i / 8 for i in range(9)]
+    frames = torch.stack(list(film.frames(times)))[None]
+    seen = torch.zeros(150)
+    for rows, means in film.averages(times, ("srgb", "linear")):
+        seen[rows] += 1
+        for response, mean in zip(("srgb", "linear"), means, strict=True):
+            expected = to_linear(average(frames, response), response)[0, :, rows]
+            # Overlaps are blended in the light of the response, and with the stored values where frames are.
+            assert (mean - expected).abs().max() < (1e-5 if tile == 512 else 1e-3)
+    assert seen.eq(1).all()
+
+
+@pytest.mark.parametrize("network", [Small, Moments])
+def test_running_out_of_memory_ends_in_smaller_tiles(network):
+    calls, network = [], network()
+    encode = network.encode
+
+    def hungry(blurry):
+        calls.append(blurry.shape[-1])
+        if blurry.shape[-1] > 130:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return encode(blurry)
+
+    network.encode = hungry
+    film = film_of(runner_of(network), picture(130, 300), tile=256, subject="a.png")
+    frames = list(film.frames(TIMES))
+    assert len(frames) == 3
+    assert film.tile == 128
+    assert 256 in calls
+
+
+def test_running_out_of_memory_in_a_band_ends_in_thinner_bands():
+    network = Small()
+    decode = network.decode
+
+    def hungry(state, times):
+        if state.shape[-2] > 200:
+            raise MemoryError
+        return decode(state, times)
+
+    film = film_of(runner_of(network), picture(300, 30), tile=512, subject="a.png")
+    expected = torch.stack(list(film.frames(TIMES)))
+    network.decode = hungry
+    assert torch.allclose(torch.stack(list(film.frames(TIMES))), expected, atol=1e-4)
+    network.decode = lambda state, times: (_ for _ in ()).throw(MemoryError())
+    with pytest.raises(UnblurError, match="out of memory"):
+        next(film.frames(TIMES))
+
+
+@pytest.mark.parametrize("network", [Small, Moments])
+def test_any_other_failure_in_a_tile_is_an_error(network):
+    network, calls = network(), []
+    encode = network.encode
+
+    def faulty(blurry):
+        calls.append(1)
+        if len(calls) == 4:
+            raise RuntimeError("shapes do not match")
+        return encode(blurry)
+
+    network.encode = faulty
+    with pytest.raises(RuntimeError, match="shapes"):
+        next(film_of(runner_of(network), picture(200, 300), tile=128, subject="a.png").frames([0.5]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("network", [Small, Moments])
+def test_the_same_picture_gives_the_same_bytes(network, dtype):
+    blurry = picture(150, 140)
+    runs = [
+        torch.stack(list(film_of(runner_of(network(), dtype), blurry, tile=128, subject="").frames(TIMES)))
+        for _ in range(2)
+    ]
+    assert torch.equal(*runs)
+    assert runs[0].dtype == torch.float32
+
+
+def test_values_that_are_not_numbers_are_refused():
+    with pytest.raises(UnblurError, match=r"a.png: .* not numbers; use --dtype float32"):
+        finished(torch.tensor([0.0, float("nan")]), "a.png")
+    with pytest.raises(UnblurError):
+        finished(torch.tensor([0.0, float("inf")]), "a.png")
+    assert finished(torch.tensor([-1.0, 2.0]), "a.png").tolist() == [0, 1]
+
+
+def test_a_network_is_set_to_evaluation():
+    network = Small().train()
+    runner = runner_of(network)
+    assert not network.training
+    assert not runner.encode(picture(8, 8)).requires_grad
+
+
+def test_networks_with_global_pooling_fade_over_the_whole_overlap():
+    network = Moments()
+    network.is_local = False
+    assert runner_of(network).ramp == 32
+    assert runner_of(Moments()).ramp is None
+
+
+def test_the_memory_model_grows_with_pixels_only():
+    runner = runner_of(Small())
+    cost = runner.cost("encode", lambda side: runner.encode(runner.grey(side)))
+    assert 50 < cost < 1000
+    assert runner.tile(5000, 5000, "auto", lambda: 1e6) == runner.smallest
+    assert runner.tile(5000, 5000, "auto", lambda: cost) > 512
+
+
+def test_a_tile_that_is_hardly_more_than_its_overlaps_is_refused():
+    with pytest.raises(UnblurError, match=r"--tile 100: too small for this network.*use 128 or more"):
+        runner_of(Small()).tile(500, 500, 100, lambda: 1.0)
