@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from unblur.errors import UnblurError
 from unblur.losses.pixel import charbonnier, multi_scale, pyramid
 from unblur.losses.priors import reblur_consistency
+from unblur.networks.paths import FilmNet
 from unblur.training.film import Film, Loss
 
 
@@ -52,6 +54,38 @@ def test_a_network_of_one_scale_is_shrunk(batch: dict[str, Tensor], tiny: type[n
     network = tiny().eval()
     expected = multi_scale(pyramid(network(batch["blurry"], batch["times"]), 3), batch["frames"])
     torch.testing.assert_close(Film(network, Loss(scales=3)).losses(batch)["pixel"], expected)
+
+
+def test_a_network_of_single_pictures_is_a_film_that_stands_still(batch: dict[str, Tensor]) -> None:
+    class Single(nn.Conv2d):
+        def __init__(self) -> None:
+            super().__init__(3, 3, 1)
+
+        def scales(self, blurry: Tensor) -> list[Tensor]:
+            return [level[:, 0] for level in pyramid(self(blurry)[:, None], 3)]
+
+    network = Single()
+    film = Film(network, Loss(scales=3))
+    frames = film(batch["blurry"], batch["times"])
+    assert all(torch.equal(frames[:, i], network(batch["blurry"])) for i in range(3))
+    torch.testing.assert_close(film.losses(batch)["pixel"], multi_scale(pyramid(frames, 3), batch["frames"]))
+
+
+def test_terms_that_the_network_has_nothing_for_are_refused(tiny: type[nn.Module]) -> None:
+    with pytest.raises(UnblurError, match=r"loss\.parts: TinyFilm has no restorer"):
+        Film(tiny(), Loss(parts=True))
+    with pytest.raises(UnblurError, match=r"loss\.paths: TinyFilm predicts no displacements"):
+        Film(tiny(), Loss(paths=0.1))
+
+
+def test_reblur_joins_the_parts(source: Any) -> None:
+    small = {"widths": [8, 8], "blocks": [1, 1]}
+    film = Film(FilmNet(small, small), Loss(parts=True, paths=0.1, reblur=0.5))
+    batch = source.batch(0, torch.device("cpu")) | {"paths": torch.zeros(2, 3, 2, 8, 8)}
+    terms = film.losses(batch)
+    assert terms.keys() == {"sharp", "moved", "paths", "reblur"}
+    sum(terms.values()).backward()
+    assert all(p.grad is not None for p in film.parameters())
 
 
 def test_reblur_and_paths_are_options_with_weights(batch: dict[str, Tensor]) -> None:

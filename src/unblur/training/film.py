@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
@@ -86,7 +87,7 @@ class Film(LightningModule):
     ----------
     network : Module
         ``network(blurry, times) -> frames``; if it has ``scales(blurry, times)``, that list of frames at three sizes is
-        supervised instead.
+        supervised instead. Or ``network(blurry) -> sharp``, which is trained as a film that stands still.
     loss, optimizer, schedule
         What to train for, and how.
     seed : int
@@ -112,6 +113,7 @@ class Film(LightningModule):
         loss = loss or Loss()
         _check(network, loss)
         self.network = network.to(memory_format=torch.channels_last) if channels_last else network  # type: ignore[call-overload]
+        self.timed = "times" in inspect.signature(network.forward).parameters
         self.loss, self.optimizer, self.schedule = loss, optimizer or Optimizer(), schedule or Schedule()
         self.seed, self.channels_last = seed, channels_last
         self._terms = self.losses
@@ -120,7 +122,9 @@ class Film(LightningModule):
 
     def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
         """Frames (B, T, 3, H, W) of `blurry` (B, 3, H, W) at `times` (T,) or (B, T)."""
-        return self.network(blurry, times)
+        if self.timed:
+            return self.network(blurry, times)
+        return _still(self.network(blurry), times)
 
     def losses(self, batch: Exposure) -> dict[str, Tensor]:
         """The weighted terms of the loss by name; their sum is what is minimised."""
@@ -138,16 +142,18 @@ class Film(LightningModule):
                 displacements = network.displacements(network.encode(blurry), times).float()
                 terms["paths"] = self.loss.paths * path_error(displacements, batch["paths"])
         if self.loss.reblur:
-            film = network(blurry, times_of(self.loss.reblur_frames).to(blurry)).float()
+            film = self(blurry, times_of(self.loss.reblur_frames).to(blurry)).float()
             residual = reblur_consistency(blurry, film, self.loss.response, self.loss.eps)
             terms["reblur"] = self.loss.reblur * residual
         return terms
 
     def _outputs(self, blurry: Tensor, times: Tensor) -> list[Tensor]:
         network: Any = self.network
-        if self.loss.scales > 1 and hasattr(network, "scales"):
+        if self.loss.scales == 1 or not hasattr(network, "scales"):
+            return pyramid(self(blurry, times), self.loss.scales)
+        if self.timed:
             return list(network.scales(blurry, times))
-        return pyramid(network(blurry, times), self.loss.scales)
+        return [_still(picture, times) for picture in network.scales(blurry)]
 
     def on_train_batch_start(self, batch: Exposure, batch_idx: int) -> None:
         """Make what is drawn at random in this step the same when the training is resumed."""
@@ -160,7 +166,7 @@ class Film(LightningModule):
 
     def validation_step(self, batch: Exposure, batch_idx: int) -> dict[str, Tensor]:
         """The frames of a held-out exposure; the callbacks measure them."""
-        return {"frames": self.network(batch["blurry"], batch["times"]).float()}
+        return {"frames": self(batch["blurry"], batch["times"]).float()}
 
     def configure_optimizers(self) -> Any:
         """AdamW, and the schedule per step."""
@@ -191,6 +197,11 @@ class Film(LightningModule):
         steps = self.trainer.max_steps
         follow = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule.factor(step, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": follow, "interval": "step"}}
+
+
+def _still(picture: Tensor, times: Tensor) -> Tensor:
+    """A picture (B, 3, H, W) as the frame of every time."""
+    return picture[:, None].expand(-1, times.shape[-1], -1, -1, -1)
 
 
 def _check(network: nn.Module, loss: Loss) -> None:

@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from unblur.errors import UnblurError
+from unblur.metrics.fidelity import psnr
 from unblur.training.sheet import contact_sheet, write_sheet
 
 log = logging.getLogger(__name__)
@@ -82,8 +83,8 @@ class Journal(Callback):
     ) -> None:
         """Measure the frames of one batch."""
         blurry, frames = batch["blurry"], batch["frames"]
-        predicted = outputs["frames"]
-        self._scores.append(torch.stack((_psnr(predicted, frames), _psnr(blurry[:, None], frames)), -1).cpu())
+        predicted, unmoved = outputs["frames"], blurry[:, None].expand_as(frames)
+        self._scores.append(torch.stack((psnr(predicted, frames), psnr(unmoved, frames)), -1).cpu())
         room = max(0, self.pictures - sum(len(row[0]) for row in self._rows))
         if room:
             self._rows.append((blurry[:room].cpu(), predicted[:room].cpu(), frames[:room].cpu()))
@@ -112,8 +113,3 @@ class Journal(Callback):
         with self.path.open("a") as file:
             file.write(json.dumps({k: round(v, 8) if isinstance(v, float) else v for k, v in line.items()}) + "\n")
         log.info("  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in line.items()))
-
-
-def _psnr(a: Tensor, b: Tensor) -> Tensor:
-    """PSNR in dB (B, T) of frames (B, T or 1, 3, H, W), clamped to [0, 1]."""
-    return -10 * (a.clamp(0, 1) - b.clamp(0, 1)).square().mean((-3, -2, -1)).clamp_min(1e-10).log10()

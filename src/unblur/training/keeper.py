@@ -76,7 +76,8 @@ class Keeper(Callback):
         if stop or save:
             self.save(trainer, pl_module)
         if stop:
-            log.info("stopped in order at step %d", trainer.global_step)
+            if trainer.is_global_zero:
+                log.info("stopped in order at step %d", trainer.global_step)
             trainer.should_stop = True
 
     def _due(self, trainer: Trainer) -> tuple[bool, bool]:

@@ -25,6 +25,7 @@ except ImportError:
     NETWORKS = {
         "film": ("unblur.networks.paths", "FilmNet"),
         "moments": ("unblur.networks.moments", "MomentNet"),
+        "mimo_unet": ("unblur.networks.mimo_unet", "MimoUNet"),
     }
 
 
