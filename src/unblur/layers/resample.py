@@ -1,0 +1,36 @@
+"""Nearest-neighbour halving and enlarging, and 1x1 convolutions that see through them."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def halve(image: Tensor) -> Tensor:
+    """Every second pixel of every second row: (..., H, W) to (..., ceil(H / 2), ceil(W / 2)), a view."""
+    return image[..., ::2, ::2]
+
+
+def enlarge(image: Tensor, factor: int) -> Tensor:
+    """Repeat every pixel of (B, C, H, W) `factor` times along both sides."""
+    return image if factor == 1 else F.interpolate(image, scale_factor=factor, mode="nearest")
+
+
+def pointwise(convolution: nn.Conv2d, *parts: Tensor) -> Tensor:
+    """A 1x1 convolution of several features side by side, without laying them side by side.
+
+    The same numbers as ``convolution(torch.cat([enlarge(part, ...) for part in parts], 1))``, but each part is
+    convolved by its share of the weights at its own size and only the result is enlarged: the two commute.
+
+    Parameters
+    ----------
+    convolution : nn.Conv2d
+        1x1, for as many channels as `parts` have together.
+    *parts : Tensor (B, C_i, H_i, W_i)
+        H_i, W_i whole fractions of the first part's. Any batch may be 1 where another is not.
+    """
+    shares = convolution.weight.split([part.shape[1] for part in parts], dim=1)
+    out = F.conv2d(parts[0], shares[0], convolution.bias)
+    for part, share in zip(parts[1:], shares[1:], strict=True):
+        out = out + enlarge(F.conv2d(part, share), out.shape[-1] // part.shape[-1])
+    return out

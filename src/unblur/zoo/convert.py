@@ -1,0 +1,211 @@
+"""The authors' released checkpoints to our files: the same numbers under our names.
+
+A checkpoint is read with ``weights_only=True``: it can hold tensors, not code.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from unblur.errors import UnblurError
+from unblur.zoo.card import Card
+from unblur.zoo.table import choose_from, network_class
+from unblur.zoo.weights import fill, save_weights
+
+Rules = tuple[tuple[str, str], ...]
+
+NESTS = ("state_dict", "model", "params", "params_ema", "generator")
+
+SKELETON: Rules = (
+    (r"feat_extract\.0\.main\.0\.", "skeleton.entry."),
+    (r"feat_extract\.1\.main\.0\.", "skeleton.down_half."),
+    (r"feat_extract\.2\.main\.0\.", "skeleton.down_quarter."),
+    (r"feat_extract\.3\.main\.0\.", "skeleton.up_half."),
+    (r"feat_extract\.4\.main\.0\.", "skeleton.up_full."),
+    (r"feat_extract\.5\.main\.0\.", "skeleton.head_full."),
+    (r"Convs\.0\.main\.0\.", "skeleton.merge_half."),
+    (r"Convs\.1\.main\.0\.", "skeleton.merge_full."),
+    (r"ConvsOut\.0\.main\.0\.", "skeleton.head_quarter."),
+    (r"ConvsOut\.1\.main\.0\.", "skeleton.head_half."),
+    (r"AFFs\.0\.conv\.0\.main\.0\.", "skeleton.fuse_full.narrow."),
+    (r"AFFs\.0\.conv\.1\.main\.0\.", "skeleton.fuse_full.smooth."),
+    (r"AFFs\.1\.conv\.0\.main\.0\.", "skeleton.fuse_half.narrow."),
+    (r"AFFs\.1\.conv\.1\.main\.0\.", "skeleton.fuse_half.smooth."),
+    (r"FAM1\.merge\.main\.0\.", "skeleton.attend_quarter.merge."),
+    (r"FAM2\.merge\.main\.0\.", "skeleton.attend_half.merge."),
+    (r"SCM1\.main\.(\d)\.main\.0\.", r"skeleton.shallow_quarter.convolutions.\1."),
+    (r"SCM2\.main\.(\d)\.main\.0\.", r"skeleton.shallow_half.convolutions.\1."),
+    (r"SCM1\.conv\.main\.0\.", "skeleton.shallow_quarter.merge."),
+    (r"SCM2\.conv\.main\.0\.", "skeleton.shallow_half.merge."),
+)
+STAGES: Rules = (
+    (r"Encoder\.([012])\.layers\.", r"stages.\1."),
+    (r"Decoder\.0\.layers\.", "stages.3."),
+    (r"Decoder\.1\.layers\.", "stages.4."),
+    (r"Decoder\.2\.layers\.", "stages.5."),
+)
+MIMO_UNET: Rules = (
+    *SKELETON,
+    *STAGES,
+    (r"\.main\.0\.main\.0\.", ".first."),
+    (r"\.main\.1\.main\.0\.", ".second."),
+)
+MOMENTS: Rules = (
+    *SKELETON,
+    *STAGES,
+    (r"\.conv1\.main\.0\.", ".first."),
+    (r"\.conv2\.conv\.", ".fuse."),
+    (r"\.conv2\.offset_conv\.", ".offset."),
+    (r"\.conv2\.modulator_conv\.", ".mask."),
+    (r"\.conv2\.regular_conv\.", ".second."),
+    (r"\.ch_att\.conv\.", ".refuse."),
+    (r"\.ch_att\.conv_du\.0\.", ".gate.narrow."),
+    (r"\.ch_att\.conv_du\.2\.", ".gate.widen."),
+    (r"mapping_net\.shared\.(\d)\.layer\.0\.", r"control.shared.\1."),
+    (r"mapping_net\.enc_unshared\.([012])\.layer\.0\.", r"control.stages.\1."),
+    (r"mapping_net\.dec_unshared\.0\.layer\.0\.", "control.stages.3."),
+    (r"mapping_net\.dec_unshared\.1\.layer\.0\.", "control.stages.4."),
+    (r"mapping_net\.dec_unshared\.2\.layer\.0\.", "control.stages.5."),
+)
+
+
+class Released(NamedTuple):
+    """A released network: a name that only it has, how its names become ours, and whose it is."""
+
+    mark: str
+    rules: Rules
+    source: str
+
+
+RELEASED: dict[str, Released] = {
+    "moments": Released(
+        "mapping_net.shared.0.layer.0.weight",
+        MOMENTS,
+        "CFMD-GAN's generator (Lee, Han, Heo, IEEE Access 2022), trained by its authors on 300VW",
+    ),
+    "mimo_unet": Released(
+        "Encoder.0.layers.0.main.0.main.0.weight",
+        MIMO_UNET,
+        "MIMO-UNet (Cho et al., ICCV 2021), trained by its authors",
+    ),
+}
+
+
+def convert(source: str | PathLike[str], network: str | None = None, *, out: str | PathLike[str]) -> Path:
+    """Write a released checkpoint as a file of ours.
+
+    Parameters
+    ----------
+    source : str or path
+        What the authors released: a ``.pth`` file of tensors, bare or nested in dictionaries.
+    network : str, optional
+        A name in `RELEASED`; found from the tensors' names if not given.
+    out : str or path
+        The ``.safetensors`` file to write.
+
+    Returns
+    -------
+    Path
+        `out`.
+
+    Raises
+    ------
+    UnblurError
+        If the file is missing, damaged, holds code or anything else than tensors, or is not exactly a network we know.
+    """
+    path = Path(source)
+    tensors = read_checkpoint(path)
+    network = _recognised(path, network, tensors)
+    renamed = _renamed(path, tensors, RELEASED[network].rules)
+    built = network_class(network)(**_arguments(path, network, renamed))
+    wanted = built.state_dict()
+    fill(built, {name: _fitted(tensor, wanted.get(name)) for name, tensor in renamed.items()}, path)
+    card = Card(
+        name=path.stem,
+        network=network,
+        summary=f"{RELEASED[network].source}; converted from {path.name}",
+        data="its authors'",
+        licence="its authors'; none is granted with this file",
+        date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+    )
+    return save_weights(out, built, card)
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, without the dictionaries and the ``module.`` that training wraps around them."""
+    if not path.is_file():
+        raise UnblurError(path, "is not a file" if path.exists() else "no such file", "name a checkpoint (.pth)")
+    if path.stat().st_size == 0:
+        raise UnblurError(path, "is empty", "download it again")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # Whatever is in the file, and torch has an exception for each kind of damage, the user's remedy is one of two.
+        if "weights_only" in str(error) or "Unsupported" in str(error):
+            problem = "holds more than tensors, and reading it could run code"
+            remedy = "save its state_dict alone, where you trust it"
+            raise UnblurError(path, problem, remedy) from None
+        raise UnblurError(path, "is damaged or not a torch checkpoint", "download it again") from None
+    while isinstance(content, Mapping) and (nest := next((n for n in NESTS if n in content), None)):
+        content = content[nest]
+    if not isinstance(content, Mapping) or not content:
+        raise UnblurError(path, "holds no dictionary of tensors", "save a network's state_dict")
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise UnblurError(path, f"{name!r} is not a tensor", "save a network's state_dict alone")
+    whole = all(name.startswith("module.") for name in content)
+    return {name.removeprefix("module.") if whole else name: value for name, value in content.items()}
+
+
+def _recognised(path: Path, network: str | None, tensors: Mapping[str, Tensor]) -> str:
+    if network is None:
+        network = next((name for name, released in RELEASED.items() if released.mark in tensors), None)
+        if network is None:
+            problem = f"its names, such as {min(tensors)}, are of no network that can be converted"
+            raise UnblurError(path, problem, f"there are: {', '.join(RELEASED)}")
+    if network not in RELEASED:
+        raise UnblurError(network, "is no network that can be converted", choose_from(RELEASED, network))
+    if RELEASED[network].mark not in tensors:
+        raise UnblurError(path, f"is not a {network}: it has no {RELEASED[network].mark}", "leave the network out")
+    return network
+
+
+def _renamed(path: Path, tensors: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
+    renamed: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        ours = name
+        for pattern, replacement in rules:
+            ours = re.sub(pattern, replacement, ours, count=1)
+        if ours in renamed:
+            raise UnblurError(path, f"holds {name} twice", "download it again")
+        renamed[ours] = tensor
+    return renamed
+
+
+def _arguments(path: Path, network: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The constructor's arguments, as the tensors tell them."""
+    entry = tensors.get("skeleton.entry.weight")
+    found = [re.match(r"stages\.\d\.(\d+)\.", name) for name in tensors]
+    numbers = [int(match[1]) for match in found if match]
+    if entry is None or not entry.ndim or entry.shape[0] % 4 or not numbers or max(numbers) >= len(tensors):
+        raise UnblurError(path, f"is not a whole {network}", "download it again")
+    arguments: dict[str, Any] = {"channels": entry.shape[0], "blocks": max(numbers) + 1}
+    if network == "moments":
+        arguments["deformable"] = any(".offset." in name for name in tensors)
+        arguments["attention"] = any(".refuse." in name for name in tensors)
+    return arguments
+
+
+def _fitted(tensor: Tensor, wanted: Tensor | None) -> Tensor:
+    """A released 1x1 convolution where ours is a linear map: the same numbers without the two ones."""
+    if wanted is not None and tensor.shape == (*wanted.shape, 1, 1):
+        return tensor[..., 0, 0]
+    return tensor

@@ -1,0 +1,50 @@
+"""What there is: networks by name, and the weights inside this package."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from torch import nn
+
+
+class Shipped(NamedTuple):
+    """A file in ``unblur/zoo/files`` and the sha256 it must have."""
+
+    file: str
+    sha256: str
+
+
+NETWORKS: dict[str, tuple[str, str]] = {
+    "film": ("unblur.networks.paths", "FilmNet"),
+    "moments": ("unblur.networks.moments", "MomentNet"),
+    "mimo_unet": ("unblur.networks.mimo_unet", "MimoUNet"),
+}
+
+SHIPPED: dict[str, Shipped] = {}
+
+DEFAULT = "film"
+
+
+def network_class(name: str) -> type[nn.Module]:
+    """The class behind a name in `NETWORKS`."""
+    module, attribute = NETWORKS[name]
+    return getattr(importlib.import_module(module), attribute)
+
+
+def network_name(network: nn.Module) -> str:
+    """The name in `NETWORKS` of a network's class."""
+    own = type(network)
+    for name, place in NETWORKS.items():
+        if place == (own.__module__, own.__qualname__):
+            return name
+    raise ValueError(f"{own.__qualname__} is not in unblur.zoo.table.NETWORKS")
+
+
+def choose_from(names: Iterable[str], wanted: str) -> str:
+    """A remedy for a name that is not there: the nearest one that is, and the others."""
+    names = list(names)
+    near = difflib.get_close_matches(wanted, names, n=1)
+    return (f"did you mean {near[0]}? " if near else "") + f"there are: {', '.join(names) or 'none'}"
