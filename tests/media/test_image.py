@@ -368,7 +368,11 @@ def test_unsupported_pixels(tmp_path: Path) -> None:
         tifffile.imwrite(tmp_path / "a.tif", array)
         with pytest.raises(UnblurError) as caught:
             read_image(tmp_path / "a.tif")
-        one_line(caught.value, "a.tif", "16-bit")
+        one_line(caught.value, "a.tif", "not supported", "16-bit")
+    twelve = bytearray(encoded("JPEG"))
+    twelve[twelve.index(b"\xff\xc0") + 4] = 12
+    (tmp_path / "a.jpg").write_bytes(twelve)
+    refused(tmp_path / "a.jpg", "not supported", "save it as")
 
 
 def test_first_page_and_first_frame(tmp_path: Path) -> None:

@@ -57,12 +57,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     ...     _ = temporary.write_text("whole")
     """
     target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise UnblurError(path, "is a folder", "name a file for the output")
-    if target.exists() and not target.is_file():
-        raise UnblurError(path, "is not an ordinary file", "choose another name for the output")
     temporary = _hidden_name(target)
-    with _staged(Path(path), target, temporary, _make_file, Path.unlink):
+    with _staged(Path(path), target, temporary, _refuse_no_file, _make_file, Path.unlink):
         yield temporary
         _sync(temporary)
         temporary.replace(target)
@@ -86,25 +82,30 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         If the folder cannot be written there, or other files are in it.
     """
     target = Path(os.path.realpath(path))
-    _refuse_foreign(path, target)
     temporary = _hidden_name(target)
-    with _staged(Path(path), target, temporary, Path.mkdir, shutil.rmtree):
+    with _staged(Path(path), target, temporary, _refuse_foreign, Path.mkdir, shutil.rmtree):
         yield temporary
         for file in temporary.iterdir():
             _sync(file)
         # Files may have come into the old folder while the frames were made.
-        _refuse_foreign(path, target)
+        _refuse_foreign(Path(path), target)
         _swap(temporary, target)
 
 
 @contextmanager
 def _staged(
-    path: Path, target: Path, temporary: Path, make: Callable[[Path], None], remove: Callable[[Path], object]
+    path: Path,
+    target: Path,
+    temporary: Path,
+    refuse: Callable[[Path, Path], None],
+    make: Callable[[Path], None],
+    remove: Callable[[Path], object],
 ) -> Iterator[None]:
     """Make `temporary` and its parents, tell faults of the disk as an UnblurError, and clean up after any failure."""
     made: list[Path] = []
     try:
         try:
+            refuse(path, target)
             made = _make_parents(target.parent)
             make(temporary)
         except OSError as fault:
@@ -164,7 +165,14 @@ def _sync(path: Path) -> None:
             os.close(handle)
 
 
-def _refuse_foreign(path: str | os.PathLike[str], target: Path) -> None:
+def _refuse_no_file(path: Path, target: Path) -> None:
+    if target.is_dir():
+        raise UnblurError(path, "is a folder", "name a file for the output")
+    if target.exists() and not target.is_file():
+        raise UnblurError(path, "is not an ordinary file", "choose another name for the output")
+
+
+def _refuse_foreign(path: Path, target: Path) -> None:
     if not target.exists():
         return
     if not target.is_dir():

@@ -12,9 +12,8 @@ from io import BytesIO
 import numpy as np
 from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
-from unblur.errors import UnblurError
 from unblur.media.exif import kept_exif, orientation_of, upright
-from unblur.media.header import Format, Header, check_size
+from unblur.media.header import Format, Header, check_size, unsupported
 from unblur.media.png import decode_png16
 from unblur.media.profile import colour_space, to_srgb
 from unblur.media.tiff import decode_tiff16, is_deep
@@ -102,9 +101,7 @@ def _eight_bits(
     if image.mode == "CMYK":
         return np.asarray(to_srgb(image, icc)), None
     if image.mode in ("I", "F", "LAB", "HSV") or image.mode.startswith("I;"):
-        raise UnblurError(
-            path, f"has a kind of pixels that is not supported ({image.mode})", "save it as 8 or 16-bit grey or RGB"
-        )
+        raise unsupported(path, image.mode)
     alpha = image.has_transparency_data
     if image.mode in ("1", "L", "LA", "La"):
         return _array(image.convert("LA" if alpha else "L")), icc

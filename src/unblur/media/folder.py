@@ -19,6 +19,7 @@ __all__ = [
     "find_clips",
     "find_images",
     "images_in",
+    "is_folder",
     "output_path",
     "output_paths",
 ]
@@ -82,6 +83,14 @@ def images_in(folder: StrPath) -> list[Path]:
     return _listed(Path(folder), _looks_like_image)
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a folder stands there; a name that the system does not take is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def output_path(source: Path, out: StrPath, *, many: bool, suffix: str | None) -> Path:
     """Where the result for `source` goes when the user said ``-o out``.
 
@@ -103,14 +112,14 @@ def output_path(source: Path, out: StrPath, *, many: bool, suffix: str | None) -
         If a folder is wanted and `out` is a file.
     """
     target = Path(out)
-    if not (many or target.is_dir() or str(out).endswith(("/", os.sep))):
+    if not (many or is_folder(target) or str(out).endswith(("/", os.sep))):
         return target
-    if target.exists() and not target.is_dir():
+    if os.path.lexists(target) and not is_folder(target):
         raise UnblurError(out, "is a file, but several results need a folder", "name a folder with -o")
     if suffix is None:
         suffix = source.suffix if source.suffix.lower() in IMAGE_SUFFIXES else ".png"
     # A folder of frames may have dots in its name; what follows is no suffix.
-    stem = source.name if source.is_dir() else source.stem
+    stem = source.name if is_folder(source) else source.stem
     return target / f"{stem}{suffix}"
 
 
@@ -164,6 +173,8 @@ def _find(
                 found.setdefault(os.path.realpath(path), path)
         except UnblurError as error:
             errors.append(error)
+        except OSError as fault:
+            errors.append(UnblurError(given, f"cannot be read ({fault.strerror})", "check the name"))
     return list(found.values()), errors
 
 

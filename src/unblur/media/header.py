@@ -128,6 +128,11 @@ def damaged(path: str | os.PathLike[str], reason: object = "") -> UnblurError:
     return UnblurError(path, f"is damaged{detail}", _AGAIN)
 
 
+def unsupported(path: str | os.PathLike[str], reason: object) -> UnblurError:
+    """The error for a sound file that stores its pixels in a way that is not read here."""
+    return UnblurError(path, f"is of a kind that is not supported ({reason})", "save it as 8 or 16-bit grey or RGB")
+
+
 def _png(path: str | os.PathLike[str], data: bytes) -> Header:
     """Walk the chunks: https://www.w3.org/TR/png-3/, sections 5 and 11.2."""
     if data[12:16] != b"IHDR":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from unblur.errors import UnblurError
 from unblur.media.atomic import atomic_path
 from unblur.media.decode import Decoded, decode
 from unblur.media.encode import encode
-from unblur.media.header import DEFAULT_MAX_PIXELS, Format, damaged, read_contents, read_header, truncated
+from unblur.media.header import DEFAULT_MAX_PIXELS, Format, damaged, read_contents, read_header, truncated, unsupported
 
 __all__ = ["DEFAULT_MAX_PIXELS", "WRITABLE", "Picture", "read_image", "write_image"]
 
@@ -87,7 +88,7 @@ class Picture:
             raise ValueError(f"pixels must be {tuple(self.pixels.shape)}, got {tuple(pixels.shape)}")
         pixels = pixels.detach().to("cpu", torch.float32)
         if self.grey:
-            pixels = pixels.mean(dim=0, keepdim=True).expand(3, -1, -1)
+            pixels = pixels.mean(dim=0, keepdim=True).expand(3, -1, -1).contiguous()
         return replace(self, pixels=pixels)
 
     def save(self, path: str | os.PathLike[str], quality: int = 95) -> Path:
@@ -142,6 +143,8 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PI
         # Decoders raise whatever they like on hostile bytes: SyntaxError, KeyError, struct.error, zlib.error ...
         if isinstance(fault, EOFError) or "truncated" in str(fault).lower():
             raise truncated(path) from fault
+        if re.search("unsupported|not supported|unknown|cannot handle", str(fault), re.IGNORECASE):
+            raise unsupported(path, fault) from fault
         raise damaged(path, fault) from fault
 
 

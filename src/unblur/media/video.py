@@ -20,7 +20,7 @@ from unblur.errors import UnblurError
 from unblur.media.atomic import FRAME_NAME, atomic_folder, atomic_path
 from unblur.media.container import container_of, is_complete
 from unblur.media.encode import encode
-from unblur.media.folder import images_in
+from unblur.media.folder import images_in, is_folder
 from unblur.media.gif import write_gif
 from unblur.media.header import DEFAULT_MAX_PIXELS, check_size, read_contents, read_header, truncated
 from unblur.media.mp4 import write_mp4
@@ -87,8 +87,8 @@ class Clip:
 def read_clip(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Clip:
     """Open an MP4, MKV, AVI, GIF, animated WebP, or a folder of pictures as a clip; the content decides which.
 
-    The file's rotation, colour matrix and range are applied; transparent pixels become white; sound is ignored. The
-    first frame is decoded at once, so that a clip that cannot be read is refused here.
+    The file's rotation, colour matrix and range are applied; transparent pixels become white; pixels count as
+    square; sound is ignored. The first frame is decoded at once, so that a clip that cannot be read is refused here.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def write_clip(
     if not math.isfinite(fps) or not _SLOWEST <= fps <= 1000:
         raise UnblurError(path, f"cannot have {fps:g} frames per second", f"choose --fps from {_SLOWEST} to 1000")
     checked = _Checked(path, frames)
-    if name.endswith(("/", os.sep)) or not target.suffix or target.is_dir():
+    if name.endswith(("/", os.sep)) or not target.suffix or is_folder(target):
         with atomic_folder(target) as temporary:
             _write_pngs(temporary, iter(checked))
             _expect(path, checked.given, count, len(list(temporary.iterdir())))
@@ -199,7 +199,7 @@ def write_clip(
 
 
 def _stream_of(path: Path, max_pixels: int) -> Stream:
-    if path.is_dir():
+    if is_folder(path):
         pictures = images_in(path)
         if not pictures:
             raise UnblurError(path, "is a folder without pictures", "name a clip, or a folder of PNGs")
