@@ -35,6 +35,9 @@ data_app = typer.Typer(help="Make training data from your own photos and clips."
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 
+# What a command passes on untouched.
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
 Photos = Annotated[list[str], typer.Argument(metavar="PHOTO", help="Pictures, folders or globs.")]
 Model = Annotated[str | None, typer.Option("--model", metavar="NAME|FILE", help="A model; see `unblur models list`.")]
 Tile = Annotated[
@@ -145,29 +148,32 @@ def _times(times: str | None) -> list[float] | None:
 @models_app.command("list", epilog="Example: unblur models list")
 def models_list(as_json: Json = False) -> int:
     """List the models that came with the package."""
-    from unblur.tasks import models
+    from unblur.tasks.models import list_models
 
-    entries = models.list_models()
+    entries = list_models()
     if as_json:
-        print_json({"command": "models list", "unblur": __version__, "models": [e.as_dict() for e in entries]})
+        print_json({"command": "models list", "unblur": __version__, "models": [entry.as_dict() for entry in entries]})
         return OK
     width = max((len(entry.name) for entry in entries), default=0)
     for entry in entries:
-        typer.echo(f"{entry.name:<{width}}  {entry.said}")
+        typer.echo(f"{entry.name:<{width}}  {entry}")
+    typer.echo(f"{len(entries)} came with the package; a .safetensors file of your own is named by its path")
     return OK
 
 
-@models_app.command("show", epilog="Example: unblur models show film-small")
-def models_show(name: Annotated[str, typer.Argument(metavar="NAME|FILE")], as_json: Json = False) -> int:
+@models_app.command("show", epilog="Example: unblur models show film")
+def models_show(
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A model.")], as_json: Json = False
+) -> int:
     """Tell what is known of a model: what it was trained on, how well it does, its licence."""
-    from unblur.tasks import models
+    from unblur.tasks.models import show_model
 
-    entry = models.show_model(name)
+    entry = show_model(name)
     if as_json:
         print_json({"command": "models show", "unblur": __version__, "model": entry.as_dict()})
         return OK
-    facts = entry.as_dict()
-    width = max(len(key) for key in facts)
+    facts = entry.facts()
+    width = max(map(len, facts))
     for key, value in facts.items():
         typer.echo(f"{key:<{width}}  {value}")
     return OK
@@ -175,25 +181,42 @@ def models_show(name: Annotated[str, typer.Argument(metavar="NAME|FILE")], as_js
 
 @models_app.command("convert", epilog="Example: unblur models convert MIMO-UNet.pth mimo.safetensors")
 def models_convert(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="Weights as their authors released them.")],
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Weights as their authors released them (.pth).")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A .safetensors file.")],
+    network: Annotated[str | None, typer.Option(metavar="NAME", help="Found from the weights if left out.")] = None,
     as_json: Json = False,
 ) -> int:
     """Turn released weights into a model file of ours."""
-    from unblur.tasks import models
+    from unblur.tasks.models import convert_model
 
-    entry = models.convert_model(source, out)
+    entry = convert_model(source, out, network)
     if as_json:
-        print_json({"command": "models convert", "unblur": __version__, "input": str(source), "output": str(out)})
+        report = {"command": "models convert", "unblur": __version__, "input": str(source), "output": str(out)}
+        print_json({**report, "model": entry.as_dict()})
     else:
-        typer.echo(f"{source} -> {out}  ({entry.said})")
+        typer.echo(f"{source} -> {out}  ({entry})")
     return OK
 
 
-PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+@data_app.command("blur", context_settings=PASS_ON, epilog="Example: unblur data blur clips/ -o pairs/")
+def data_blur(context: typer.Context) -> int:
+    """Make blurry and sharp pairs from photos and clips, with a manifest."""
+    from unblur.tasks import data
+
+    return data.main(["blur", *context.args])
 
 
-@app.command(context_settings=PASS_ON, epilog="Example: unblur train recipes/film.yaml --trainer.devices 2")
+@app.command("eval", context_settings=PASS_ON, epilog="Example: unblur eval val-1")
+def evaluate(
+    context: typer.Context, protocol: Annotated[str, typer.Argument(metavar="PROTOCOL", help="A named protocol.")]
+) -> int:
+    """Measure a model by a named protocol."""
+    from unblur.tasks import evaluate
+
+    return evaluate.main([protocol, *context.args])
+
+
+@app.command(context_settings=PASS_ON, epilog="Example: unblur train recipes/film.yaml --max_minutes 60")
 def train(
     context: typer.Context,
     recipe: Annotated[str, typer.Argument(metavar="RECIPE.yaml", help="Then any fields of it: --KEY VALUE.")],

@@ -1,0 +1,89 @@
+"""The models: which are here, what is known of each, and how released weights become ours."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from os import PathLike
+from pathlib import Path
+
+from unblur.zoo.card import Card
+from unblur.zoo.convert import convert
+from unblur.zoo.table import DEFAULT, SHIPPED
+from unblur.zoo.weights import FILES, load_weights
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model.
+
+    Attributes
+    ----------
+    name : str
+        What to pass as ``--model``.
+    card : Card
+    makes : str
+        "film" (frames at any time) or "picture" (one sharp picture).
+    parameters : int
+        Numbers in its weights.
+    size : int
+        Bytes of its file.
+    """
+
+    name: str
+    card: Card
+    makes: str
+    parameters: int
+    size: int
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is used when no model is named."""
+        return self.name == DEFAULT
+
+    def __str__(self) -> str:
+        default = "default; " if self.is_default else ""
+        facts = f"{default}makes a {self.makes}, {self.parameters / 1e6:.1f} M parameters, {self.size / 2**20:.1f} MiB"
+        return f"{self.card.summary} ({facts})" if self.card.summary else facts
+
+    def as_dict(self) -> dict[str, object]:
+        """All that is known, for a machine-readable report."""
+        return {
+            "name": self.name,
+            "default": self.is_default,
+            "makes": self.makes,
+            "parameters": self.parameters,
+            "bytes": self.size,
+            "card": asdict(self.card),
+        }
+
+    def facts(self) -> dict[str, str]:
+        """All that is known, for people."""
+        known = {**asdict(self.card), "name": self.name}
+        known["score"] = ", ".join(f"{name} {value:g}" for name, value in self.card.score.items())
+        known |= {"makes": self.makes, "parameters": f"{self.parameters:,}", "size": f"{self.size:,} bytes"}
+        return {name: str(value) for name, value in known.items() if value not in ("", None)}
+
+
+def list_models() -> list[Entry]:
+    """The models that came with the package."""
+    return [show_model(name) for name in SHIPPED]
+
+
+def show_model(name: str | PathLike[str] = DEFAULT) -> Entry:
+    """What is known of a model, by its name or file.
+
+    Raises
+    ------
+    UnblurError
+        No such model, or its file is damaged.
+    """
+    loaded = load_weights(name)
+    file = FILES / SHIPPED[str(name)].file if str(name) in SHIPPED else Path(name)
+    makes = "film" if hasattr(loaded.network, "decode") else "picture"
+    parameters = sum(parameter.numel() for parameter in loaded.network.parameters())
+    return Entry(str(name), loaded.card, makes, parameters, file.stat().st_size)
+
+
+def convert_model(source: str | PathLike[str], out: str | PathLike[str], network: str | None = None) -> Entry:
+    """Turn weights as their authors released them into a file of ours; see `unblur.zoo.convert.convert`."""
+    return show_model(convert(source, network, out=out))

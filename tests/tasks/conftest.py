@@ -1,0 +1,50 @@
+"""Small networks in place of trained ones."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from unblur.networks.paths import FilmNet, Restorer
+from unblur.tasks import engine as engine_module
+from unblur.tasks.engine import Engine
+
+SMALL = {"widths": (8, 8), "blocks": (1, 1)}
+
+
+@pytest.fixture
+def film_network():
+    """A film network that changes the picture and moves it."""
+    torch.manual_seed(0)
+    network = FilmNet(dict(SMALL), {"degree": 2, **SMALL})
+    for unet in (network.restorer.unet, network.paths.unet):
+        nn.init.normal_(unet.outro.weight, std=0.05)
+    nn.init.constant_(network.paths.unet.outro.bias, 0.2)
+    network.tile_overlap = 64
+    return network
+
+
+@pytest.fixture
+def picture_network():
+    """A network that makes one sharp picture."""
+    torch.manual_seed(0)
+    network = Restorer(**SMALL)
+    nn.init.normal_(network.unet.outro.weight, std=0.05)
+    return network
+
+
+@pytest.fixture
+def engine(film_network):
+    return Engine(film_network, device="cpu", dtype="float32")
+
+
+@pytest.fixture
+def shipped(monkeypatch, film_network, picture_network):
+    """Names that load as if they came with the package."""
+
+    def load_weights(name="film-test"):
+        network = {"film-test": film_network, "picture-test": picture_network}[str(name)]
+        return SimpleNamespace(network=network, card=SimpleNamespace(name=str(name)))
+
+    monkeypatch.setattr(engine_module, "load_weights", load_weights)

@@ -1,0 +1,152 @@
+"""Sharpening through the Python twin: what goes through unchanged, and what is checked."""
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import unblur
+from unblur.errors import UnblurError
+from unblur.exposure.average import average, times_of
+from unblur.exposure.response import to_linear
+from unblur.media.image import Picture, read_image
+from unblur.metrics.fidelity import psnr
+from unblur.tasks.engine import Engine, load
+from unblur.tasks.report import measure_residual
+
+
+def noise(height=20, width=30, seed=0):
+    return torch.rand(3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_twin_takes_paths_pictures_and_tensors(tmp_path, engine):
+    file = Picture(noise(), bits=16).save(tmp_path / "ä b.png")
+    picture = read_image(file)
+    of_path = unblur.deblur(file, model=engine)
+    assert of_path.image.shape == (3, 20, 30)
+    for source in (str(file), picture, picture.pixels, picture.pixels[None]):
+        assert torch.equal(unblur.deblur(source, model=engine).image, of_path.image)
+    written = of_path.save(tmp_path / "sharp.png")
+    assert (read_image(written).pixels - of_path.image).abs().max() < 1e-4
+
+
+def test_the_result_is_the_middle_frame(engine):
+    image = noise()
+    sharp = unblur.deblur(image, model=engine).image
+    assert torch.allclose(sharp, unblur.frames(image, n=1, model=engine).tensor()[0])
+    assert (sharp - image).abs().mean() > 1e-3, "the network did something"
+
+
+@pytest.mark.parametrize(
+    "bad", [torch.rand(2, 3, 4, 4), torch.rand(4, 4), torch.rand(3, 0, 4), torch.zeros(3, 4, 4).int()]
+)
+def test_tensors_that_are_no_picture(engine, bad):
+    with pytest.raises(ValueError, match="a picture is"):
+        unblur.deblur(bad, model=engine)
+    with pytest.raises(TypeError, match="expected a path"):
+        unblur.deblur(3, model=engine)
+
+
+def test_depth_alpha_and_name_go_through(tmp_path, engine):
+    alpha = torch.linspace(0, 1, 600).reshape(1, 20, 30)
+    file = Picture(noise(), alpha=alpha, bits=16).save(tmp_path / "a.png")
+    read = read_image(file)
+    back = read_image(unblur.deblur(file, model=engine).save(tmp_path / "b.png"))
+    assert back.bits == 16
+    assert torch.equal(back.alpha, read.alpha)
+    assert len((back.pixels * 65535).round().unique()) > 256
+
+
+def test_grey_stays_grey(tmp_path, engine):
+    file = Picture(noise().mean(0, keepdim=True).expand(3, -1, -1), grey=True).save(tmp_path / "grey.png")
+    result = unblur.deblur(file, model=engine)
+    assert result.picture.grey
+    assert torch.equal(result.image[0], result.image[2])
+    film = unblur.frames(file, n=3, model=engine).tensor()
+    assert torch.equal(film[:, 0], film[:, 1])
+    assert torch.equal(film[1, 0], result.image[0])
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(height=st.integers(1, 40), width=st.integers(1, 40))
+def test_any_size(engine, height, width):
+    result = unblur.deblur(noise(height, width), model=engine)
+    assert result.image.shape == (3, height, width)
+    assert result.image.min() >= 0
+    assert result.image.max() <= 1
+
+
+def test_the_residual_is_that_of_the_frames_averaged_again(engine):
+    image = noise(40, 50)
+    result = unblur.deblur(image, model=engine)
+    frames = unblur.frames(image, n=9, model=engine).tensor()[None]
+    stored = psnr(average(frames, "linear"), image[None])
+    linear = psnr(to_linear(average(frames, "srgb")), to_linear(image[None]))
+    assert result.residual.frames == 9
+    assert result.residual.stored_values_db == pytest.approx(float(stored), abs=0.01)
+    assert result.residual.linear_light_db == pytest.approx(float(linear), abs=0.01)
+    entry = result.residual.as_dict()
+    assert entry["linear_light"]["response"] == "srgb"
+    assert entry["stored_values"]["response"] == "linear"
+    assert "dB in linear light" in str(result.residual)
+
+
+def test_a_film_that_explains_the_picture_has_no_residual():
+    class Still:
+        def averages(self, times, responses):
+            assert times == times_of(9).tolist()
+            for top in (0, 8):
+                rows = slice(top, top + 8)
+                yield rows, torch.stack([to_linear(image[:, rows], response) for response in responses])
+
+    image = noise(16, 5)
+    assert measure_residual(Still(), image).linear_light_db == 120
+
+
+def test_a_network_for_one_picture_has_no_residual(picture_network):
+    engine = Engine(picture_network, device="cpu", dtype="float32")
+    image = noise(40, 30)
+    result = unblur.deblur(image, model=engine)
+    assert result.residual is None
+    with torch.inference_mode():
+        assert torch.allclose(result.image, picture_network(image[None])[0].clamp(0, 1), atol=1e-6)
+    with pytest.raises(UnblurError, match="makes one sharp picture, not a film"):
+        unblur.frames(image, model=engine)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_same_bytes_every_time(film_network, dtype):
+    engine = Engine(film_network, device="cpu", dtype=dtype, tile=128)
+    image = noise(150, 140)
+    assert torch.equal(unblur.deblur(image, model=engine).image, unblur.deblur(image, model=engine).image)
+
+
+def test_a_failed_tile_leaves_no_file(tmp_path, film_network):
+    engine = Engine(film_network, device="cpu", dtype="float32", tile=128)
+    calls, encode = [], film_network.encode
+
+    def faulty(blurry):
+        calls.append(1)
+        if len(calls) > 3:
+            raise RuntimeError("broken")
+        return encode(blurry)
+
+    film_network.encode = faulty
+    with pytest.raises(RuntimeError, match="broken"):
+        unblur.deblur(noise(200, 200), model=engine).save(tmp_path / "a.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_load_checks_its_options(film_network):
+    engine = load(film_network, device="cpu", dtype="float32")
+    assert load(engine) is engine
+    assert engine.as_dict() == {
+        "name": "FilmNet",
+        "network": "FilmNet",
+        "makes": "film",
+        "device": "cpu",
+        "dtype": "float32",
+    }
+    for options in ({"device": "gpu"}, {"dtype": "int4"}, {"tile": "large"}, {"tile": 0}, {"tile": 10}):
+        with pytest.raises(UnblurError, match="--"):
+            load(film_network, **{"device": "cpu", **options})

@@ -1,0 +1,102 @@
+"""Films through the Python twin: times, direction, streaming, files."""
+
+import pytest
+import torch
+
+import unblur
+from unblur.errors import UnblurError
+from unblur.media.image import Picture, read_image
+from unblur.media.video import read_clip
+from unblur.tasks.engine import Engine
+
+
+def noise(height=20, width=30):
+    return torch.rand(3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def test_frames_are_those_of_the_network(engine, film_network):
+    film = unblur.frames(noise(), n=5, model=engine)
+    assert film.times == (0.0, 0.25, 0.5, 0.75, 1.0)
+    assert len(film) == 5
+    with torch.inference_mode():
+        expected = film_network(noise()[None], torch.tensor(film.times))[0].clamp(0, 1)
+    assert torch.allclose(film.tensor(), expected, atol=1e-5)
+    assert (expected[0] - expected[-1]).abs().mean() > 1e-3, "something moves"
+
+
+def test_frames_come_one_by_one(engine, film_network):
+    film = unblur.frames(noise(), n=1000, model=engine)
+    film._film._pixels = lambda: 1
+    decoded, decode = [], film_network.decode
+    film_network.decode = lambda state, times: decoded.append(len(times)) or decode(state, times)
+    assert next(iter(film)).shape == (3, 20, 30)
+    assert decoded == [1]
+
+
+def test_reverse_runs_the_other_way(engine):
+    forwards = unblur.frames(noise(), n=4, model=engine)
+    backwards = unblur.frames(noise(), n=4, reverse=True, model=engine)
+    assert backwards.times == forwards.times
+    assert torch.allclose(backwards.tensor(), forwards.tensor().flip(0), atol=1e-5)
+    some = unblur.frames(noise(), times=[0.25, 1, 0], reverse=True, model=engine).tensor()
+    same = unblur.frames(noise(), times=[0.75, 0, 1], model=engine).tensor()
+    assert torch.allclose(some, same, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"times": [0.5, 1.1]}, {"times": []}, {"times": [float("nan")]}, {"n": 0}])
+def test_times_outside_the_exposure(engine, options):
+    with pytest.raises(UnblurError, match="use"):
+        unblur.frames(noise(), model=engine, **options)
+
+
+def test_one_frame_is_the_middle(engine):
+    assert unblur.frames(noise(), n=1, model=engine).times == (0.5,)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.gif", "a.webp"])
+def test_clips_are_written(tmp_path, engine, name):
+    told = []
+    film = unblur.frames(noise(32, 48), n=6, model=engine)
+    file = film.save(tmp_path / name, fps=12.5, progress=lambda *step: told.append(step))
+    clip = read_clip(file)
+    assert (clip.width, clip.height, clip.count) == (48, 32, 6)
+    assert told == [("frames", i, 6) for i in range(1, 7)]
+
+
+def test_a_folder_of_frames(tmp_path, engine):
+    film = unblur.frames(noise(), n=3, model=engine)
+    film.save(tmp_path / "moments")
+    files = sorted((tmp_path / "moments").iterdir())
+    assert len(files) == 3
+    assert (read_image(files[2]).pixels - film.tensor()[2]).abs().max() <= 0.5 / 255 + 1e-6
+
+
+def test_a_failure_while_writing_leaves_no_file(tmp_path, film_network):
+    engine = Engine(film_network, device="cpu", dtype="float32")
+    film = unblur.frames(noise(), n=100, model=engine)
+    film._film._pixels = lambda: 1
+    calls, decode = [], film_network.decode
+
+    def faulty(state, times):
+        calls.append(1)
+        if len(calls) > 5:
+            raise RuntimeError("broken")
+        return decode(state, times)
+
+    film_network.decode = faulty
+    with pytest.raises(RuntimeError, match="broken"):
+        film.save(tmp_path / "a.mp4")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_residual_comes_with_the_film(engine):
+    film = unblur.frames(noise(), n=2, model=engine)
+    assert film.residual == unblur.deblur(noise(), model=engine).residual
+
+
+def test_pictures_keep_their_path_in_messages(tmp_path, engine):
+    with pytest.raises(UnblurError, match=r"missing.png: "):
+        unblur.frames(tmp_path / "missing.png", model=engine)
+    file = Picture(noise()).save(tmp_path / "big.png")
+    with pytest.raises(UnblurError, match=r"big.png: .*pixels"):
+        unblur.deblur(file, model=engine, max_pixels=10)

@@ -1,0 +1,56 @@
+"""What is told of models, and conversion through the command line's task."""
+
+import pytest
+import torch
+
+from unblur.errors import UnblurError
+from unblur.networks.paths import FilmNet
+from unblur.tasks import models
+from unblur.zoo.card import Card
+from unblur.zoo.table import Shipped
+from unblur.zoo.weights import save_weights
+
+SMALL = {"widths": (8, 8), "blocks": (1, 1)}
+
+
+@pytest.fixture
+def file(tmp_path):
+    torch.manual_seed(0)
+    card = Card("tiny", "film", summary="Tiny.", score={"psnr": 30.5}, licence="Apache-2.0", steps=7)
+    return save_weights(tmp_path / "tiny.safetensors", FilmNet(dict(SMALL), dict(SMALL)), card)
+
+
+def test_a_file_is_described(file):
+    entry = models.show_model(file)
+    network = FilmNet(dict(SMALL), dict(SMALL))
+    assert entry.makes == "film"
+    assert entry.parameters == sum(parameter.numel() for parameter in network.parameters())
+    assert entry.size == file.stat().st_size
+    assert entry.as_dict()["card"]["licence"] == "Apache-2.0"
+    assert str(entry).startswith("Tiny. (makes a film, ")
+    facts = entry.facts()
+    assert facts["score"] == "psnr 30.5"
+    assert facts["steps"] == "7"
+    assert "data" not in facts, "what is not known is left out"
+
+
+def test_models_that_came_with_the_package_are_listed(file, monkeypatch):
+    import hashlib
+
+    from unblur.zoo import weights
+
+    table = {"film": Shipped(file.name, hashlib.sha256(file.read_bytes()).hexdigest())}
+    for module in (models, weights):
+        monkeypatch.setattr(module, "SHIPPED", table)
+        monkeypatch.setattr(module, "FILES", file.parent)
+    (entry,) = models.list_models()
+    assert entry.name == "film"
+    assert entry.is_default
+    assert "default" in str(entry)
+
+
+def test_what_cannot_be_converted_is_told_in_one_line(file, tmp_path):
+    for source in (tmp_path / "missing.pth", file):
+        with pytest.raises(UnblurError, match=source.name):
+            models.convert_model(source, tmp_path / "out.safetensors")
+    assert not (tmp_path / "out.safetensors").exists()

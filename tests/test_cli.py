@@ -1,0 +1,316 @@
+"""The command line's promises: exit codes, one-line errors, reports, and help that needs no torch."""
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+import unblur
+import unblur.training
+from unblur.cli import main
+from unblur.media.image import Picture, read_image
+from unblur.media.video import read_clip
+from unblur.networks.paths import FilmNet, Restorer
+from unblur.tasks import engine as engine_module
+from unblur.zoo.card import Card
+from unblur.zoo.weights import save_weights
+
+SMALL = {"widths": (8, 8), "blocks": (1, 1)}
+CARD = Card("tiny", "film", licence="Apache-2.0")
+CPU = ["--device", "cpu", "--dtype", "float32"]
+
+
+@pytest.fixture(autouse=True)
+def shipped(monkeypatch):
+    """Small networks by the names of models that came with the package."""
+    torch.manual_seed(0)
+    film, single = FilmNet(dict(SMALL), {"degree": 2, **SMALL}), Restorer(**SMALL)
+    for unet in (film.restorer.unet, film.paths.unet, single.unet):
+        nn.init.normal_(unet.outro.weight, std=0.05)
+
+    def load_weights(name="film-test"):
+        if name not in ("film-test", "picture-test"):
+            raise unblur.UnblurError(name, "no such model", "see `unblur models list`")
+        network = film if name == "film-test" else single
+        return SimpleNamespace(network=network, card=SimpleNamespace(name=name))
+
+    monkeypatch.setattr(engine_module, "load_weights", load_weights)
+    monkeypatch.delenv("UNBLUR_DEBUG", raising=False)
+    return film
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder with two photos and one file that is none."""
+    folder = tmp_path / "photos"
+    for i, name in enumerate(("a.png", "b.jpg")):
+        Picture(torch.rand(3, 24, 36, generator=torch.Generator().manual_seed(i))).save(folder / name)
+    (folder / "broken.png").write_bytes(b"not a picture")
+    return folder
+
+
+def run(capsys, *arguments):
+    """Exit code, stdout, lines of stderr."""
+    code = main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return code, out, err.splitlines()
+
+
+def python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["deblur", "--help"], ["frames", "-h"], ["models", "--help"], ["frames"]]
+)
+def test_help_imports_nothing_heavy(arguments):
+    heavy = ["torch", "numpy", "lightning", "PIL", "av", "cv2", "jsonargparse", "rich"]
+    code = f"""
+import sys
+from unblur.cli import main
+print(main({arguments!r}))
+print([name for name in {heavy!r} if name in sys.modules])
+"""
+    done = python(code)
+    assert done.stdout.splitlines()[-1] == "[]", done
+    assert done.stdout.splitlines()[-2] == ("2" if arguments == ["frames"] else "0")
+
+
+def test_importing_the_package_imports_no_torch():
+    done = python("import sys, unblur; print('torch' in sys.modules, 'deblur' in dir(unblur)); unblur.nothing")
+    assert done.stdout.split() == ["False", "True"]
+    assert "has no attribute 'nothing'" in done.stderr
+
+
+def test_version(capsys):
+    assert run(capsys, "--version") == (0, f"unblur {unblur.__version__}\n", [])
+
+
+def test_python_m_unblur_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "unblur", "nothing"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "unblur: No such command 'nothing'; see `unblur --help`\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["deblur"], "PHOTO"),
+        (["deblur", "a.png", "--colour"], "--colour"),
+        (["deblur", "a.png", "--max-pixels", "0"], "--max-pixels"),
+        (["frames", "a.png", "-n", "0"], "-n"),
+        (["frames", "a.png", "--times", "0,2"], "--times"),
+        (["frames", "a.png", "--times", "0,x"], "--times"),
+        (["frames", "a.png", "--format", "avi"], "--format"),
+        (["frames", "a.png", "--fps", "0"], "--fps"),
+        (["sharpen", "a.png"], "sharpen"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_2(capsys, arguments, said):
+    code, out, err = run(capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    assert len(err) == 1
+    assert said in err[0]
+    assert "--help" in err[0]
+
+
+@pytest.mark.parametrize("option", [["--device", "gpu"], ["--dtype", "int4"], ["--tile", "10"], ["--tile", "big"]])
+def test_options_that_cannot_be_met_are_wrong_usage(capsys, photos, option):
+    code, out, err = run(capsys, "deblur", photos / "a.png", *option)
+    assert code == 2
+    assert out == ""
+    assert len(err) == 1
+    assert err[0].startswith(f"unblur: {' '.join(option)}: ")
+
+
+def test_a_photo_beside_itself(capsys, photos):
+    code, out, err = run(capsys, "deblur", photos / "a.png", *CPU)
+    assert (code, err) == (0, [])
+    first, last = out.splitlines()
+    assert first.startswith(f"{photos / 'a.png'} -> {photos / 'a.sharp.png'}  (36x24, reblur residual ")
+    assert "dB in linear light" in first
+    assert last.startswith("1 sharpened in ")
+    assert read_image(photos / "a.sharp.png").pixels.shape == (3, 24, 36)
+
+
+def test_a_folder_again_takes_no_results_for_photos(capsys, photos):
+    (photos / "broken.png").unlink()
+    for _ in range(2):
+        code, out, _ = run(capsys, "deblur", photos, *CPU)
+        assert code == 0
+        assert out.splitlines()[-1].startswith("2 sharpened")
+    assert sorted(path.name for path in photos.iterdir()) == ["a.png", "a.sharp.png", "b.jpg", "b.sharp.jpg"]
+
+
+def test_a_bad_file_does_not_stop_the_others(capsys, photos, tmp_path):
+    code, out, err = run(capsys, "deblur", photos, tmp_path / "missing.png", "-o", tmp_path / "out", *CPU)
+    assert code == 1
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.jpg"]
+    assert len(err) == 2
+    assert all(line.startswith("unblur: ") and "; " in line for line in err)
+    assert "missing.png" in err[0]
+    assert "broken.png" in err[1]
+    assert out.splitlines()[-1].startswith("2 sharpened, 2 failed in ")
+
+
+def test_the_report(capsys, photos, tmp_path):
+    code, out, err = run(capsys, "deblur", photos, "-o", tmp_path / "out", "--json", *CPU)
+    report = json.loads(out)
+    assert code == 1
+    assert len(err) == 1
+    assert report["command"] == "deblur"
+    assert report["ok"] is False
+    assert report["model"] == {
+        "name": "film-test",
+        "network": "FilmNet",
+        "makes": "film",
+        "device": "cpu",
+        "dtype": "float32",
+    }
+    assert [entry["input"] for entry in report["results"]] == [str(photos / "a.png"), str(photos / "b.jpg")]
+    first = report["results"][0]
+    assert first["output"] == str(tmp_path / "out" / "a.png")
+    assert (first["width"], first["height"], first["bits"], first["tile"]) == (36, 24, 8, None)
+    assert first["seconds"] > 0
+    assert first["residual"]["frames"] == 9
+    assert first["residual"]["linear_light"]["response"] == "srgb"
+    assert first["residual"]["stored_values"]["db"] > 0
+    (error,) = report["errors"]
+    assert error["input"] == str(photos / "broken.png")
+    assert error["problem"]
+    assert error["remedy"]
+
+
+def test_a_model_for_one_picture_says_that_it_has_no_residual(capsys, photos):
+    code, out, _ = run(capsys, "deblur", photos / "a.png", "--model", "picture-test", "--json", *CPU)
+    (result,) = json.loads(out)["results"]
+    assert code == 0
+    assert result["residual"] is None
+    assert "not available" in result["residual_note"]
+    code, _, err = run(capsys, "frames", photos / "a.png", "--model", "picture-test", *CPU)
+    assert code == 2
+    assert "not a film" in err[0]
+
+
+def test_a_run_that_cannot_begin_still_reports(capsys, photos):
+    code, out, err = run(capsys, "deblur", photos / "a.png", "--model", "nothing", "--json", *CPU)
+    report = json.loads(out)
+    assert code == 1
+    assert len(err) == 1
+    assert (report["ok"], report["results"], report["errors"][0]["input"]) == (False, [], "nothing")
+
+
+def test_an_input_is_never_replaced(capsys, photos):
+    before = (photos / "a.png").read_bytes()
+    for arguments in (["-o", photos], ["-o", photos / "a.png"]):
+        code, out, err = run(capsys, "deblur", photos / "a.png", *arguments, *CPU)
+        assert code == 1
+        assert out == "" or out.startswith("0 sharpened")
+        assert "input" in err[0]
+    assert (photos / "a.png").read_bytes() == before
+
+
+def test_one_file_for_many_pictures_is_refused(capsys, photos, tmp_path):
+    code, _, err = run(capsys, "deblur", photos, "-o", tmp_path / "a.png", *CPU)
+    assert code == 2
+    assert "folder" in err[0]
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_outputs_that_are_there_are_left_when_asked(capsys, photos, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.png").write_text("mine")
+    code, said, _ = run(capsys, "deblur", photos / "a.png", photos / "b.jpg", "-o", out, "--skip-existing", *CPU)
+    assert code == 0
+    assert (out / "a.png").read_text() == "mine"
+    assert "1 sharpened, 1 skipped" in said
+    run(capsys, "deblur", photos / "a.png", "-o", f"{out}/", *CPU)
+    assert read_image(out / "a.png").width == 36
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.gif", "film.webp"])
+def test_a_film(capsys, photos, tmp_path, name):
+    code, out, err = run(capsys, "frames", photos / "a.png", "-n", 5, "-o", tmp_path / name, "--fps", 10, *CPU)
+    assert (code, err) == (0, [])
+    assert "(5 frames, 36x24, reblur residual " in out
+    assert read_clip(tmp_path / name).count == 5
+
+
+def test_frames_at_times_in_a_folder(capsys, photos, tmp_path):
+    arguments = ["frames", photos / "a.png", "--times", "0,0.25,1", "-o", f"{tmp_path / 'v1.0'}/", "--json", *CPU]
+    code, out, _ = run(capsys, *arguments)
+    (result,) = json.loads(out)["results"]
+    assert code == 0
+    assert result["times"] == [0, 0.25, 1]
+    assert len(list((tmp_path / "v1.0").iterdir())) == 3
+    forwards = [read_image(path).pixels for path in sorted((tmp_path / "v1.0").iterdir())]
+    assert run(capsys, *arguments, "--reverse")[0] == 0
+    backwards = [read_image(path).pixels for path in sorted((tmp_path / "v1.0").iterdir())]
+    assert torch.equal(forwards[0], backwards[2])
+    assert not torch.equal(forwards[1], backwards[1])
+
+
+def test_films_of_many(capsys, photos, tmp_path):
+    (photos / "broken.png").unlink()
+    assert run(capsys, "frames", photos, "-n", 2, "-o", tmp_path / "films", *CPU)[0] == 0
+    assert sorted(path.name for path in (tmp_path / "films").iterdir()) == ["a.mp4", "b.mp4"]
+    assert run(capsys, "frames", photos / "a.png", "-n", 2, "--format", "png", *CPU)[0] == 0
+    assert len(list((photos / "a.film").iterdir())) == 2
+
+
+def test_an_unforeseen_failure_is_one_line_and_a_traceback_only_when_asked(capsys, photos, tmp_path, shipped):
+    def faulty(state, times):
+        raise RuntimeError("mat1 and mat2\nshapes cannot be multiplied")
+
+    shipped.decode = faulty
+    arguments = ["deblur", photos / "a.png", photos / "b.jpg", "-o", tmp_path / "out", *CPU]
+    code, _, err = run(capsys, *arguments)
+    assert code == 1
+    assert len(err) == 2
+    assert "a.png: unexpected RuntimeError: mat1 and mat2 shapes" in err[0]
+    assert "--debug" in err[0]
+    _, _, err = run(capsys, *arguments, "--debug")
+    assert any("Traceback" in line for line in err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_interruption_is_130_and_quiet(capsys, photos, shipped, tmp_path):
+    def interrupted(blurry):
+        raise KeyboardInterrupt
+
+    shipped.encode = interrupted
+    code, _, err = run(capsys, "deblur", photos / "a.png", "-o", tmp_path / "a.png", *CPU)
+    assert code == 130
+    assert len(err) == 1
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_training_gets_its_arguments_untouched(monkeypatch, capsys):
+    seen = []
+    training = SimpleNamespace(main=lambda argv: seen.append(argv) or 1)
+    monkeypatch.setitem(sys.modules, "unblur.training.cli", training)
+    monkeypatch.setattr(unblur.training, "cli", training, raising=False)
+    arguments = ["recipe.yaml", "--trainer.devices", "2", "--x=1", "more"]
+    assert run(capsys, "train", *arguments)[0] == 1
+    assert seen == [arguments]
+
+
+def test_models_are_told_of(capsys, tmp_path):
+    file = save_weights(tmp_path / "a.safetensors", FilmNet(dict(SMALL), dict(SMALL)), CARD)
+    code, out, err = run(capsys, "models", "show", file)
+    assert (code, err) == (0, [])
+    assert "Apache-2.0" in out
+    code, out, _ = run(capsys, "models", "show", file, "--json")
+    assert json.loads(out)["model"]["card"]["licence"] == "Apache-2.0"
+    code, out, _ = run(capsys, "models", "list", "--json")
+    assert code == 0
+    assert "models" in json.loads(out)
+    for arguments in (["show", "nothing"], ["convert", "nothing.pth", tmp_path / "b.safetensors"]):
+        code, out, err = run(capsys, "models", *arguments)
+        assert (code, out, len(err)) == (1, "", 1)
