@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,20 @@ def test_the_exported_weights_are_the_average(fit: Any, tmp_path: Path) -> None:
 
 
 def test_the_signal_is_handed_back(fit: Any, tmp_path: Path) -> None:
-    before = signal.getsignal(signal.SIGTERM)
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     fit(tmp_path, steps=1)
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def test_ctrl_c_stops_in_order(fit: Any, tmp_path: Path) -> None:
+    class Interrupt(Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            if trainer.global_step == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    trainer, _ = fit(tmp_path, callbacks=[Interrupt()])
+    assert trainer.global_step == 2
+    assert torch.load(tmp_path / "last.ckpt", weights_only=False)["global_step"] == 2
 
 
 def test_a_loss_that_is_not_a_number_ends_the_run(fit: Any, tmp_path: Path) -> None:

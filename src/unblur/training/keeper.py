@@ -34,7 +34,7 @@ class Keeper(Callback):
     every : float
         Minutes between two saves.
     budget : float, optional
-        Minutes after which the training ends, as it does on SIGTERM: saved and in order.
+        Minutes after which the training ends, as it does on SIGTERM or ctrl-C: saved and in order.
     """
 
     def __init__(
@@ -48,9 +48,9 @@ class Keeper(Callback):
     ) -> None:
         self.folder, self.save_weights, self.average = Path(folder), save_weights, average
         self.every, self.budget = every, budget
-        self._asked, self._seen = False, 0
+        self._asked, self._seen, self._kept = False, 0, -1
         self._started = self._saved = time.monotonic()
-        self._handler: Any = None
+        self._handlers: dict[signal.Signals, Any] = {}
 
     @property
     def checkpoint(self) -> Path:
@@ -58,14 +58,16 @@ class Keeper(Callback):
         return self.folder / "last.ckpt"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock, listen for SIGTERM."""
+        """Start the clock, listen for requests to stop."""
         self._started = self._saved = time.monotonic()
         self._asked, self._seen = False, trainer.global_step
         if threading.current_thread() is threading.main_thread():
-            self._handler = signal.signal(signal.SIGTERM, self._ask)
+            self._handlers = {s: signal.signal(s, self._ask) for s in (signal.SIGTERM, signal.SIGINT)}
 
     def _ask(self, *_: Any) -> None:
         self._asked = True
+        # Whoever asks twice means at once.
+        self._restore()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Save, and stop, when it is due; only between whole optimizer steps."""
@@ -91,19 +93,19 @@ class Keeper(Callback):
         return answers[0], answers[1]
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the end, unless it has just been kept; hand the signal back before Lightning does."""
+        """Keep the end, unless it has just been kept; hand the signals back before Lightning does."""
         self._restore()
-        if trainer.global_step and not trainer.should_stop:
+        if trainer.global_step != self._kept:
             self.save(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Hand the signal back."""
+        """Hand the signals back."""
         self._restore()
 
     def _restore(self) -> None:
-        if self._handler is not None:
-            signal.signal(signal.SIGTERM, self._handler)
-            self._handler = None
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
 
     def save(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the checkpoint and the weights."""
@@ -117,4 +119,4 @@ class Keeper(Callback):
             else:
                 with self.average.applied(pl_module.network):  # type: ignore[arg-type]
                     self.save_weights(pl_module, trainer.global_step)
-        self._saved = time.monotonic()
+        self._saved, self._kept = time.monotonic(), trainer.global_step
