@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from io import BytesIO
 from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -13,6 +13,8 @@ from unblur.media.header import Format
 from unblur.media.png import encode_png16
 from unblur.media.profile import colour_space, to_srgb
 from unblur.media.tiff import encode_tiff
+
+_BIT_FIELDS = 3
 
 
 def encode(array: np.ndarray, kind: Format, quality: int, icc: bytes | None, exif: bytes | None) -> bytes:
@@ -69,9 +71,9 @@ def _without_profile(array: np.ndarray, icc: bytes) -> np.ndarray:
 def _encode_bmp(array: np.ndarray) -> bytes:
     if array.shape[2] in (1, 3):
         return _by_pillow(array, "bmp")
-    # Pillow writes the fourth byte but not the header that makes it alpha.
-    blue_first = [0, 0, 0, 1] if array.shape[2] == 2 else [2, 1, 0, 3]
-    done, encoded = cv2.imencode(".bmp", np.ascontiguousarray(array[:, :, blue_first]))
-    if not done:
-        raise ValueError("OpenCV could not encode a BMP")
-    return encoded.tobytes()
+    # Pillow writes the fourth byte but not the header (version 4) that makes it alpha. Rows go from the bottom up.
+    height, width, _ = array.shape
+    body = np.ascontiguousarray(array[::-1, :, [0, 0, 0, 1] if array.shape[2] == 2 else [2, 1, 0, 3]]).tobytes()
+    head = struct.pack("<IiiHHIIiiII", 108, width, height, 1, 32, _BIT_FIELDS, len(body), 2835, 2835, 0, 0)
+    head += struct.pack("<4I4s48x", 0xFF0000, 0xFF00, 0xFF, 0xFF000000, b"BGRs")
+    return struct.pack("<2sIII", b"BM", 14 + len(head) + len(body), 0, 14 + len(head)) + head + body
