@@ -759,6 +759,17 @@ def test_unknown_suffix(tmp_path: Path, name: str) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp", ".bmp"])
+def test_unwritable_place(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / f"folder{suffix}").mkdir()
+    for name, words in ((f"file/a{suffix}", "cannot be written"), (f"folder{suffix}", "is a folder")):
+        with pytest.raises(UnblurError) as caught:
+            Picture(torch.rand(3, 2, 2)).save(tmp_path / name)
+        one_line(caught.value, name, words)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", f"folder{suffix}"]
+
+
 def test_too_long_for_the_format(tmp_path: Path) -> None:
     with pytest.raises(UnblurError) as caught:
         Picture(torch.zeros(3, 1, 16384)).save(tmp_path / "a.webp")
