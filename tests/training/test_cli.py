@@ -11,8 +11,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from unblur.training.cli import main
+from unblur.zoo.weights import load_weights
 
 RECIPE = """
+name: tiny
 network:
   name: film
   arguments:
@@ -63,6 +65,9 @@ def test_trains_resumes_and_starts_from_weights(recipe: Path, capsys: pytest.Cap
     other = recipe.parent / "other"
     weights = str(run / "last.safetensors")
     assert main([str(recipe), "--weights", weights, "--out", str(other), "--optimizer.lr", "0", "--ema", "0"]) == 0
+    card = load_weights(run / "last.safetensors").card
+    assert (card.name, card.network, card.steps) == ("tiny", "film", 3)
+    assert card.score["psnr@0.5"] == pytest.approx(lines(run)[2]["psnr@0.5"], abs=1e-3)
     first, second = (load_file(folder / "last.safetensors") for folder in (run, other))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
@@ -100,7 +105,7 @@ def test_weights_of_another_network_are_refused(recipe: Path, capsys: pytest.Cap
     assert main([str(recipe), "--data.heldout", "0", "--trainer.max_steps", "1"]) == 0
     words = ["--weights", str(recipe.parent / "run" / "last.safetensors"), "--out", str(recipe.parent / "b")]
     assert main([str(recipe), *words, "--network.arguments.paths", "{widths: [16, 16], blocks: [1, 1]}"]) == 1
-    assert "does not fit the network" in capsys.readouterr().err
+    assert "convert or train it again" in capsys.readouterr().err
 
 
 def test_usage(capsys: pytest.CaptureFixture[str]) -> None:

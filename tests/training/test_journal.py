@@ -40,7 +40,7 @@ def test_means_over_several_steps(fit: Any, tmp_path: Path) -> None:
 def test_a_resumed_run_forgets_the_lines_after_its_checkpoint(fit: Any, tmp_path: Path) -> None:
     fit(tmp_path, steps=3, validate_every=100)
     with (tmp_path / "journal.jsonl").open("a") as file:
-        file.write('{"step": 4, "loss": 9.0}\n{"step": 5, "loss": 9.0}\n')
+        file.write('{"step": 4, "loss": 9.0}\n{"step": 5, "lo')
     fit(tmp_path, steps=4, validate_every=100, ckpt_path=tmp_path / "last.ckpt")
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4]
     assert all(line["loss"] < 9 for line in lines(tmp_path))

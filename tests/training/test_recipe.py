@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from unblur.errors import UnblurError
-from unblur.training.recipe import network_class, read_recipe
+from unblur.training.recipe import read_recipe
+from unblur.zoo.table import network_class
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 SMALL = """

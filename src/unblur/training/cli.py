@@ -23,7 +23,8 @@ from unblur.training.film import Film
 from unblur.training.heldout import heldout_exposures
 from unblur.training.journal import Journal
 from unblur.training.keeper import Keeper
-from unblur.training.recipe import network_class, read_recipe
+from unblur.training.recipe import read_recipe
+from unblur.zoo.table import network_class
 
 USAGE = "usage: unblur train RECIPE.yaml [--resume last.ckpt|auto] [--weights FILE] [--max_minutes M] [--KEY VALUE ...]"
 log = logging.getLogger(__name__)
@@ -93,12 +94,13 @@ def _network(recipe: Namespace) -> nn.Module:
 def make_trainer(recipe: Namespace, folder: Path) -> Trainer:
     """Lightning's trainer with the journal, the moving average and the keeper."""
     average = MovingAverage(recipe.ema) if recipe.ema else None
+    journal = Journal(folder, recipe.log_every)
 
     def save_weights(module: LightningModule, steps: int) -> None:
-        export_weights(folder / "last.safetensors", module.network, recipe, steps)  # type: ignore[arg-type]
+        export_weights(folder / "last.safetensors", module.network, recipe, steps, journal.score)  # type: ignore[arg-type]
 
     keeper = Keeper(folder, save_weights, average, every=recipe.save_minutes, budget=recipe.max_minutes)
-    callbacks: list[Callback] = [Journal(folder, recipe.log_every), keeper]
+    callbacks: list[Callback] = [journal, keeper]
     return Trainer(
         **vars(recipe.trainer),
         callbacks=[average, *callbacks] if average else callbacks,

@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+import datetime
+from collections.abc import Mapping
 from pathlib import Path
 
 from jsonargparse import Namespace
-from safetensors.torch import load_file, save_file
 from torch import nn
 
-from unblur.errors import UnblurError
+from unblur.zoo.card import Card
+from unblur.zoo.weights import fill, load_weights, save_weights
 
 
-def export_weights(path: Path, network: nn.Module, recipe: Namespace, steps: int) -> Path:
-    """Write the weights of `network` after `steps` steps of `recipe`; the file is complete or not there."""
-    temporary = path.with_name(f".{path.name}.part")
-    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    save_file(weights, temporary, {"network": recipe.network.name, "steps": str(steps)})
-    # Readable by whoever can read the checkpoint beside it: safetensors makes private files.
-    temporary.chmod(path.with_name("last.ckpt").stat().st_mode)
-    return temporary.replace(path)
+def export_weights(
+    path: Path, network: nn.Module, recipe: Namespace, steps: int, score: Mapping[str, float] | None = None
+) -> Path:
+    """Write the weights of `network` after `steps` steps of `recipe`, with their card.
+
+    Parameters
+    ----------
+    score : mapping, optional
+        The last validation, in dB.
+    """
+    card = Card(
+        name=recipe.name,
+        network=recipe.network.name,
+        summary=recipe.summary,
+        data=recipe.sources,
+        steps=steps,
+        protocol=f"{recipe.data.heldout} held-out synthetic exposures, medium blur" if score else "",
+        score={name: round(value, 3) for name, value in (score or {}).items()},
+        licence=recipe.licence,
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+    )
+    save_weights(path, network, card)
+    # safetensors makes private files; let it be read by whoever may read the folder.
+    path.chmod(path.parent.stat().st_mode & 0o666)
+    return path
 
 
-def start_from(network: nn.Module, path: str | Path) -> None:
-    """Load weights alone into `network`; names and shapes must be the same."""
-    try:
-        network.load_state_dict(load_file(path))
-    except FileNotFoundError as error:
-        raise UnblurError(path, "no such file", "name a .safetensors file") from error
-    except RuntimeError as error:
-        first = " ".join(str(error).split())[:200]
-        raise UnblurError(path, f"does not fit the network ({first})", "use the recipe it was trained with") from error
+def start_from(network: nn.Module, weights: str) -> None:
+    """Put weights, a file or a name of the zoo, into `network`; names and shapes must be the same."""
+    fill(network, load_weights(weights).network.state_dict(), weights)

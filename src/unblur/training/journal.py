@@ -34,10 +34,16 @@ class Journal(Callback):
         Steps between lines.
     pictures : int
         Exposures on each contact sheet.
+
+    Attributes
+    ----------
+    score : dict
+        The last validation.
     """
 
     def __init__(self, folder: Path, every: int = 50, pictures: int = 4) -> None:
         self.folder, self.every, self.pictures = Path(folder), every, pictures
+        self.score: dict[str, float] = {}
         self._sums: dict[str, Tensor] = {}
         self._steps = self._seen = 0
         self._since = 0.0
@@ -54,9 +60,13 @@ class Journal(Callback):
         """Forget what was written after the step that is resumed."""
         self._since, self._seen = time.perf_counter(), trainer.global_step
         if trainer.is_global_zero and self.path.exists():
-            lines = [json.loads(line) for line in self.path.read_text().splitlines()]
-            kept = [json.dumps(line) + "\n" for line in lines if line["step"] <= trainer.global_step]
-            self.path.write_text("".join(kept))
+            # A killed run may have left its last line half written.
+            whole = [line for line in self.path.read_text().splitlines() if line.endswith("}")]
+            lines = [json.loads(line) for line in whole]
+            lines = [line for line in lines if line["step"] <= trainer.global_step]
+            self.path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+            scores = [line for line in lines if "loss" not in line]
+            self.score = {name: value for name, value in (scores or [{}])[-1].items() if name != "step"}
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
         """Add up the loss; write a line when it is due."""
@@ -94,10 +104,10 @@ class Journal(Callback):
         """Write the line and the contact sheet."""
         if self._scores:
             means = torch.cat(self._scores).mean(0)
-            line: dict[str, Any] = {"step": trainer.global_step}
+            self.score = {}
             for moment, (ours, input_) in zip(self._times, means.tolist(), strict=True):
-                line |= {f"psnr@{moment:g}": ours, f"input@{moment:g}": input_}
-            self._write(trainer, line)
+                self.score |= {f"psnr@{moment:g}": ours, f"input@{moment:g}": input_}
+            self._write(trainer, {"step": trainer.global_step} | self.score)
             if trainer.is_global_zero and self._rows:
                 blurry, predicted, frames = (torch.cat(column) for column in zip(*self._rows, strict=True))
                 sheet = contact_sheet(blurry, predicted, frames)

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -113,10 +114,8 @@ class Keeper(Callback):
         temporary = self.folder / ".last.ckpt.part"
         trainer.save_checkpoint(temporary)
         if trainer.is_global_zero:
-            temporary.replace(self.checkpoint)
-            if self.average is None:
+            # Weights that are not finite are refused here, before they replace a checkpoint that is sound.
+            with self.average.applied(pl_module.network) if self.average else nullcontext():  # type: ignore[arg-type]
                 self.save_weights(pl_module, trainer.global_step)
-            else:
-                with self.average.applied(pl_module.network):  # type: ignore[arg-type]
-                    self.save_weights(pl_module, trainer.global_step)
+            temporary.replace(self.checkpoint)
         self._saved, self._kept = time.monotonic(), trainer.global_step

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,15 +17,7 @@ from unblur.exposure.camera import MotionSpec
 from unblur.exposure.synthetic import SensorSpec
 from unblur.training.film import Loss, Optimizer
 from unblur.training.schedule import Schedule
-
-try:
-    from unblur.zoo.table import NETWORKS
-except ImportError:
-    NETWORKS = {
-        "film": ("unblur.networks.paths", "FilmNet"),
-        "moments": ("unblur.networks.moments", "MomentNet"),
-        "mimo_unet": ("unblur.networks.mimo_unet", "MimoUNet"),
-    }
+from unblur.zoo.table import NETWORKS, network_class
 
 
 @dataclass(frozen=True)
@@ -35,8 +26,8 @@ class Run:
 
     Attributes
     ----------
-    name : str
-        Goes into the card of the weights.
+    name, summary, sources, licence : str
+        For the card of the weights; `sources` tells what they were trained on.
     out : str
         The run's folder.
     seed : int
@@ -58,6 +49,9 @@ class Run:
     """
 
     name: str = "film"
+    summary: str = ""
+    sources: str = ""
+    licence: str = ""
     out: str = "runs/film"
     seed: int = 0
     ema: float = 0.999
@@ -155,13 +149,6 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Namespace:
         raise UnblurError(path, _one_line(error), "give a value of that type") from error
     recipe.record = parser.dump(values.clone(), skip_none=False)
     return recipe
-
-
-def network_class(name: str) -> type[Any]:
-    """The class behind a name of the table of networks."""
-    module, attribute = NETWORKS[name]
-    found: type[Any] = getattr(importlib.import_module(module), attribute)
-    return found
 
 
 def _parser(network: str) -> ArgumentParser:
