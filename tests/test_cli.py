@@ -234,6 +234,16 @@ def test_outputs_that_are_there_are_left_when_asked(capsys, photos, tmp_path):
     assert read_image(out / "a.png").width == 36
 
 
+def test_progress_is_shown_on_a_terminal_and_never_on_stdout(capsys, photos, monkeypatch):
+    arguments = ["deblur", photos / "a.png", "--json", *CPU]
+    assert run(capsys, *arguments)[2] == []
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    code, out, err = run(capsys, *arguments)
+    assert code == 0
+    assert json.loads(out)["ok"]
+    assert any("a.png" in line for line in err)
+
+
 @pytest.mark.parametrize("name", ["film.mp4", "film.gif", "film.webp"])
 def test_a_film(capsys, photos, tmp_path, name):
     code, out, err = run(capsys, "frames", photos / "a.png", "-n", 5, "-o", tmp_path / name, "--fps", 10, *CPU)

@@ -9,6 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -55,7 +56,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable r
 @app.callback(invoke_without_command=False)
 def _unblur(
     version: Annotated[bool, typer.Option("--version", is_eager=True, callback=lambda on: on and _version())] = False,
-    debug: Annotated[bool, typer.Option("--debug", envvar=DEBUG, help="Show tracebacks; may stand anywhere.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere. Or UNBLUR_DEBUG=1.")
+    ] = False,
 ) -> None:
     pass
 
@@ -201,9 +204,7 @@ def models_convert(
 @data_app.command("blur", context_settings=PASS_ON, epilog="Example: unblur data blur clips/ -o pairs/")
 def data_blur(context: typer.Context) -> int:
     """Make blurry and sharp pairs from photos and clips, with a manifest."""
-    from unblur.tasks import data
-
-    return data.main(["blur", *context.args])
+    return int(import_module("unblur.tasks.data").main(["blur", *context.args]))
 
 
 @app.command("eval", context_settings=PASS_ON, epilog="Example: unblur eval val-1")
@@ -211,9 +212,7 @@ def evaluate(
     context: typer.Context, protocol: Annotated[str, typer.Argument(metavar="PROTOCOL", help="A named protocol.")]
 ) -> int:
     """Measure a model by a named protocol."""
-    from unblur.tasks import evaluate
-
-    return evaluate.main([protocol, *context.args])
+    return int(import_module("unblur.tasks.evaluate").main([protocol, *context.args]))
 
 
 @app.command(context_settings=PASS_ON, epilog="Example: unblur train recipes/film.yaml --max_minutes 60")

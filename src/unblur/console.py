@@ -14,7 +14,7 @@ import typer
 from unblur.errors import UnblurError
 
 if TYPE_CHECKING:
-    from unblur.tasks.batch import Outcome, Report
+    from unblur.tasks.batch import Job, Outcome, Report
 
 
 class Console:
@@ -32,6 +32,7 @@ class Console:
         self.as_json, self.debug = as_json, debug
         self._progress: Any = None
         self._task: Any = None
+        self._title = ""
 
     @contextmanager
     def running(self, as_json: bool) -> Iterator[Console]:
@@ -42,6 +43,11 @@ class Console:
         finally:
             self.stop()
 
+    def begin(self, job: Job, number: int, total: int) -> None:
+        """Say which file is at hand."""
+        self._title = f"{job.source.name} " if total == 1 else f"{number} of {total}, {job.source.name} "
+        self.progress("reading", 0, 1)
+
     def progress(self, stage: str, done: int, total: int) -> None:
         """Move the bar; shown only on a terminal."""
         if self._progress is None:
@@ -50,7 +56,7 @@ class Console:
             self._progress = _bar()
             self._progress.start()
             self._task = self._progress.add_task("")
-        self._progress.update(self._task, description=stage, completed=done, total=total)
+        self._progress.update(self._task, description=self._title + stage, completed=done, total=total)
 
     def stop(self) -> None:
         """Take the bar away."""
@@ -90,6 +96,6 @@ def _bar() -> Any:
     from rich.console import Console as Screen
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     screen = Screen(stderr=True)
     return Progress(*columns, console=screen, transient=True, redirect_stdout=False, redirect_stderr=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -120,10 +120,11 @@ def plan(sources: Iterable[Path], output_of: Callable[[Path], Path]) -> tuple[li
 
 
 def run(
-    jobs: Iterable[Job],
+    jobs: Sequence[Job],
     work: Callable[[Job], Outcome],
     report: Report,
     *,
+    on_begin: Callable[[Job, int, int], None],
     on_done: Callable[[Outcome], None],
     on_error: Callable[[UnblurError, BaseException], None],
     skip_existing: bool = False,
@@ -134,16 +135,18 @@ def run(
     ----------
     work : callable
         Does a job. Any exception ends that job alone; one that is not an `UnblurError` is told as one.
-    on_done, on_error : callable
-        Told of every outcome as it comes; `on_error` also of the exception behind the error.
+    on_begin, on_done, on_error : callable
+        Told of every job with its number and how many there are, and of every outcome as it comes; `on_error` also of
+        the exception behind the error.
     skip_existing : bool
         Leave jobs alone whose output is there.
     """
-    for job in jobs:
+    for number, job in enumerate(jobs, 1):
         if skip_existing and job.output.exists():
             done = Outcome(job, "there already, skipped", {"skipped": True})
         else:
             begun = time.perf_counter()
+            on_begin(job, number, len(jobs))
             try:
                 done = work(job)
             except Exception as cause:

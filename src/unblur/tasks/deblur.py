@@ -88,6 +88,8 @@ def deblur(
     picture = open_picture(source, max_pixels)
     subject, blurry = name_of(picture), picture.pixels[None]
     tell = _staged(progress, "sharpening")
+    if tell is not None:
+        tell(0, 1)
     if not engine.is_film:
         sharp, side = _single(engine, blurry, subject, tell)
         return Deblurred(picture.with_pixels(sharp), None, side, engine)

@@ -25,6 +25,9 @@ NO_RESIDUAL = "not available: this model makes one sharp picture, not a film"
 class Listener(Protocol):
     """Who is told what happens."""
 
+    def begin(self, job: Job, number: int, total: int) -> None:
+        """A file is begun."""
+
     def progress(self, stage: str, done: int, total: int) -> None:
         """Steps of the file at hand."""
 
@@ -185,6 +188,7 @@ def _run(
         jobs,
         work,
         report,
+        on_begin=listener.begin,
         on_done=listener.done,
         on_error=listener.failed,
         skip_existing=options.skip_existing,

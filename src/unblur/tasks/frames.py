@@ -136,6 +136,8 @@ def frames(
     engine = film_engine(load(model, device, dtype, tile))
     picture = open_picture(source, max_pixels)
     tell = None if progress is None else lambda done, total: progress("looking", done, total)
+    if tell is not None:
+        tell(0, 1)
     film = film_of(engine.runner, picture.pixels[None], tile=engine.tile, subject=name_of(picture), progress=tell)
     return Film(picture, film, chosen, reverse, engine)
 
@@ -145,7 +147,7 @@ def checked_times(n: int, times: Sequence[float] | None) -> list[float]:
     if times is None:
         if n < 1:
             raise UnblurError(f"-n {n}", "not a number of frames", "use 1 or more")
-        return times_of(n).tolist()
+        return [round(time, 7) for time in times_of(n).tolist()]
     chosen = [float(time) for time in times]
     outside = [time for time in chosen if not 0 <= time <= 1]
     if outside or not chosen:
