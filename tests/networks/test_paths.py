@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unblur.networks.paths import FilmNet, PathNet, Restorer, follow_back, path_at, warp
+from unblur.networks.paths import FilmNet, PathNet, Restorer, follow_back, path_at, reverse_time, warp
 
 SMALL = {"widths": (4, 8), "blocks": (1, 1)}
 
@@ -80,9 +80,8 @@ def test_time_reversed_paths_reverse_the_film():
     torch.manual_seed(0)
     image, paths = torch.rand(1, 3, 9, 9), torch.randn(1, 6, 9, 9)
     times = torch.tensor([0.0, 0.2, 0.5, 0.9])
-    odd = torch.tensor([-1.0, -1, 1, 1, -1, -1]).view(1, 6, 1, 1)
     forward = warp(image, follow_back(paths, times))
-    backward = warp(image, follow_back(paths * odd, 1 - times))
+    backward = warp(image, follow_back(reverse_time(paths), 1 - times))
     assert torch.allclose(forward, backward, atol=1e-5)
 
 
@@ -111,3 +110,20 @@ def test_no_frame_looks_farther_than_it_says():
     state = network.encode(blurry)
     back = follow_back(state[:, 3:], torch.linspace(0, 1, 9), network.iterations)
     assert 0 < back.abs().max() <= network.reach(state) + 1e-5
+
+
+def test_time_runs_in_the_canonical_direction_whatever_the_paths_say():
+    state = torch.cat((torch.rand(4, 3, 6, 6), torch.randn(4, 6, 6, 6)), 1)
+    turned = torch.cat((state[:, :3], reverse_time(state[:, 3:])), 1)
+    oriented = FilmNet.orient(state)
+    assert torch.equal(oriented, FilmNet.orient(turned))
+    ends = path_at(oriented[:, 3:], torch.tensor([0.0, 1.0]))
+    assert ((ends[:, 1] - ends[:, 0]).mean((-1, -2)).sum(1) >= 0).all()
+
+
+def test_a_tile_is_turned_to_run_as_its_neighbours():
+    state = torch.cat((torch.rand(2, 3, 6, 6), torch.randn(2, 6, 6, 6)), 1)
+    turned = torch.cat((state[:, :3], reverse_time(state[:, 3:])), 1)
+    noise = 0.1 * torch.randn_like(state)
+    assert torch.equal(FilmNet.align(turned, state + noise), state)
+    assert torch.equal(FilmNet.align(state, state + noise), state)

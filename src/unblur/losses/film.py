@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from unblur.losses.pixel import charbonnier
 from unblur.losses.priors import path_error
-from unblur.networks.paths import FilmNet, follow_back, warp
+from unblur.networks.paths import FilmNet, follow_back, reverse_time, warp
 
 
 def part_terms(
@@ -24,6 +25,10 @@ def part_terms(
     given the restorer's frame for one half of the batch and the true one for the other: so it fits the restorer it runs
     behind, and a better one put in its place later. No gradient passes between the two: a path that is wrong must not
     teach the restorer to be soft.
+
+    The photo does not tell which end of the exposure came first, and no rule of direction is continuous in the motion:
+    where it jumps, a network that must follow it learns the average of both, which is no motion. So each exposure is
+    compared in the direction that the prediction is nearer to; `FilmNet` applies the rule to what it has predicted.
 
     Parameters
     ----------
@@ -44,7 +49,10 @@ def part_terms(
     truth = frames[:, 0]
     given = sharp.detach().clone()
     given[::2] = truth[::2]
-    back = follow_back(network.paths(blurry, given), times, network.iterations)
+    coefficients = network.paths(blurry, given)
+    if paths is not None:
+        coefficients = nearer_direction(coefficients, paths, times, network.iterations)
+    back = follow_back(coefficients, times, network.iterations)
     terms = {
         "sharp": charbonnier(sharp, truth, eps),
         "moved": charbonnier(warp(truth, back[:, 1:]), frames[:, 1:], eps),
@@ -52,3 +60,15 @@ def part_terms(
     if paths is not None and path_weight:
         terms["paths"] = path_weight * path_error(back, paths)
     return terms
+
+
+@torch.no_grad()
+def _errors(coefficients: Tensor, paths: Tensor, times: Tensor, iterations: int) -> Tensor:
+    return (follow_back(coefficients, times, iterations) - paths).abs().flatten(1).mean(1)
+
+
+def nearer_direction(coefficients: Tensor, paths: Tensor, times: Tensor, iterations: int = 2) -> Tensor:
+    """Path coefficients (B, K, H, W), reversed in time where that is nearer to the displacements (B, T, 2, H, W)."""
+    reversed_ = reverse_time(coefficients)
+    forward, backward = (_errors(c, paths, times, iterations) for c in (coefficients, reversed_))
+    return torch.where((backward < forward)[:, None, None, None], reversed_, coefficients)

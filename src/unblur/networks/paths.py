@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unblur.exposure.camera import is_canonical
 from unblur.layers.padding import crop, pad_to_multiple
 from unblur.networks.unet import UNet
 
@@ -110,7 +111,27 @@ class FilmNet(nn.Module):
     def encode(self, blurry: Tensor) -> Tensor:
         """All that does not depend on the time: (B, 3 + 2 * degree, H, W), the sharp middle frame and the paths."""
         sharp = self.restorer(blurry).float()
-        return torch.cat((sharp, self.paths(blurry, sharp)), 1)
+        return self.orient(torch.cat((sharp, self.paths(blurry, sharp)), 1))
+
+    @staticmethod
+    def orient(state: Tensor) -> Tensor:
+        """Let time run in the canonical direction (`exposure.camera.is_canonical`), each picture for itself.
+
+        The paths are trained up to their direction, which the photo does not show; the convention is applied here.
+        """
+        sharp, coefficients = state[:, :3], state[:, 3:]
+        ends = path_at(coefficients, torch.tensor([0.0, 1.0], device=state.device))
+        net = (ends[:, 1] - ends[:, 0]).mean((-1, -2))
+        forward = is_canonical(net[:, 0], net[:, 1])[:, None, None, None]
+        return torch.cat((sharp, torch.where(forward, coefficients, reverse_time(coefficients))), 1)
+
+    @staticmethod
+    def align(state: Tensor, reference: Tensor) -> Tensor:
+        """Turn the time of a tile's state, (B, K, H, W), to run as in `reference`, the same pixels of its neighbours."""
+        own, other = state[:, 3:], reference[:, 3:].to(state)
+        turned = reverse_time(own)
+        distance = lambda paths: (paths - other).abs().mean((1, 2, 3), keepdim=True)  # noqa: E731
+        return torch.cat((state[:, :3], torch.where(distance(turned) < distance(own), turned, own)), 1)
 
     def decode(self, state: Tensor, times: Tensor) -> Tensor:
         """Frames (B, T, 3, H, W) at `times` from what `encode` returned."""
@@ -131,6 +152,13 @@ def path_at(coefficients: Tensor, times: Tensor) -> Tensor:
     degree = coefficients.shape[1] // 2
     powers = torch.stack([tau**k for k in range(1, degree + 1)], -1)
     return torch.einsum("btk,bkchw->btchw", powers, coefficients.unflatten(1, (degree, 2)))
+
+
+def reverse_time(coefficients: Tensor) -> Tensor:
+    """Paths run backwards, t -> 1 - t: the odd powers of tau change sign."""
+    degree = coefficients.shape[1] // 2
+    sign = torch.tensor([(-1.0) ** k for k in range(1, degree + 1) for _ in "xy"]).to(coefficients)
+    return coefficients * sign[:, None, None]
 
 
 def follow_back(coefficients: Tensor, times: Tensor, iterations: int = 2) -> Tensor:
