@@ -8,7 +8,7 @@ cropped or passed over.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -25,6 +25,7 @@ from unblur.exposure.response import Response
 
 SHRINKS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
 CELL = 4  # the flow is kept for one in 4 x 4 of its pixels
+DETAIL = 3.0  # grey levels from pixel to pixel; less is sky, wall, noise
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ def clip_exposures(
     if count < 2:
         raise ValueError(f"an exposure averages at least 2 frames, got {count}")
     limits = limits or Limits()
+    slide = max(1, count // 4)
     kept: list[NDArray[Any]] = []
     changes: list[Change] = []
     for index, frame in enumerate(frames):
@@ -129,7 +131,7 @@ def clip_exposures(
             continue
         view = _best_view(changes, pixels.shape[:2], size, limits)
         if view is None:
-            kept, changes = kept[1:], changes[1:]
+            kept, changes = kept[slide:], changes[slide:]
         else:
             yield _expose(kept, view, (index - count + 1, index), response, canonical)
             kept, changes = [], []
@@ -145,13 +147,17 @@ class _View:
     height: int
     width: int
     length: float
-    motion: tuple[float, float]
+    motion: tuple[float, float] = (0.0, 0.0)
 
 
 def _best_view(changes: list[Change], shape: tuple[int, ...], size: int | None, limits: Limits) -> _View | None:
-    """The view with the longest path at the least shrinking that leaves no ghosts, or None."""
+    """The view with the longest path at the least shrinking that leaves no ghosts, or None.
+
+    Only places with detail count: a picture that is half sky would hide what moves below.
+    """
     flows = np.stack([change.flow[::CELL, ::CELL] for change in changes])
     lengths = np.linalg.norm(flows, axis=-1)
+    detailed = np.stack([change.detail[::CELL, ::CELL] for change in changes]).max(0) > DETAIL
     for factor in SHRINKS:
         height, width = (round(side / factor) for side in shape)
         if min(height, width) < max(limits.min_side, size or 0):
@@ -161,13 +167,16 @@ def _best_view(changes: list[Change], shape: tuple[int, ...], size: int | None, 
         views = []
         for top, left, rows, columns in _rectangles(height, width, size):
             cells = _cells((top, left, rows, columns), (height, width), lengths.shape[1:])
-            steps = lengths[:, cells[0], cells[1]].reshape(len(changes), -1) / factor
-            p95, p99 = np.quantile(steps, (0.95, 0.99), axis=1)
+            seen = detailed[cells]
+            if seen.mean() < 0.02:
+                continue
+            steps = lengths[:, cells[0], cells[1]][:, seen] / factor
+            p95, p99 = np.quantile(steps, (0.95, 0.99), axis=1, method="nearest")
             if p95.max() <= limits.max_step and p99.max() <= 2 * limits.max_step and p95.sum() >= limits.min_length:
-                motion = dominant_motion([flow[cells] for flow in flows])
-                views.append(_View(factor, top, left, rows, columns, float(p95.sum()), motion))
+                views.append((_View(factor, top, left, rows, columns, float(p95.sum())), cells))
         if views:
-            return max(views, key=lambda view: view.length)
+            view, cells = max(views, key=lambda entry: entry[0].length)
+            return replace(view, motion=dominant_motion([flow[cells] for flow in flows]))
     return None
 
 

@@ -24,6 +24,9 @@ class Change:
     ----------
     flow : ndarray
         (h, w, 2) float32, where content goes, in pixels (x, y) of the full frames; h, w may be smaller than the frames.
+    detail : ndarray
+        (h, w) float32, mean change from pixel to pixel around each place, in grey levels: where there is none,
+        neither is the flow known nor does motion show.
     median, p95 : float
         Of the flow's length, in pixels of the full frames.
     duplicate : bool
@@ -33,6 +36,7 @@ class Change:
     """
 
     flow: Field
+    detail: Grey
     median: float
     p95: float
     duplicate: bool
@@ -46,7 +50,8 @@ def compare(before: Grey, after: Grey) -> Change:
     flow = optical_flow(before, after)
     length = np.linalg.norm(flow, axis=-1)
     median, p95 = np.quantile(length, (0.5, 0.95))
-    return Change(flow, float(median), float(p95), is_duplicate(before, after), is_cut(before, after, flow))
+    detail = _detail(cv2.resize(before, flow.shape[1::-1], interpolation=cv2.INTER_AREA))
+    return Change(flow, detail, float(median), float(p95), is_duplicate(before, after), is_cut(before, after, flow))
 
 
 def optical_flow(before: Grey, after: Grey) -> Field:
@@ -104,6 +109,14 @@ def dominant_motion(flows: list[Field]) -> tuple[float, float]:
         total += (flow * length).sum((0, 1))
         weight += float(length.sum())
     return (float(total[0] / weight), float(total[1] / weight)) if weight > 0 else (0.0, 0.0)
+
+
+def _detail(grey: Grey) -> Grey:
+    image = grey.astype(np.float32)
+    steps = np.abs(cv2.filter2D(image, -1, np.array([[-1.0, 1.0]]))) + np.abs(
+        cv2.filter2D(image, -1, np.array([[-1.0], [1.0]]))
+    )
+    return np.asarray(cv2.blur(steps, (9, 9)))
 
 
 def _blocks(image: Grey, side: int) -> NDArray[Any]:

@@ -1,0 +1,266 @@
+"""How good a model is, by a named protocol: a table, for people and for machines."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from unblur._version import __version__
+from unblur.data.val1 import Exposures, load_val1
+from unblur.errors import UnblurError
+from unblur.metrics.protocols import Film, Scores, score, score_blurry
+from unblur.tasks.engine import Engine, load
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PROTOCOLS = {"val-1": load_val1}
+COLUMNS = ("psnr@0", "psnr@0.5", "psnr@1", "psnr", "ssim@0", "ssim@0.5", "ssim@1", "ssim", "reblur", "forward")
+HEADINGS = {
+    "psnr@0": "PSNR t=0",
+    "psnr@0.5": "t=0.5",
+    "psnr@1": "t=1",
+    "psnr": "7 frames",
+    "ssim@0": "SSIM t=0",
+    "ssim@0.5": "t=0.5",
+    "ssim@1": "t=1",
+    "ssim": "7 frames",
+    "reblur": "reblur",
+}
+INPUT = "blurry input"
+ALL = "all"
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Means over the exposures of one class.
+
+    Attributes
+    ----------
+    exposures : str
+        The class, or "all".
+    of : str
+        The model, or the blurry input taken for every frame.
+    count : int
+        Exposures.
+    values : dict
+        `COLUMNS` to numbers: PSNR in dB, SSIM, the PSNR in dB of the averaged film against the input in linear light
+        (``reblur``), and the share of films that run in the canonical direction of time (``forward``). None where there
+        is nothing to measure.
+    """
+
+    exposures: str
+    of: str
+    count: int
+    values: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a protocol measured.
+
+    Attributes
+    ----------
+    protocol : str
+    model : dict
+        Name, network, device, number format.
+    verified : dict
+        Class of exposures to "exact", "close" or "no": whether the data are those of published scores.
+    rows : tuple of Row
+        For each class, and for all exposures alike, the input and the model.
+    limit : int or None
+        How many exposures of each class were measured; None means all.
+    seconds : float
+    """
+
+    protocol: str
+    model: dict[str, object]
+    verified: dict[str, str]
+    rows: tuple[Row, ...]
+    limit: int | None
+    seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        """0."""
+        return 0
+
+    def row(self, exposures: str = ALL, *, of_input: bool = False) -> Row:
+        """One row."""
+        return next(r for r in self.rows if r.exposures == exposures and (r.of == INPUT) == of_input)
+
+    def summary(self) -> str:
+        """One line."""
+        count = self.row().count
+        note = {"no": ", not on the published data"}.get(min(self.verified.values(), key=_trust), "")
+        note += f", {self.limit} of each class only" if self.limit else ""
+        return f"{self.protocol}: {count} exposures in {self.seconds:.1f} s{note}"
+
+    def as_dict(self) -> dict[str, object]:
+        """For a machine-readable report."""
+        return {
+            "command": "eval",
+            "unblur": __version__,
+            "ok": True,
+            "protocol": self.protocol,
+            "model": self.model,
+            "limit": self.limit,
+            "data": self.verified,
+            "seconds": round(self.seconds, 3),
+            "results": [
+                {"exposures": row.exposures, "of": row.of, "count": row.count, **row.values} for row in self.rows
+            ],
+        }
+
+    def lines(self) -> list[list[str]]:
+        """The table as text, headings first."""
+        body = [
+            [r.exposures, str(r.count), r.of, *(_text(r.values[name], name) for name in HEADINGS)] for r in self.rows
+        ]
+        return [["exposures", "n", "of", *HEADINGS.values()], *body]
+
+    def markdown(self) -> str:
+        """The table in Markdown."""
+        head, *body = self.lines()
+        rule = ["---", "---:", "---", *("---:" for _ in HEADINGS)]
+        return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *body)) + "\n"
+
+    def table(self) -> Table:
+        """The table for `rich`."""
+        from rich.table import Table
+
+        head, *body = self.lines()
+        table = Table(title=f"{self.protocol}: {self.model['name']}", caption=self.summary())
+        for heading in head:
+            table.add_column(heading, justify="left" if heading in ("exposures", "of") else "right")
+        for line in body:
+            table.add_row(*line, end_section=line[2] != INPUT)
+        return table
+
+
+def evaluate(
+    model: str | PathLike[str] | nn.Module | Engine | None = None,
+    protocol: str = "val-1",
+    data: str | PathLike[str] = ".",
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    *,
+    limit: int | None = None,
+    cache: str | PathLike[str] | None = None,
+    batch_size: int = 4,
+    progress: Progress | None = None,
+) -> Report:
+    """Measure a model by a protocol, beside the blurry input itself.
+
+    Parameters
+    ----------
+    model, device, dtype
+        See `unblur.load`; also any network with ``forward(blurry, times)``. A network for single pictures is measured
+        at t = 0.5 alone.
+    protocol : str
+        ``"val-1"``; see `unblur.data.val1` for the exposures, `unblur.metrics.protocols` for the numbers.
+    data : path
+        Folder with the protocol's pictures and clips.
+    limit : int, optional
+        Measure this many exposures per class only, the first ones.
+    cache : path, optional
+        Where exposures that were built are kept.
+    batch_size : int
+        Exposures per pass.
+    progress : callable, optional
+        Called with (stage, steps done, steps in all).
+
+    Raises
+    ------
+    UnblurError
+        No such protocol, model or device; data that are missing or cannot be read.
+
+    Examples
+    --------
+    >>> print(evaluate("film-small", data="val").markdown())         # doctest: +SKIP
+    """
+    begun = time.perf_counter()
+    if protocol not in PROTOCOLS:
+        raise UnblurError(protocol, "no such protocol", f"use {', '.join(PROTOCOLS)}")
+    tell = progress or (lambda stage, done, total: None)
+    engine = load(model, device, dtype)
+    film, times_matter = _film_of(engine)
+    classes = PROTOCOLS[protocol](
+        Path(data),
+        Path(cache) if cache else None,
+        limit=limit,
+        progress=lambda done, total: tell(f"building {protocol}", done, total),
+    )
+    rows: list[Row] = []
+    for name, exposures in classes.items():
+        before = score_blurry(exposures, device=engine.runner.device)
+        rows.append(_row(name, INPUT, before, without={"reblur", "forward"}))
+        made = _measured(film, exposures, engine, batch_size, name, tell)
+        dropped = set() if times_matter else set(COLUMNS) - {"psnr@0.5", "ssim@0.5"}
+        rows.append(_row(name, engine.name, made, without=dropped))
+    verified = {name: str(exposures.verified) for name, exposures in classes.items()}
+    everything = [_over_all([r for r in rows if r.of == of]) for of in (INPUT, engine.name)]
+    seconds = time.perf_counter() - begun
+    return Report(protocol, engine.as_dict(), verified, (*rows, *everything), limit, seconds)
+
+
+def _film_of(engine: Engine) -> tuple[Film, bool]:
+    """The model as a function of blurry pictures and times, and whether the times make a difference."""
+    network = engine.runner.network
+    wanted = [p for p in inspect.signature(network.forward).parameters.values() if p.default is p.empty]
+    if engine.is_film or len(wanted) > 1:
+        return network, True
+
+    def single(blurry: Tensor, times: Tensor) -> Tensor:
+        sharp = network(blurry)
+        sharp = sharp if isinstance(sharp, Tensor) else sharp[-1]
+        return sharp[:, None].expand(-1, len(times), -1, -1, -1)
+
+    return single, False
+
+
+def _measured(film: Film, exposures: Exposures, engine: Engine, batch_size: int, name: str, tell: Progress) -> Scores:
+    done = 0
+
+    def on_batch(count: int) -> None:
+        nonlocal done
+        done += count
+        tell(f"measuring {name}", done, len(exposures))
+
+    runner = engine.runner
+    return score(film, exposures, device=runner.device, dtype=runner.dtype, batch_size=batch_size, on_batch=on_batch)
+
+
+def _row(name: str, of: str, scores: Scores, without: set[str]) -> Row:
+    means = scores.summary()
+    return Row(name, of, len(scores.psnr), {key: None if key in without else means[key] for key in COLUMNS})
+
+
+def _over_all(rows: list[Row]) -> Row:
+    """The mean over all exposures: each counts the same, whatever its class."""
+    total = sum(row.count for row in rows)
+    values: dict[str, float | None] = {}
+    for key in COLUMNS:
+        known = [(row.values[key], row.count) for row in rows]
+        values[key] = sum(v * n for v, n in known if v is not None) / total if known[0][0] is not None else None
+    return Row(ALL, rows[0].of, total, values)
+
+
+def _text(value: Any, name: str) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if name.startswith("ssim") else f"{value:.2f}"
+
+
+def _trust(verified: str) -> int:
+    return ("no", "close", "exact").index(verified)

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from unblur.data.val1 import Exposures
+from unblur.errors import UnblurError
+from unblur.tasks import evaluate as module
+from unblur.tasks.evaluate import ALL, INPUT, evaluate
+
+
+def exposures(count: int, verified: Any = "exact") -> Exposures:
+    generator = torch.Generator().manual_seed(count)
+    frames = torch.randint(0, 255, (count, 7, 3, 16, 16), generator=generator, dtype=torch.uint8)
+    return Exposures(frames.float().mean(1).to(torch.uint8), frames, ("x",) * count, None, verified)
+
+
+@pytest.fixture(autouse=True)
+def protocol(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    asked: dict[str, Any] = {}
+
+    def load(root: Path, cache: Path | None, *, limit: int | None, progress: Any) -> dict[str, Exposures]:
+        asked.update(root=root, cache=cache, limit=limit)
+        progress(1, 1)
+        return {"mild": exposures(1), "strong": exposures(3, "close")}
+
+    monkeypatch.setattr(module, "PROTOCOLS", {"val-1": load})
+    return asked
+
+
+class Film(nn.Module):
+    def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
+        return blurry[:, None] * (0.5 + times).view(-1, 1, 1, 1)
+
+
+class Single(nn.Module):
+    def forward(self, blurry: Tensor) -> list[Tensor]:
+        return [blurry, blurry * 0.9]
+
+
+def test_a_table_for_people_and_machines(protocol: dict[str, Any], tmp_path: Path) -> None:
+    steps: list[tuple[str, int, int]] = []
+    report = evaluate(
+        Film(),
+        data="somewhere",
+        device="cpu",
+        dtype="float32",
+        limit=3,
+        cache=tmp_path,
+        progress=lambda *s: steps.append(s),
+    )
+    assert protocol == {"root": Path("somewhere"), "cache": tmp_path, "limit": 3}
+    assert steps == [("building val-1", 1, 1), ("measuring mild", 1, 1), ("measuring strong", 3, 3)]
+    assert [(row.exposures, row.of, row.count) for row in report.rows] == [
+        ("mild", INPUT, 1),
+        ("mild", "Film", 1),
+        ("strong", INPUT, 3),
+        ("strong", "Film", 3),
+        (ALL, INPUT, 4),
+        (ALL, "Film", 4),
+    ]
+    loaded = json.loads(json.dumps(report.as_dict()))
+    assert loaded["data"] == {"mild": "exact", "strong": "close"}
+    assert loaded["results"][1]["psnr@0.5"] == report.row("mild").values["psnr@0.5"]
+    lines = report.markdown().splitlines()
+    assert len(lines) == 8
+    assert len({line.count("|") for line in lines}) == 1
+    assert f"{report.row().values['psnr']:.2f}" in lines[-1]
+    assert report.table().row_count == 6
+    assert "3 of each class only" in report.summary()
+    assert "published" not in report.summary()
+
+
+def test_every_exposure_counts_the_same() -> None:
+    report = evaluate(Film(), device="cpu", dtype="float32")
+    mild, strong, both = (report.row(name).values["psnr"] for name in ("mild", "strong", ALL))
+    assert mild is not None
+    assert strong is not None
+    assert both == pytest.approx((mild + 3 * strong) / 4)
+    assert report.row(of_input=True).values["reblur"] is None
+
+
+def test_networks_for_single_pictures_are_measured_in_the_middle() -> None:
+    values = evaluate(Single(), device="cpu", dtype="float32").row().values
+    assert {name for name, value in values.items() if value is not None} == {"psnr@0.5", "ssim@0.5"}
+
+
+def test_foreign_data_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PROTOCOLS", {"val-1": lambda *a, **k: {"mild": exposures(1, "no")}})
+    assert "not on the published data" in evaluate(Film(), device="cpu").summary()
+
+
+def test_refusals() -> None:
+    with pytest.raises(UnblurError, match="no such protocol; use val-1"):
+        evaluate(Film(), "val-7")
