@@ -1,7 +1,12 @@
 """The memory model counts what is alive at once."""
 
+import subprocess
+import sys
+
+import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from unblur.runtime.memory import peak_bytes, physical_memory, working_memory
 
@@ -33,3 +38,14 @@ def test_a_cpu_pass_takes_a_fixed_and_modest_part():
     memory = working_memory(torch.device("cpu"))
     assert 0 < memory <= physical_memory() // 4
     assert memory == working_memory(torch.device("cpu"))
+
+
+@pytest.mark.skipif(not hasattr(TorchDispatchMode, "_should_skip_dynamo"), reason="this torch always imports it")
+def test_measuring_does_not_import_the_compiler():
+    code = """
+import sys, torch
+from unblur.runtime.memory import peak_bytes
+print(peak_bytes(lambda: torch.zeros(3) + 1), "torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["24", "False"]

@@ -59,6 +59,11 @@ def peak_bytes(run: Callable[[], object]) -> int:
 class _LiveTensors(TorchDispatchMode):
     """Adds up the storages that operators hand out, until they are freed."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Else the first operator imports the compiler: seconds for something that is never compiled.
+        return False
+
     def __init__(self) -> None:
         super().__init__()
         self.now = self.peak = 0
