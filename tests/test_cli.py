@@ -324,3 +324,24 @@ def test_models_are_told_of(capsys, tmp_path):
     for arguments in (["show", "nothing"], ["convert", "nothing.pth", tmp_path / "b.safetensors"]):
         code, out, err = run(capsys, "models", *arguments)
         assert (code, out, len(err)) == (1, "", 1)
+
+
+def test_a_protocol_is_measured(capsys, tmp_path, monkeypatch):
+    from unblur.tasks import evaluate
+
+    def exposures(root, cache, *, limit, progress):
+        raise unblur.UnblurError(root, f"limit {limit}, cache {cache}", "none")
+
+    monkeypatch.setitem(evaluate.PROTOCOLS, "val-1", exposures)
+    code, out, err = run(capsys, "eval", "val-1", "--data", tmp_path, "--limit", 3, "--cache", tmp_path / "c", *CPU)
+    assert (code, out) == (1, "")
+    assert err == [f"unblur: {tmp_path}: limit 3, cache {tmp_path / 'c'}; none"]
+
+    row = evaluate.Row("all", "film-test", 3, dict.fromkeys(evaluate.COLUMNS, 30.0))
+    report = evaluate.Report("val-1", {"name": "film-test"}, {"mild": "exact"}, (row,), None, 1.0)
+    monkeypatch.setattr(evaluate, "evaluate", lambda *arguments, **options: report)
+    code, out, err = run(capsys, "eval", "val-1")
+    assert (code, err) == (0, [])
+    assert "| all" in out
+    assert out.splitlines()[-1].startswith("val-1: 3 exposures")
+    assert json.loads(run(capsys, "eval", "val-1", "--json")[1])["protocol"] == "val-1"

@@ -207,12 +207,27 @@ def data_blur(context: typer.Context) -> int:
     return int(import_module("unblur.tasks.data").main(["blur", *context.args]))
 
 
-@app.command("eval", context_settings=PASS_ON, epilog="Example: unblur eval val-1")
+@app.command("eval", epilog="Example: unblur eval val-1 --data val/")
 def evaluate(
-    context: typer.Context, protocol: Annotated[str, typer.Argument(metavar="PROTOCOL", help="A named protocol.")]
+    context: typer.Context,
+    protocol: Annotated[str, typer.Argument(metavar="PROTOCOL", help="val-1.")],
+    data: Annotated[Path, typer.Option(metavar="FOLDER", help="With the protocol's pictures and clips.")] = Path(),
+    model: Model = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    limit: Annotated[int | None, typer.Option(min=1, help="Exposures of each class, the first ones.")] = None,
+    cache: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where built exposures are kept.")] = None,
+    as_json: Json = False,
 ) -> int:
-    """Measure a model by a named protocol."""
-    return int(import_module("unblur.tasks.evaluate").main([protocol, *context.args]))
+    """Measure a model by a named protocol, beside the blurry input itself."""
+    from unblur.tasks import evaluate as task
+
+    with context.obj.running(as_json) as console:
+        report = task.evaluate(
+            model, protocol, data, device, dtype, limit=limit, cache=cache, progress=console.progress
+        )
+        console.table(report)
+        return console.close(report)
 
 
 @app.command(context_settings=PASS_ON, epilog="Example: unblur train recipes/film.yaml --max_minutes 60")

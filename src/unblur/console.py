@@ -7,14 +7,43 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
 from unblur.errors import UnblurError
 
 if TYPE_CHECKING:
-    from unblur.tasks.batch import Job, Outcome, Report
+    from unblur.tasks.batch import Job, Outcome
+
+
+class Closing(Protocol):
+    """What a command did."""
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 1 if anything failed."""
+        ...
+
+    def summary(self) -> str:
+        """One line."""
+        ...
+
+    def as_dict(self) -> dict[str, object]:
+        """For machines."""
+        ...
+
+
+class Table(Protocol):
+    """Numbers in rows and columns."""
+
+    def table(self) -> Any:
+        """For rich."""
+        ...
+
+    def markdown(self) -> str:
+        """As text."""
+        ...
 
 
 class Console:
@@ -77,7 +106,19 @@ class Console:
             traceback.print_exception(cause, file=sys.stderr)
         typer.echo(f"unblur: {error}", err=True)
 
-    def close(self, report: Report) -> int:
+    def table(self, report: Table) -> None:
+        """Print a table: drawn on a terminal, Markdown elsewhere."""
+        self.stop()
+        if self.as_json:
+            return
+        if sys.stdout.isatty():
+            from rich.console import Console as Screen
+
+            Screen().print(report.table())
+        else:
+            typer.echo(report.markdown())
+
+    def close(self, report: Closing) -> int:
         """Print the report, or one line of it; return the exit code."""
         self.stop()
         if self.as_json:
