@@ -185,3 +185,12 @@ def test_the_tile_that_fits():
     side = tile_that_fits(100.0, 100 * 512 * 512, overlap=64)
     assert side == 512
     assert tile_that_fits(1e9, 1, overlap=64) == smallest_tile(64) == 128
+
+
+def test_tiles_with_a_free_sign_are_brought_into_agreement():
+    image = torch.rand(1, 1, 96, 128) + 0.1
+    signs = iter([1, -1, -1, 1, -1, 1, 1, -1, 1, -1, -1, 1] * 4)
+    apply = lambda piece: piece * next(signs)  # noqa: E731
+    align = lambda result, known: result * (result * known).sum().sign()  # noqa: E731
+    together = tiled(apply, image, tile=64, overlap=32, multiple=16, align=align)
+    assert torch.allclose(together, image, atol=1e-6)

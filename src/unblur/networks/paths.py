@@ -102,6 +102,7 @@ class FilmNet(nn.Module):
             "paths": self.paths.arguments,
             "iterations": iterations,
         }
+        self.multiple = max(self.restorer.unet.multiple, self.paths.unet.multiple)
         self.tile_overlap = self.restorer.tile_overlap + self.paths.tile_overlap
 
     def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
@@ -127,11 +128,14 @@ class FilmNet(nn.Module):
 
     @staticmethod
     def align(state: Tensor, reference: Tensor) -> Tensor:
-        """Turn the time of a tile's state, (B, K, H, W), to run as in `reference`, the same pixels of its neighbours."""
+        """Turn the time of a tile's state, (B, K, H, W), to run as in `reference`, the same pixels of its neighbours.
+
+        Where nothing is known `reference` is zero, and does not count.
+        """
         own, other = state[:, 3:], reference[:, 3:].to(state)
         turned = reverse_time(own)
-        distance = lambda paths: (paths - other).abs().mean((1, 2, 3), keepdim=True)  # noqa: E731
-        return torch.cat((state[:, :3], torch.where(distance(turned) < distance(own), turned, own)), 1)
+        agreement = lambda paths: (paths * other).sum((1, 2, 3), keepdim=True)  # noqa: E731
+        return torch.cat((state[:, :3], torch.where(agreement(turned) > agreement(own), turned, own)), 1)
 
     def decode(self, state: Tensor, times: Tensor) -> Tensor:
         """Frames (B, T, 3, H, W) at `times` from what `encode` returned."""

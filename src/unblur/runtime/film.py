@@ -60,9 +60,11 @@ def film_of(
         ramp=runner.ramp,
         store=store,
         progress=progress,
+        align=getattr(runner.network, "align", None),
     )
     side = runner.tile(height, width, tile, cost)
     stitched, side = until_it_fits(stitch, side, smallest=runner.smallest, subject=subject)
+    stitched = getattr(runner.network, "orient", lambda state: state)(stitched)
     return MapFilm(runner, stitched, side, subject)
 
 

@@ -26,6 +26,7 @@ from unblur.layers.padding import pad_to_multiple
 Result = TypeVar("Result")
 MULTIPLE = 32
 Progress = Callable[[int, int], None]
+Align = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ def tiled(
     ramp: int | None = None,
     store: torch.device | str | None = None,
     progress: Progress | None = None,
+    align: Align | None = None,
 ) -> Tensor:
     """Run `apply` over `image` tile by tile and blend the results.
 
@@ -115,6 +117,9 @@ def tiled(
         Where the result is gathered; where `image` is by default.
     progress : callable, optional
         Called with (tiles done, tiles in all).
+    align : callable, optional
+        ``align(result, reference)`` brings a tile's result into agreement with the same pixels of the tiles before it,
+        where these are known only in part; for results that have a free sign, say.
 
     Returns
     -------
@@ -137,6 +142,8 @@ def tiled(
         result = apply(_whole(piece, rows, columns, multiple))
         if canvas is None:
             canvas = torch.zeros(*result.shape[:-2], height, width, device=store)
+        elif align is not None:
+            result = align(result, _known(canvas, result, rows, columns, i, j))
         _add(canvas, result, rows, columns, i, j)
         _tell(progress, done, total)
     assert canvas is not None
@@ -150,6 +157,14 @@ def _whole(piece: Tensor, rows: Axis, columns: Axis, multiple: int) -> Tensor:
     if piece.shape[-2:] == (height, width):
         return piece
     return pad_to_multiple(piece, multiple)[0][..., :height, :width]
+
+
+def _known(canvas: Tensor, result: Tensor, rows: Axis, columns: Axis, i: int, j: int) -> Tensor:
+    """What the tiles before this one say of its pixels: their blend, faded to nothing where they say nothing."""
+    there = canvas[..., rows.starts[i] :, columns.starts[j] :][..., : rows.size, : columns.size]
+    known = torch.zeros_like(result, dtype=torch.float32)
+    known[..., : there.shape[-2], : there.shape[-1]] = there.to(result.device)
+    return known
 
 
 def _add(canvas: Tensor, result: Tensor, rows: Axis, columns: Axis, i: int, j: int) -> None:
