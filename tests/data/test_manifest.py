@@ -107,4 +107,4 @@ def test_a_bad_record_leaves_the_old_manifest(tmp_path: Path) -> None:
         write_manifest(path, [RECORD, replace(RECORD, times=(0.0,))])
     assert read_manifest(path) == [RECORD]
     with pytest.raises(UnblurError, match="cannot be written"):
-        write_manifest(tmp_path / "nowhere" / "m.jsonl", [RECORD])
+        write_manifest(path / "below" / "m.jsonl", [RECORD])

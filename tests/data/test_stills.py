@@ -89,6 +89,9 @@ def test_cache_gives_the_same_and_is_used(tmp_path: Path, monkeypatch: pytest.Mo
     second = load_stills(data, cache=cache)
     assert np.array_equal(first[0].pixels, second[0].pixels)
     monkeypatch.undo()
+    (entry,) = cache.iterdir()
+    entry.write_bytes(entry.read_bytes()[:100])
+    assert np.array_equal(load_stills(data, cache=cache)[0].pixels, first[0].pixels)
     Image.fromarray(scene(5)).save(data / "a.png")
     assert not np.array_equal(load_stills(data, cache=cache)[0].pixels, first[0].pixels)
 

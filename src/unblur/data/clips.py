@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unblur.data.flow import Change, compare, dominant_motion
-from unblur.data.stills import shrink
+from unblur.data.stills import shrink, to_uint8
 from unblur.exposure.average import average, times_of
 from unblur.exposure.camera import is_canonical
 from unblur.exposure.response import Response
@@ -119,7 +119,7 @@ def clip_exposures(
     kept: list[NDArray[Any]] = []
     changes: list[Change] = []
     for index, frame in enumerate(frames):
-        pixels = _to_uint8(frame)
+        pixels = to_uint8(frame)
         if kept:
             change = compare(_grey(kept[-1]), _grey(pixels))
             if change.duplicate or change.cut:
@@ -216,10 +216,6 @@ def _expose(
         length=view.length,
         direction=direction,
     )
-
-
-def _to_uint8(frame: Tensor) -> NDArray[Any]:
-    return (frame.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
 
 
 def _grey(pixels: NDArray[Any]) -> NDArray[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
@@ -13,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from unblur.errors import UnblurError
 from unblur.exposure.response import Response
+from unblur.media.folder import atomic_path
 
 VERSION = 1
 NAME = "manifest.jsonl"
@@ -73,13 +73,8 @@ def write_manifest(path: Path, records: Iterable[Record]) -> Path:
         if problem:
             raise ValueError(f"{record.blurry}: {problem}")
         lines.append(json.dumps({"version": VERSION, **asdict(record)}, ensure_ascii=False) + "\n")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with atomic_path(path) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UnblurError(path, f"cannot be written ({error.strerror})", "choose a folder you may write to") from error
     return path
 
 

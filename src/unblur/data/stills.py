@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
+import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from torch import Tensor
 
 from unblur.errors import UnblurError
 from unblur.exposure.response import from_linear, to_linear
+from unblur.media.folder import atomic_path
+from unblur.media.image import read_image
+from unblur.media.video import read_clip
 
 PHOTOS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 CLIPS = frozenset({".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v"})
 FACTORS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 
 Pixels = NDArray[Any]  # uint8
 log = logging.getLogger(__name__)
@@ -81,7 +83,7 @@ def load_stills(
     options = (frames_per_clip, max_side, min_side)
     kept: list[Still] = []
     thumbnails: list[NDArray[np.float32]] = []
-    for path in sorted(p for p in Path(root).rglob("*") if p.suffix.lower() in PHOTOS | CLIPS):
+    for path in sorted(p for p in Path(root).rglob("*") if _is_wanted(p)):
         try:
             found = _cached(path, options, cache) if cache else _extract(path, options)
         except UnblurError as error:
@@ -144,6 +146,10 @@ def shrink(pixels: Pixels, factor: float) -> Pixels:
     return (small.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
 
 
+def _is_wanted(path: Path) -> bool:
+    return path.suffix.lower() in PHOTOS | CLIPS and not path.name.startswith(".") and path.is_file()
+
+
 def _extract(path: Path, options: tuple[int, int, int]) -> list[tuple[int, Pixels]]:
     """The usable pictures of one file with their frame index, -1 for a photo."""
     frames_per_clip, max_side, min_side = options
@@ -200,20 +206,16 @@ def _thumbnail(pixels: Pixels) -> NDArray[np.float32]:
 
 
 def _read_photo(path: Path) -> Pixels:
-    try:
-        with Image.open(path) as image:
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise UnblurError(path, f"cannot be read as a picture ({error})", "check the file") from error
+    return to_uint8(read_image(path).pixels)
 
 
 def _decode(path: Path) -> Iterator[Pixels]:
-    try:
-        with av.open(str(path)) as container:
-            for frame in container.decode(video=0):
-                yield frame.to_ndarray(format="rgb24")
-    except (av.FFmpegError, IndexError) as error:
-        raise UnblurError(path, f"cannot be decoded ({error})", "check the file") from error
+    return (to_uint8(frame) for frame in read_clip(path))
+
+
+def to_uint8(image: Tensor) -> Pixels:
+    """A picture (3, H, W) in [0, 1] as (H, W, 3) uint8."""
+    return (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
 
 
 def _cached(path: Path, options: tuple[int, int, int], cache: Path) -> list[tuple[int, Pixels]]:
@@ -221,12 +223,13 @@ def _cached(path: Path, options: tuple[int, int, int], cache: Path) -> list[tupl
     digest.update(path.read_bytes())
     entry = Path(cache) / f"{digest.hexdigest()[:32]}.npz"
     if entry.exists():
-        with np.load(entry) as stored:
-            return [(int(name), stored[name]) for name in stored.files]
+        try:
+            with np.load(entry) as stored:
+                return [(int(name), stored[name]) for name in stored.files]
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            log.warning("%s: damaged, made again", entry)
     found = _extract(path, options)
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    temporary = entry.with_suffix(f".{os.getpid()}.part.npz")
     contents: dict[str, Any] = {str(index): pixels for index, pixels in found}
-    np.savez(temporary, **contents)
-    temporary.replace(entry)
+    with atomic_path(entry) as temporary, temporary.open("wb") as file:
+        np.savez(file, **contents)
     return found
