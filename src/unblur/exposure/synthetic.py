@@ -1,8 +1,8 @@
 """Exposures made from stills: every sharp frame of the exposure is known exactly, at any time.
 
 Light is averaged, not stored values: stills are turned into linear light, highlights that the still had clipped are
-raised again (a lamp is far brighter than white paper and leaves a streak), moved along a smooth path, averaged over the exposure, and only then
-clipped and stored through the camera's response, with noise and JPEG where asked.
+raised again (a lamp is far brighter than white paper and leaves a streak), moved along a smooth path, averaged over the
+exposure, and only then clipped and stored through the camera's response, with noise and JPEG where asked.
 """
 
 from __future__ import annotations

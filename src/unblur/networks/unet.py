@@ -57,6 +57,7 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(stack(w, n) for w, n in zip(widths[:-1], blocks[:-1], strict=True))
         self.outro = nn.Conv2d(widths[0], outputs, 3, padding=1)
         nn.init.zeros_(self.outro.weight)
+        assert self.outro.bias is not None
         nn.init.zeros_(self.outro.bias)
 
     def forward(self, image: Tensor) -> Tensor:
