@@ -28,6 +28,8 @@ from torch.utils.checkpoint import checkpoint
 BAND_BYTES = 2**23
 PICTURES_BYTES = 2**27
 CUDA_BYTES = 2**30
+# Positions are held within one pixel of the picture, where samples are zero; a corner lies at most one further.
+RIM = (1, 2, 1, 2)
 
 
 def deformable_conv2d(
@@ -87,7 +89,7 @@ def _by_bands(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias:
     out = image.new_empty(0)
     for index in range(batch):
         one = slice(index, index + 1)
-        table = _table(image[one])
+        table = _table_in_place(image[one])
         for top in range(0, height, band):
             rows = slice(top, top + band)
             part = _rows(table, offset[one, :, rows], mask[one, :, rows], weight, bias, top)
@@ -118,8 +120,17 @@ def _whole(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Te
 
 def _table(image: Tensor) -> Tensor:
     """(B, C, H, W) to rows of channels with zeros around: (B, H + 3, W + 3, C)."""
-    # Positions are held within one pixel of the picture, where samples are zero; a corner lies at most one further.
-    return F.pad(image.permute(0, 2, 3, 1), (0, 0, 1, 2, 1, 2))
+    return F.pad(image.permute(0, 2, 3, 1), (0, 0, *RIM))
+
+
+def _table_in_place(image: Tensor) -> Tensor:
+    """`_table` without gradients, which writes every number once instead of twice."""
+    batch, channels, height, width = image.shape
+    table = image.new_empty(batch, height + 3, width + 3, channels)
+    table[:, 1 : height + 1, 1 : width + 1] = image.permute(0, 2, 3, 1)
+    for rim in (table[:, :1], table[:, height + 1 :], table[:, :, :1], table[:, :, width + 1 :]):
+        rim.zero_()
+    return table
 
 
 def _rows(table: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, top: int) -> Tensor:
@@ -156,11 +167,15 @@ def _corners(offset: Tensor, mask: Tensor, kernel: tuple[int, int], height: int,
         dim=-1,
     )
     stride = width + 3
-    row = (above.to(torch.int32) + 1) * stride + (left.to(torch.int32) + 1)
+    row = torch.add(left.to(torch.int32), above.to(torch.int32), alpha=stride)
     # What is not a number stays so through its share; its index must still be one.
-    row = row.clamp(0, (height + 1) * stride + width + 1)
-    row = row + torch.arange(batch, dtype=torch.int32, device=row.device).view(-1, 1, 1, 1) * ((height + 3) * stride)
-    index = row.unsqueeze(-1) + torch.tensor([0, 1, stride, stride + 1], dtype=torch.int32, device=row.device)
+    row = row.clamp(-1 - stride, height * stride + width)
+    if batch > 1:
+        row = row + torch.arange(batch, dtype=torch.int32, device=row.device).view(-1, 1, 1, 1) * (
+            (height + 3) * stride
+        )
+    corners = torch.tensor([0, 1, stride, stride + 1], dtype=torch.int32, device=row.device) + (stride + 1)
+    index = row.unsqueeze(-1) + corners
     return index.reshape(-1, 4), torch.view_as_real(share).reshape(-1, 4)
 
 

@@ -9,7 +9,7 @@ time is one number per frame, that map is constant, and the convolution of both 
 per channel: ``W [F; c] = W_F F + W_c c``. So the mapping network runs on vectors, nothing is laid side by side, and
 
 * the first stage up to the first such sum does not depend on the time: `encode` does it once for all frames;
-* the second 1x1 convolution of a block follows a linear operator, so its weights are multiplied into that operator's.
+* the second such sum of a block follows a linear operator: its weights are multiplied into that operator's (`Folded`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from unblur.networks.mimo_unet import SCALES, STAGE_WIDTHS, MimoSkeleton, Views
 
 SLOPE = 0.2
 TAPS = 9
+CPU_PIXELS = 2**16
+CUDA_PIXELS = 2**22
 
 
 class Control(nn.Module):
@@ -46,6 +48,9 @@ class Control(nn.Module):
         widths = [1] + depth * [channels]
         self.shared = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.stages = nn.ModuleList(nn.Linear(channels, width * channels) for width in STAGE_WIDTHS)
+        for layer in (*self.shared, *self.stages):
+            # Nine layers as torch makes them would shrink the time a thousandfold, and what can be learnt of it.
+            nn.init.kaiming_uniform_(cast(nn.Linear, layer).weight, SLOPE)
 
     def forward(self, times: Tensor) -> list[Tensor]:
         """Times (N,) to six (N, width * channels)."""
@@ -55,6 +60,21 @@ class Control(nn.Module):
             for layer in self.shared:
                 control = F.leaky_relu(layer(control), SLOPE)
             return [F.leaky_relu(layer(control), SLOPE) for layer in self.stages]
+
+
+class Folded(NamedTuple):
+    """What a `TimedBlock` applies, with all that needs no picture worked out. Shifts are (N or 1, C), or None."""
+
+    fuse: Tensor | None
+    sampling: Tensor | None
+    sampling_bias: Tensor | None
+    shift: Tensor | None
+    second: Tensor
+    second_shift: Tensor | None
+
+    def of(self, frames: slice) -> Folded:
+        """The same for some of the frames."""
+        return self._replace(shift=_some(self.shift, frames), second_shift=_some(self.second_shift, frames))
 
 
 class TimedBlock(nn.Module):
@@ -93,53 +113,67 @@ class TimedBlock(nn.Module):
         if attention and not shared_fusion:
             self.refuse = nn.Conv2d(2 * channels, channels, 1, bias=False)
 
-    def begin(self, features: Tensor) -> Tensor:
-        """What does not depend on the time: (B, C, H, W) to the same shape, for `forward`."""
-        active = F.leaky_relu(self.first(features), SLOPE, inplace=True)
-        if self.deformable:
-            return F.conv2d(active, self.fuse.weight.chunk(2, dim=1)[0])
-        return F.conv2d(active, self._second_weight(), self._second_bias(), padding=1)
-
-    def forward(self, features: Tensor, control: Tensor, begun: Tensor | None = None) -> Tensor:
-        """Features (N or 1, C, H, W) and control vectors (N, C) to (N, C, H, W).
-
-        `begun` is ``begin(features)``, if that is at hand; it is kept.
-        """
-        begun = self.begin(features) if begun is None else begun
-        if not self.deformable:
-            mixed = _shifted(begun, control, self.refuse) if self.attention else begun
-            return torch.addcmul(features, mixed, self.gate(mixed.mean((2, 3))))
-        fused = _shifted(begun, control, self.fuse)
-        seen = self._deform(fused)
+    def fold(self, control: Tensor) -> Folded:
+        """Weights, and shifts for control vectors (N, C)."""
+        fuse = sampling = sampling_bias = shift = None
+        second, bias = self.second.weight, self.second.bias
+        second_shift = None if bias is None else bias[None]
         if self.attention and not self.shared_fusion:
-            seen = _shifted(seen, control, self.refuse)
-        means = (fused if self.shared_fusion else seen).mean((2, 3))
+            # What follows a linear operator can be multiplied into it: R (W x + b) = (R W) x + R b.
+            mix, of_control = self.refuse.weight[..., 0, 0].chunk(2, dim=1)
+            second = (mix @ second.flatten(1)).view_as(second)
+            second_shift = F.linear(control, of_control, None if bias is None else mix @ bias)
+        if self.deformable:
+            fuse, of_control = self.fuse.weight.chunk(2, dim=1)
+            shift = F.linear(control, of_control[..., 0, 0])
+            second = second * self.mask_range
+            # One convolution for offsets and masks: alone, their few channels leave most of a processor idle.
+            sampling = torch.cat((self.offset.weight, self.mask.weight))
+            sampling_bias = torch.cat([cast(Tensor, layer.bias) for layer in (self.offset, self.mask)])
+        return Folded(fuse, sampling, sampling_bias, shift, second, second_shift)
+
+    def begin(self, features: Tensor, folded: Folded) -> Tensor:
+        """What does not depend on the time: (B, C, H, W) to the same shape, for `forward`."""
+        return self._begin(features, folded._replace(shift=None, second_shift=None))
+
+    def forward(self, features: Tensor, folded: Folded, begun: Tensor | None = None) -> Tensor:
+        """Features (N or 1, C, H, W) to (N, C, H, W); `begun` is what `begin` made of them, if that is at hand."""
+        if begun is None:
+            first = self._begin(features, folded)
+        else:
+            first = _plus(begun, folded.shift if self.deformable else folded.second_shift)
+        seen = self._deform(first, folded) if self.deformable else first
+        means = (first if self.shared_fusion else seen).mean((2, 3))
         return torch.addcmul(features, seen, self.gate(means))
 
-    def _deform(self, fused: Tensor) -> Tensor:
-        # One convolution for offsets and masks: alone, their few channels leave most of a processor idle.
-        weight = torch.cat((self.offset.weight, self.mask.weight))
-        offset, mask = F.conv2d(fused, weight, torch.cat((self.offset.bias, self.mask.bias)), padding=1).split(
-            (2 * TAPS, TAPS), dim=1
-        )
-        return deformable_conv2d(fused, offset, self.mask_range * mask.sigmoid(), self._second_weight())
+    def _begin(self, features: Tensor, folded: Folded) -> Tensor:
+        active = F.leaky_relu(self.first(features), SLOPE, inplace=True)
+        if folded.fuse is not None:
+            return _plus(F.conv2d(active, folded.fuse, _bias(folded.shift)), folded.shift, beyond=1)
+        out = F.conv2d(active, folded.second, _bias(folded.second_shift), padding=1)
+        return _plus(out, folded.second_shift, beyond=1)
 
-    def _second_weight(self) -> Tensor:
-        """The second convolution's weights, with the fusion that follows multiplied in: R (W x) = (R W) x."""
-        if not self.attention or self.shared_fusion:
-            return self.second.weight
-        return torch.einsum("oc,ciyx->oiyx", self.refuse.weight.chunk(2, dim=1)[0][..., 0, 0], self.second.weight)
-
-    def _second_bias(self) -> Tensor | None:
-        if not self.attention or self.second.bias is None:
-            return self.second.bias
-        return self.refuse.weight.chunk(2, dim=1)[0][..., 0, 0] @ self.second.bias
+    def _deform(self, fused: Tensor, folded: Folded) -> Tensor:
+        sampling = F.conv2d(fused, cast(Tensor, folded.sampling), folded.sampling_bias, padding=1)
+        offset, mask = sampling.split((2 * TAPS, TAPS), dim=1)
+        seen = deformable_conv2d(fused, offset, mask.sigmoid(), folded.second, _bias(folded.second_shift))
+        return _plus(seen, folded.second_shift, beyond=1)
 
 
-def _shifted(features: Tensor, control: Tensor, fuse: nn.Conv2d) -> Tensor:
-    """Features plus what the second half of a fusion's weights makes of the control vectors."""
-    shift = F.linear(control, fuse.weight.chunk(2, dim=1)[1][..., 0, 0])
+def _bias(shift: Tensor | None) -> Tensor | None:
+    """A shift as a convolution's bias, if it is the same for all frames."""
+    return shift[0] if shift is not None and len(shift) == 1 else None
+
+
+def _plus(features: Tensor, shift: Tensor | None, beyond: int = 0) -> Tensor:
+    """Features plus a shift of more than `beyond` rows; fewer are in already."""
+    if shift is None or len(shift) <= beyond:
+        return features
     return features + shift[:, :, None, None].to(features.dtype)
+
+
+def _some(shift: Tensor | None, frames: slice) -> Tensor | None:
+    return shift if shift is None or len(shift) == 1 else shift[frames]
 
 
 class State(NamedTuple):
@@ -158,6 +192,11 @@ class State(NamedTuple):
         rows = slice(first, first + 1) if first == last else pictures
         return State(Views(*(view[rows] for view in self.views)), self.begun[rows], self.height, self.width)
 
+    def to(self, dtype: torch.dtype) -> State:
+        """The same state as numbers of another type."""
+        views = Views(*(view.to(dtype) for view in self.views))
+        return State(views, self.begun.to(dtype), self.height, self.width)
+
 
 class MomentNet(nn.Module):
     """The generator of CFMD-GAN: a blurry picture and times to frames.
@@ -174,8 +213,9 @@ class MomentNet(nn.Module):
 
     Attributes
     ----------
-    pixels_at_once : int
-        Frames are made in groups of about this many pixels, at least one frame, when no gradients are wanted.
+    pixels_at_once : int, optional
+        Without gradients, frames are made in groups of at most this many pixels, but of one frame at least. None for
+        what suits the device: on a CPU few, so that features stay in its caches.
     """
 
     # Channel attention averages over the whole picture.
@@ -203,7 +243,7 @@ class MomentNet(nn.Module):
             "mask_range": mask_range,
             "shared_fusion": shared_fusion,
         }
-        self.pixels_at_once = 2**17
+        self.pixels_at_once: int | None = None
         self.control = Control(channels)
         self.skeleton = MimoSkeleton(channels, SLOPE)
         self.stages = nn.ModuleList(
@@ -224,7 +264,9 @@ class MomentNet(nn.Module):
     def encode(self, blurry: Tensor) -> State:
         """All that does not depend on the time."""
         views = self.skeleton.look(blurry)
-        return State(views, self._blocks(0)[0].begin(views.feature), blurry.shape[-2], blurry.shape[-1])
+        block = self._blocks(0)[0]
+        begun = block.begin(views.feature, block.fold(self.control(blurry.new_zeros(1))[0]))
+        return State(views, begun, blurry.shape[-2], blurry.shape[-1])
 
     def decode(self, state: State, times: Tensor) -> Tensor:
         """Frames (B, T, 3, H, W) at `times` from what `encode` returned."""
@@ -233,29 +275,40 @@ class MomentNet(nn.Module):
     def _decode(self, state: State, times: Tensor, every_scale: bool) -> list[Tensor]:
         batch = state.begun.shape[0]
         times = times.expand(batch, -1) if times.ndim == 1 else times
+        if not torch.is_autocast_enabled(state.begun.device.type):
+            # Encoded under autocast, perhaps, to be decoded more exactly.
+            state = state.to(self.skeleton.entry.weight.dtype)
         controls = self.control(times.flatten())
+        plan = [[block.fold(control) for block in self._blocks(i)] for i, control in enumerate(controls)]
         pictures = [picture for picture in range(batch) for _ in range(times.shape[1])]
-        at_once = max(1, self.pixels_at_once // state.views.full[0, 0].numel())
-        if torch.is_grad_enabled() or torch.compiler.is_exporting():
-            at_once = len(pictures)
+        at_once = self._at_once(state, len(pictures))
         groups = []
         for start in range(0, len(pictures), at_once):
-            rows = slice(start, start + at_once)
-            groups.append(self._frames(state.of(pictures[rows]), [c[rows] for c in controls], every_scale))
+            frames = slice(start, start + at_once)
+            folded = [[block.of(frames) for block in stage] for stage in plan]
+            group = self._frames(state.of(pictures[frames]), folded, every_scale)
+            # A network that is told no time makes one frame for all.
+            groups.append([answer.expand(len(pictures[frames]), -1, -1, -1) for answer in group])
         answers = [torch.cat(group) if len(groups) > 1 else group[0] for group in zip(*groups, strict=True)]
         scales = SCALES if every_scale else SCALES[-1:]
         sizes = [(-(-state.height // scale), -(-state.width // scale)) for scale in scales]
         return [crop(a.unflatten(0, (batch, -1)), size) for a, size in zip(answers, sizes, strict=True)]
 
-    def _frames(self, state: State, controls: list[Tensor], every_scale: bool) -> list[Tensor]:
+    def _frames(self, state: State, plan: list[list[Folded]], every_scale: bool) -> list[Tensor]:
         def stage(number: int, features: Tensor) -> Tensor:
             begun = state.begun if number == 0 else None
-            for block in self._blocks(number):
-                features = block(features, controls[number], begun)
+            for block, folded in zip(self._blocks(number), plan[number], strict=True):
+                features = block(features, folded, begun)
                 begun = None
             return features
 
         return self.skeleton.run(state.views, stage, every_scale=every_scale)
+
+    def _at_once(self, state: State, frames: int) -> int:
+        if torch.is_grad_enabled() or torch.compiler.is_exporting():
+            return frames
+        pixels = self.pixels_at_once or (CUDA_PIXELS if state.begun.is_cuda else CPU_PIXELS)
+        return max(1, pixels // state.views.full[0, 0].numel())
 
     def _blocks(self, stage: int) -> list[TimedBlock]:
         return list(cast(nn.ModuleList, self.stages[stage]))  # type: ignore[arg-type]
