@@ -345,3 +345,17 @@ def test_a_protocol_is_measured(capsys, tmp_path, monkeypatch):
     assert "| all" in out
     assert out.splitlines()[-1].startswith("val-1: 3 exposures")
     assert json.loads(run(capsys, "eval", "val-1", "--json")[1])["protocol"] == "val-1"
+
+
+def test_training_data_is_made(capsys, tmp_path):
+    photo = Picture(torch.rand(3, 12, 12).repeat_interleave(12, 1).repeat_interleave(12, 2))
+    photo.save(tmp_path / "photo.png")
+    made = ["data", "blur", tmp_path / "photo.png", tmp_path / "none.png", "-o", tmp_path / "out", "--count", 2]
+    code, out, err = run(capsys, *made, "--size", 48, "--frames", 3, "--length", "2,6", "--json")
+    report = json.loads(out)
+    assert (code, len(err)) == (1, 1)
+    assert report["exposures"] == 2
+    assert len(list((tmp_path / "out/blurry").glob("*.png"))) == 2
+    assert len(list((tmp_path / "out/sharp").rglob("*.png"))) == 6
+    assert run(capsys, *made, "--length", "2")[0] == 2
+    assert run(capsys, *made, "--response", "film")[0] == 2

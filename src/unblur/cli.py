@@ -9,7 +9,6 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -201,10 +200,50 @@ def models_convert(
     return OK
 
 
-@data_app.command("blur", context_settings=PASS_ON, epilog="Example: unblur data blur clips/ -o pairs/")
-def data_blur(context: typer.Context) -> int:
-    """Make blurry and sharp pairs from photos and clips, with a manifest."""
-    return int(import_module("unblur.tasks.data").main(["blur", *context.args]))
+@data_app.command("blur", epilog="Example: unblur data blur photos/ clips/ -o data/ --count 1000")
+def data_blur(
+    context: typer.Context,
+    sources: Annotated[list[str], typer.Argument(metavar="PHOTO|CLIP", help="Pictures, clips, folders or globs.")],
+    out: Annotated[str, typer.Option("-o", "--out", metavar="FOLDER", help="For blurry/, sharp/ and manifest.jsonl.")],
+    count: Annotated[int, typer.Option(help="Exposures in all.")] = 100,
+    size: Annotated[int, typer.Option(help="Their height and width in pixels.")] = 256,
+    frames: Annotated[int, typer.Option(help="Sharp frames of each, at i / (N - 1) of the exposure.")] = 7,
+    average: Annotated[int | None, typer.Option(help="Clips: frames to average; about 13 if left out.")] = None,
+    response: Annotated[
+        str, typer.Option(help="Camera response: srgb, gamma, or linear (average stored values).")
+    ] = "srgb",
+    length: Annotated[str, typer.Option(metavar="LOW,HIGH", help="Photos: pixels of motion.")] = "3,28",
+    layer: Annotated[float, typer.Option(help="Photos: share with something moving in front.")] = 0.5,
+    max_step: Annotated[float, typer.Option(help="Clips: most motion from frame to frame, pixels.")] = 1.5,
+    seed: Annotated[int, typer.Option(help="Of the random paths.")] = 0,
+    as_json: Json = False,
+) -> int:
+    """Make blurry and sharp pictures from photos and clips, with a manifest."""
+    from unblur.tasks import data as task
+
+    if response not in ("srgb", "gamma", "linear"):
+        raise typer.BadParameter(f"{response}: no such response; use srgb, gamma or linear")
+    options = task.BlurOptions(
+        count=count,
+        size=size,
+        frames=frames,
+        average=average,
+        response=response,  # type: ignore[arg-type]
+        seed=seed,
+        length=_range(length),
+        layer=layer,
+        max_step=max_step,
+    )
+    with context.obj.running(as_json) as console:
+        return console.close(task.blur_data(sources, out, options, console))
+
+
+def _range(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text}: not a range; use for instance 3,28") from None
+    return low, high
 
 
 @app.command("eval", epilog="Example: unblur eval val-1 --data val/")
