@@ -148,11 +148,10 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # Whatever is in the file, and torch has an exception for each kind of damage, the user's remedy is one of two.
-        if "weights_only" in str(error) or "Unsupported" in str(error):
-            problem = "holds more than tensors, and reading it could run code"
-            remedy = "save its state_dict alone, where you trust it"
-            raise UnblurError(path, problem, remedy) from None
+        # Torch has an exception for every kind of damage; what it refuses to make it names, for instance posix.system.
+        if refused := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            problem = f"holds {refused[1]} beside tensors, and reading that could run code"
+            raise UnblurError(path, problem, "save its state_dict alone, where you trust it") from None
         raise UnblurError(path, "is damaged or not a torch checkpoint", "download it again") from None
     while isinstance(content, Mapping) and (nest := next((n for n in NESTS if n in content), None)):
         content = content[nest]

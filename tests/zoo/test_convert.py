@@ -1,0 +1,139 @@
+import os
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from unblur.errors import UnblurError
+from unblur.networks.mimo_unet import MimoUNet
+from unblur.networks.moments import MomentNet
+from unblur.zoo.convert import RELEASED, _renamed, convert
+from unblur.zoo.weights import load_weights
+
+GOLDEN = Path(__file__).parents[1] / "networks" / "golden" / "mimo.npz"
+
+
+def _released(network: nn.Module, name: str) -> dict[str, Tensor]:
+    """A small network's weights under the names and with the dimensions of the released one."""
+    state, found = network.state_dict(), {}
+    with np.load(GOLDEN) as golden:
+        lines = [line.decode().split() for line in golden[f"{name}.keys"]]
+    for key, sides in lines:
+        (ours,) = _renamed(Path("x"), {key: torch.empty(0)}, RELEASED[name].rules)
+        if ours in state:
+            ones = sides.count("x") + 1 - state[ours].ndim
+            found[key] = state[ours].reshape(*state[ours].shape, *ones * (1,)).clone()
+    assert len(found) == len(state)
+    return found
+
+
+@pytest.fixture
+def moments() -> MomentNet:
+    torch.manual_seed(0)
+    return MomentNet(channels=4, blocks=2)
+
+
+@pytest.fixture
+def released(moments: MomentNet) -> dict[str, Tensor]:
+    return _released(moments, "moments")
+
+
+def _refusal(content: object, tmp_path: Path, network: str | None = None) -> str:
+    source, out = tmp_path / "a.pth", tmp_path / "out.safetensors"
+    if isinstance(content, bytes):
+        source.write_bytes(content)
+    else:
+        torch.save(content, source)
+    with pytest.raises(UnblurError) as caught:
+        convert(source, network, out=out)
+    assert "\n" not in str(caught.value)
+    assert not out.exists()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("network", [None, "moments"])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda tensors: tensors,
+        lambda tensors: OrderedDict(tensors),
+        lambda tensors: {"epoch": 3, "model": tensors},
+        lambda tensors: {"state_dict": {f"module.{name}": tensor for name, tensor in tensors.items()}},
+        lambda tensors: {"params": {"model": tensors}},
+    ],
+)
+def test_moments(wrap, network, moments: MomentNet, released: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save(wrap(released), tmp_path / "a.pth")
+    loaded = load_weights(convert(tmp_path / "a.pth", network, out=tmp_path / "a.safetensors"))
+    assert loaded.network.arguments == moments.arguments
+    assert loaded.card.network == "moments"
+    assert "a.pth" in loaded.card.summary
+    blurry, times = torch.rand(1, 3, 8, 8), torch.rand(2)
+    assert torch.equal(loaded.network(blurry, times), moments(blurry, times))
+
+
+def test_mimo_unet(tmp_path: Path) -> None:
+    network = MimoUNet(channels=8, blocks=1)
+    torch.save({"model": _released(network, "mimo_unet")}, tmp_path / "a.pth")
+    loaded = load_weights(convert(tmp_path / "a.pth", out=tmp_path / "a.safetensors")).network
+    assert loaded.arguments == {"channels": 8, "blocks": 1}
+    blurry = torch.rand(1, 3, 8, 8)
+    assert torch.equal(loaded(blurry), network(blurry))
+
+
+class _Bomb:
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+def test_code_is_not_run(released: dict[str, Tensor], tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    message = _refusal(released | {"bomb": _Bomb(f"touch {mark}")}, tmp_path)
+    assert "system" in message
+    assert "could run code" in message
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut", b"\x80\x02"])
+def test_damaged(content: bytes, tmp_path: Path) -> None:
+    assert ("is empty" if not content else "is damaged") in _refusal(content, tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_truncated(share: float, released: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save(released, tmp_path / "whole.pth")
+    whole = (tmp_path / "whole.pth").read_bytes()
+    assert "is damaged" in _refusal(whole[: int(share * len(whole))], tmp_path)
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    for source in (tmp_path / "absent.pth", tmp_path):
+        with pytest.raises(UnblurError, match=r"no such file|is not a file"):
+            convert(source, out=tmp_path / "out.safetensors")
+
+
+def test_missing_surplus_and_misshapen(released: dict[str, Tensor], tmp_path: Path) -> None:
+    name = "Encoder.1.layers.0.conv2.conv.weight"
+    less = {key: tensor for key, tensor in released.items() if key != name}
+    assert "has no stages.1.0.fuse.weight" in _refusal(less, tmp_path)
+    assert "holds surplus" in _refusal(released | {"surplus": torch.zeros(1)}, tmp_path)
+    assert "stages.1.0.fuse.weight has shape (1,)" in _refusal(released | {name: torch.zeros(1)}, tmp_path)
+    assert "are not finite" in _refusal(released | {name: released[name] * float("nan")}, tmp_path)
+    assert "not a whole moments" in _refusal(released | {"feat_extract.0.main.0.weight": torch.zeros(())}, tmp_path)
+    huge = {"Encoder.0.layers.999999999.conv1.main.0.weight": torch.zeros(1)}
+    assert "not a whole moments" in _refusal(released | huge, tmp_path)
+
+
+def test_other_content(released: dict[str, Tensor], tmp_path: Path) -> None:
+    assert "of no network that can be converted" in _refusal({"fc.weight": torch.zeros(1)}, tmp_path)
+    assert "no dictionary" in _refusal([torch.zeros(1)], tmp_path)
+    assert "no dictionary" in _refusal({"model": {}}, tmp_path)
+    assert "'epoch' is not a tensor" in _refusal({"epoch": 3}, tmp_path)
+    assert "did you mean moments?" in _refusal(released, tmp_path, "moment")
+    assert "is not a mimo_unet" in _refusal(released, tmp_path, "mimo_unet")
