@@ -23,7 +23,7 @@ network:
 out: {run}
 data: {{train: {stills}, val: {stills}, heldout: 2, heldout_size: 32}}
 exposures: {{size: 32, batch_size: 2, motion: {{length: [2, 6]}}}}
-loss: {{parts: true, paths: 0.02}}
+loss: {{parts: both, paths: 0.02}}
 schedule: {{warmup: 1}}
 log_every: 1
 validate_every: 2

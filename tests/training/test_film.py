@@ -73,14 +73,14 @@ def test_a_network_of_single_pictures_is_a_film_that_stands_still(batch: dict[st
 
 def test_terms_that_the_network_has_nothing_for_are_refused(tiny: type[nn.Module]) -> None:
     with pytest.raises(UnblurError, match=r"loss\.parts: TinyFilm has no restorer"):
-        Film(tiny(), Loss(parts=True))
+        Film(tiny(), Loss(parts="both"))
     with pytest.raises(UnblurError, match=r"loss\.paths: TinyFilm predicts no displacements"):
         Film(tiny(), Loss(paths=0.1))
 
 
 def test_reblur_joins_the_parts(source: Any) -> None:
     small = {"widths": [8, 8], "blocks": [1, 1]}
-    film = Film(FilmNet(small, small), Loss(parts=True, paths=0.1, reblur=0.5))
+    film = Film(FilmNet(small, small), Loss(parts="both", paths=0.1, reblur=0.5))
     batch = source.batch(0, torch.device("cpu")) | {"paths": torch.zeros(2, 3, 2, 8, 8)}
     terms = film.losses(batch)
     assert terms.keys() == {"sharp", "moved", "paths", "reblur"}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from unblur.losses.pixel import charbonnier
 from unblur.losses.priors import path_error
 from unblur.networks.paths import FilmNet, follow_back, reverse_time, warp
+
+Part = Literal["both", "restorer", "paths"]
 
 
 def part_terms(
@@ -18,6 +22,7 @@ def part_terms(
     paths: Tensor | None = None,
     path_weight: float = 0.02,
     eps: float = 1e-3,
+    train: Part = "both",
 ) -> dict[str, Tensor]:
     """The terms of the loss of a `FilmNet` by name.
 
@@ -44,19 +49,22 @@ def part_terms(
         Of their mean absolute error.
     eps : float
         Of the Charbonnier distance.
+    train : {"both", "restorer", "paths"}
+        The part that learns; the other stays as it is.
     """
-    sharp = network.restorer(blurry).float()
     truth = frames[:, 0]
+    with torch.set_grad_enabled(train != "paths"):
+        sharp = network.restorer(blurry).float()
+    terms = {} if train == "paths" else {"sharp": charbonnier(sharp, truth, eps)}
+    if train == "restorer":
+        return terms
     given = sharp.detach().clone()
     given[::2] = truth[::2]
     coefficients = network.paths(blurry, given)
     if paths is not None:
         coefficients = nearer_direction(coefficients, paths, times, network.iterations)
     back = follow_back(coefficients, times, network.iterations)
-    terms = {
-        "sharp": charbonnier(sharp, truth, eps),
-        "moved": charbonnier(warp(truth, back[:, 1:]), frames[:, 1:], eps),
-    }
+    terms["moved"] = charbonnier(warp(truth, back[:, 1:]), frames[:, 1:], eps)
     if paths is not None and path_weight:
         terms["paths"] = path_weight * path_error(back, paths)
     return terms

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from unblur.errors import UnblurError
 from unblur.exposure.average import times_of
 from unblur.exposure.response import Response
-from unblur.losses.film import part_terms
+from unblur.losses.film import Part, part_terms
 from unblur.losses.pixel import multi_scale, pyramid
 from unblur.losses.priors import path_error, reblur_consistency
 from unblur.networks.paths import FilmNet
@@ -52,8 +52,9 @@ class Loss:
         Camera response of the pictures, for that mean.
     paths : float
         Weight of the error of predicted displacements, for networks that have ``displacements(state, times)``.
-    parts : bool
-        Train the restorer and the paths of a `networks.paths.FilmNet` apart; see `losses.film.part_terms`.
+    parts : {"off", "both", "restorer", "paths"}
+        Train the restorer and the paths of a `networks.paths.FilmNet` apart, or one of them alone; see
+        `losses.film.part_terms`.
     """
 
     scales: int = 3
@@ -62,7 +63,7 @@ class Loss:
     reblur_frames: int = 7
     response: Response = "srgb"
     paths: float = 0.0
-    parts: bool = False
+    parts: Literal["off"] | Part = "off"
 
 
 @dataclass(frozen=True)
@@ -132,9 +133,10 @@ class Film(LightningModule):
         if self.channels_last:
             blurry = blurry.contiguous(memory_format=torch.channels_last)
         network: Any = self.network
-        if self.loss.parts:
+        if self.loss.parts != "off":
             paths = batch.get("paths")
-            terms = part_terms(network, blurry, frames, times, paths, self.loss.paths, self.loss.eps)
+            part: Part = self.loss.parts
+            terms = part_terms(network, blurry, frames, times, paths, self.loss.paths, self.loss.eps, part)
         else:
             outputs = [output.float() for output in self._outputs(blurry, times)]
             terms = {"pixel": multi_scale(outputs, frames, self.loss.eps)}
@@ -207,7 +209,7 @@ def _still(picture: Tensor, times: Tensor) -> Tensor:
 def _check(network: nn.Module, loss: Loss) -> None:
     """Refuse terms of the loss that the network has nothing for."""
     kind = type(network).__name__
-    if loss.parts and not isinstance(network, FilmNet):
-        raise UnblurError("loss.parts", f"{kind} has no restorer and paths", "set it to false")
-    if loss.paths and not loss.parts and not hasattr(network, "displacements"):
+    if loss.parts != "off" and not isinstance(network, FilmNet):
+        raise UnblurError("loss.parts", f"{kind} has no restorer and paths", "set it to off")
+    if loss.paths and loss.parts == "off" and not hasattr(network, "displacements"):
         raise UnblurError("loss.paths", f"{kind} predicts no displacements", "set it to 0")
