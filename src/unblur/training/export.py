@@ -34,10 +34,7 @@ def export_weights(
         licence=recipe.licence,
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
     )
-    save_weights(path, network, card)
-    # safetensors makes private files; let it be read by whoever may read the folder.
-    path.chmod(path.parent.stat().st_mode & 0o666)
-    return path
+    return save_weights(path, network, card)
 
 
 def start_from(network: nn.Module, weights: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from unblur.errors import UnblurError
@@ -68,7 +68,8 @@ def save_weights(path: str | PathLike[str], network: nn.Module, card: Card, *, h
         "card": replace(card, network=name).to_json(),
     }
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata)
+        # The library's own writer makes files that nobody else may read.
+        temporary.write_bytes(save(tensors, metadata))
     return Path(path)
 
 
