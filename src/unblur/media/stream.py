@@ -81,7 +81,7 @@ class VideoStream:
     def _opened(self) -> Iterator[InputContainer]:
         try:
             # With "file:" in front no other part of the name can be taken for a protocol.
-            with av.open(f"file:{self.path}", format=self.container) as file:
+            with av.open(f"file:{self.path}", format=self.container, metadata_errors="replace") as file:
                 if not file.streams.video:
                     raise UnblurError(self.path, "holds no video", "give a file with a video track")
                 context = file.streams.video[0].codec_context
