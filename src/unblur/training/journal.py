@@ -15,6 +15,7 @@ from torch import Tensor
 
 from unblur.errors import UnblurError
 from unblur.metrics.fidelity import psnr
+from unblur.metrics.sequence import best_direction, directed
 from unblur.training.sheet import contact_sheet, write_sheet
 
 log = logging.getLogger(__name__)
@@ -91,9 +92,10 @@ class Journal(Callback):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
-        """Measure the frames of one batch."""
+        """Measure the frames of one batch, each clip in its better direction of time, which the blur does not tell."""
         blurry, frames = batch["blurry"], batch["frames"]
         predicted, unmoved = outputs["frames"], blurry[:, None].expand_as(frames)
+        predicted = directed(predicted, best_direction(predicted, frames))
         self._scores.append(torch.stack((psnr(predicted, frames), psnr(unmoved, frames)), -1).cpu())
         room = max(0, self.pictures - sum(len(row[0]) for row in self._rows))
         if room:
