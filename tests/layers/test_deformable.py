@@ -92,13 +92,17 @@ def test_memory_layout_changes_nothing() -> None:
 def test_bands_and_groups_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     case = _case(2, 3, 4, 13, 6)
     expected = deformable_conv2d(*case)
-    whole = deformable._whole(*case)
+    leaves = [tensor.clone().requires_grad_() for tensor in case]
+    upstream = torch.randn_like(expected)
+    gradients = torch.autograd.grad(deformable_conv2d(*leaves), leaves, upstream)
     monkeypatch.setattr(deformable, "BAND_BYTES", 4 * 9 * 6 * 4 * 2)
     monkeypatch.setattr(deformable, "PICTURES_BYTES", 1)
     _close(deformable_conv2d(*case), expected, 1e-6)
-    _close(whole, expected, 1e-6)
-    leaves = [tensor.requires_grad_() for tensor in case]
-    _close(deformable_conv2d(*leaves).detach(), expected, 1e-6)
+    _close(deformable._by_pictures(*case, differentiable=False), expected, 1e-6)
+    for out in (deformable_conv2d(*leaves), deformable._by_pictures(*leaves, differentiable=True)):
+        _close(out.detach(), expected, 1e-6)
+        for ours, theirs in zip(torch.autograd.grad(out, leaves, upstream), gradients, strict=True):
+            _close(ours, theirs, 1e-5)
 
 
 @pytest.mark.parametrize("value", [0.3, 1.0, 2.0])
@@ -165,7 +169,17 @@ def test_bfloat16_and_autocast_stay_close() -> None:
         out = deformable_conv2d(*leaves)
     assert out.dtype == torch.bfloat16
     _close(out.float(), exact, 0.02)
-    assert all(g.isfinite().all() for g in torch.autograd.grad(out.float().sum(), leaves))
+    expected = torch.autograd.grad(deformable_conv2d(*leaves).sum(), leaves)
+    for gradient, other in zip(torch.autograd.grad(out.float().sum(), leaves), expected, strict=True):
+        _close(gradient, other, 0.05)
+
+
+def test_gradients_of_many_bands_inside_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deformable, "BAND_BYTES", 1)
+    leaves = [tensor.requires_grad_() for tensor in _case(7, 2, 3, 4, 5)]
+    with torch.autocast("cpu", torch.bfloat16):
+        deformable_conv2d(*leaves).float().sum().backward()
+    assert all(leaf.grad is not None and leaf.grad.isfinite().all() for leaf in leaves)
 
 
 def test_not_a_number_stays_where_it_is() -> None:

@@ -11,8 +11,8 @@ How it is computed was found by measuring (``benchmarks/deformable.py``):
   a test; a sample is a weighted sum of four rows, which `embedding_bag` does in one pass over contiguous memory;
 * the samples of a pixel's nine taps lie side by side, like a picture nine times as wide, so their sum is a convolution
   of size 1x9 and stride 9, as fast as a plain one (a matrix product of that size is not, on every processor);
-* without gradients it goes band by band, and the samples never leave the cache; with gradients the samples are not
-  kept but made again on the way back, which costs a tenth and saves nine times the input's memory.
+* it goes band by band, so that the samples never leave the cache; for gradients they are not kept but made again on the
+  way back, which costs a tenth and saves nine times the input's memory.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-# Bytes of samples made at once: a band that stays in cache, or whole pictures.
+# Bytes of samples made at once: a band that stays in a CPU's cache; on a GPU, as many whole pictures as memory bears.
 BAND_BYTES = 2**23
-PICTURES_BYTES = 2**27
-CUDA_BYTES = 2**30
+PICTURES_BYTES = 2**30
 # Positions are held within one pixel of the picture, where samples are zero; a corner lies at most one further.
 RIM = (1, 2, 1, 2)
 
@@ -66,8 +66,10 @@ def deformable_conv2d(
     if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export():
         return _by_grid_sample(image, offset, mask, weight, bias)
     differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in (image, offset, mask, weight))
-    if image.is_cuda or differentiable:
+    if image.is_cuda or torch.compiler.is_compiling():
         return _by_pictures(image, offset, mask, weight, bias, differentiable)
+    if differentiable:
+        return _Bands.apply(image, offset, mask, weight, bias)
     return _by_bands(image, offset, mask, weight, bias)
 
 
@@ -83,28 +85,69 @@ def _check(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> None:
         )
 
 
-def _by_bands(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _bands(image: Tensor, weight: Tensor) -> list[tuple[slice, slice]]:
+    """Pictures and rows to compute at once."""
     batch, _, height, width = image.shape
     band = max(1, BAND_BYTES // (weight[0].numel() * width * image.element_size()))
-    out = image.new_empty(0)
-    for index in range(batch):
-        one = slice(index, index + 1)
-        table = _table_in_place(image[one])
-        for top in range(0, height, band):
-            rows = slice(top, top + band)
-            part = _rows(table, offset[one, :, rows], mask[one, :, rows], weight, bias, top)
-            if not out.numel():
-                # Not before: under autocast only the result knows its type.
-                out = part.new_empty(batch, height, width, weight.shape[0]).permute(0, 3, 1, 2)
-            out[one, :, rows] = part
+    rows = [slice(top, min(top + band, height)) for top in range(0, height, band)]
+    return [(slice(index, index + 1), part) for index in range(batch) for part in rows]
+
+
+def _by_bands(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    batch, _, height, width = image.shape
+    out = table = image
+    for one, rows in _bands(image, weight):
+        table = _fresh_table(image[one]) if rows.start == 0 else table
+        part = _rows(table, offset[one, :, rows], mask[one, :, rows], weight, bias, rows.start)
+        if out is image:
+            # Not before: under autocast only the result knows its type.
+            out = part.new_empty(batch, height, width, weight.shape[0]).permute(0, 3, 1, 2)
+        out[one, :, rows] = part
     return out
+
+
+class _Bands(torch.autograd.Function):
+    """`_by_bands` with gradients, band by band as well."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(image, offset, mask, weight, bias)
+        ctx.autocast = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
+        return _by_bands(image, offset, mask, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        image, offset, mask, weight, bias = ctx.saved_tensors
+        enabled, dtype = ctx.autocast
+        weight = weight.detach().requires_grad_()
+        bias = None if bias is None else bias.detach().requires_grad_()
+        wanted = [weight] if bias is None else [weight, bias]
+        totals = [torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32)) for p in wanted]
+        to_image, to_offset, to_mask = (torch.empty_like(t) for t in (image, offset, mask))
+        table = to_table = image
+        for one, rows in _bands(image, weight):
+            if rows.start == 0:
+                table = _fresh_table(image[one])
+                to_table = torch.zeros_like(table)
+            moves, factors = (t[one, :, rows].detach().requires_grad_() for t in (offset, mask))
+            # No cache: a cast kept from band to band would belong to a graph that is gone.
+            with torch.enable_grad(), torch.autocast("cpu", dtype, enabled, cache_enabled=False):
+                out = _rows(table, moves, factors, weight, bias, rows.start, to_table)
+            parts = torch.autograd.grad(out, (moves, factors, *wanted), gradient[one, :, rows])
+            to_offset[one, :, rows], to_mask[one, :, rows] = parts[:2]
+            for total, part in zip(totals, parts[2:], strict=True):
+                total += part
+            if rows.stop == image.shape[2]:
+                to_image[one] = to_table[:, 1:-2, 1:-2].permute(0, 3, 1, 2)
+        to_parameters = [total.to(p.dtype) for total, p in zip(totals, wanted, strict=True)]
+        return to_image, to_offset, to_mask, *to_parameters, *([None] * (2 - len(wanted)))
 
 
 def _by_pictures(
     image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, differentiable: bool
 ) -> Tensor:
-    size = CUDA_BYTES if image.is_cuda else PICTURES_BYTES
-    count = max(1, size // (weight[0].numel() * image[0, 0].numel() * image.element_size()))
+    count = max(1, PICTURES_BYTES // (weight[0].numel() * image[0, 0].numel() * image.element_size()))
     parts = []
     for part in zip(image.split(count), offset.split(count), mask.split(count), strict=True):
         if differentiable:
@@ -123,8 +166,8 @@ def _table(image: Tensor) -> Tensor:
     return F.pad(image.permute(0, 2, 3, 1), (0, 0, *RIM))
 
 
-def _table_in_place(image: Tensor) -> Tensor:
-    """`_table` without gradients, which writes every number once instead of twice."""
+def _fresh_table(image: Tensor) -> Tensor:
+    """`_table` without gradients, where every number is written once instead of twice."""
     batch, channels, height, width = image.shape
     table = image.new_empty(batch, height + 3, width + 3, channels)
     table[:, 1 : height + 1, 1 : width + 1] = image.permute(0, 2, 3, 1)
@@ -133,16 +176,30 @@ def _table_in_place(image: Tensor) -> Tensor:
     return table
 
 
-def _rows(table: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, top: int) -> Tensor:
-    """The output's rows from `top`, as many as `offset` (B, 2K, h, W) and `mask` (B, K, h, W) have."""
+def _rows(
+    table: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    top: int,
+    to_table: Tensor | None = None,
+) -> Tensor:
+    """The output's rows from `top`, as many as `offset` (B, 2K, h, W) and `mask` (B, K, h, W) have.
+
+    On the way back the table's gradient is added to `to_table`, if that is given.
+    """
     batch, _, rows, width = mask.shape
+    channels = table.shape[-1]
     index, share = _corners(offset, mask, (weight.shape[2], weight.shape[3]), table.shape[1] - 3, top)
     share = share.to(table.dtype)
-    flat = table.reshape(-1, table.shape[-1])
+    flat = table.reshape(-1, channels)
     samples = F.embedding_bag(index, flat.detach(), per_sample_weights=share, mode="sum")
-    if flat.requires_grad:
+    if to_table is not None:
+        samples = _AddToTable.apply(samples, share.detach(), index, to_table.view(-1, channels))
+    elif flat.requires_grad:
         samples = _TableGradient.apply(samples, flat, share.detach(), index)
-    samples = samples.view(batch, rows, -1, flat.shape[1]).permute(0, 3, 1, 2)
+    samples = samples.view(batch, rows, -1, channels).permute(0, 3, 1, 2)
     taps = samples.shape[-1] // width
     return F.conv2d(samples, weight.flatten(2).unsqueeze(2), bias, stride=(1, taps))
 
@@ -191,11 +248,7 @@ def _positions(offset: Tensor, kernel: tuple[int, int], top: int) -> tuple[Tenso
 
 
 class _TableGradient(torch.autograd.Function):
-    """Passes samples on; on the way back gives the table its gradient.
-
-    The table's gradient is the transposed weighted sum: every row gathers from the samples that used it. Sorting says
-    which they are, and the same fast sum does the rest; torch's own gradient of `embedding_bag` is five times slower.
-    """
+    """Passes samples on; on the way back gives the table its gradient."""
 
     @staticmethod
     def forward(ctx: Any, samples: Tensor, table: Tensor, share: Tensor, index: Tensor) -> Tensor:
@@ -204,16 +257,43 @@ class _TableGradient(torch.autograd.Function):
         return samples.view_as(samples)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         share, index = ctx.saved_tensors
         row, order = index.flatten().sort()
-        counts = row.bincount(minlength=ctx.rows)
-        first = (counts.cumsum(0) - counts).to(torch.int32)
-        sample = torch.div(order, 4, rounding_mode="floor").to(torch.int32)
-        to_table = F.embedding_bag(
-            sample, gradient.contiguous(), first, mode="sum", per_sample_weights=share.flatten()[order]
-        )
-        return gradient, to_table, None, None
+        return gradient, _collect(gradient, share, row, order, ctx.rows), None, None
+
+
+class _AddToTable(torch.autograd.Function):
+    """Passes samples on; on the way back adds the table's gradient to a sum, touching only the rows that were read."""
+
+    @staticmethod
+    def forward(ctx: Any, samples: Tensor, share: Tensor, index: Tensor, to_table: Tensor) -> Tensor:
+        ctx.save_for_backward(share, index)
+        ctx.to_table = to_table
+        return samples.view_as(samples)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        share, index = ctx.saved_tensors
+        row, order = index.flatten().sort()
+        first, last = int(row[0]), int(row[-1])
+        ctx.to_table[first : last + 1] += _collect(gradient, share, row - first, order, last + 1 - first)
+        return gradient, None, None, None
+
+
+def _collect(gradient: Tensor, share: Tensor, row: Tensor, order: Tensor, rows: int) -> Tensor:
+    """The transpose of the weighted sum that makes samples: (S, C) to (rows, C).
+
+    Every row gathers from the samples that read it. Sorting tells which they are, `row` and `order`, and the same fast
+    sum does the rest; torch's own gradient of `embedding_bag` is five times slower.
+    """
+    counts = row.bincount(minlength=rows)
+    start = (counts.cumsum(0) - counts).to(torch.int32)
+    sample = torch.div(order, 4, rounding_mode="floor").to(torch.int32)
+    shares = share.flatten()[order]
+    return F.embedding_bag(sample, gradient.contiguous(), start, mode="sum", per_sample_weights=shares)
 
 
 def _by_grid_sample(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
