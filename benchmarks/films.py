@@ -71,9 +71,9 @@ def drawer(name: str, blurry):
     network = MomentNet().eval()
     if name == "moments":
         return lambda times: network(blurry, times)
-    from moments import released  # the formulation of the authors: control maps, one frame at a time
+    from moments import Released  # the formulation of the authors: control maps, one frame at a time
 
-    return released(network, blurry)
+    return lambda times: Released(network)(blurry, times)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from unblur.errors import UnblurError
 from unblur.networks.paths import FilmNet
 from unblur.tasks import models
 from unblur.zoo.card import Card
-from unblur.zoo.table import Shipped
+from unblur.zoo.table import DEFAULT, Shipped
 from unblur.zoo.weights import save_weights
 
 SMALL = {"widths": (8, 8), "blocks": (1, 1)}
@@ -39,12 +39,12 @@ def test_models_that_came_with_the_package_are_listed(file, monkeypatch):
 
     from unblur.zoo import weights
 
-    table = {"film": Shipped(file.name, hashlib.sha256(file.read_bytes()).hexdigest())}
+    table = {DEFAULT: Shipped(file.name, hashlib.sha256(file.read_bytes()).hexdigest())}
     for module in (models, weights):
         monkeypatch.setattr(module, "SHIPPED", table)
         monkeypatch.setattr(module, "FILES", file.parent)
     (entry,) = models.list_models()
-    assert entry.name == "film"
+    assert entry.name == DEFAULT
     assert entry.is_default
     assert "default" in str(entry)
 

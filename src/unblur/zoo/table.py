@@ -23,9 +23,13 @@ NETWORKS: dict[str, tuple[str, str]] = {
     "mimo_unet": ("unblur.networks.mimo_unet", "MimoUNet"),
 }
 
-SHIPPED: dict[str, Shipped] = {}
+SHIPPED: dict[str, Shipped] = {
+    "film-small": Shipped(
+        "film-small.safetensors", "a46990414b7a07059e893e6c01ecfa7f7061dcc9847607853a67f921548aca19"
+    ),
+}
 
-DEFAULT = "film"
+DEFAULT = "film-small"
 
 
 def network_class(name: str) -> type[nn.Module]:
