@@ -35,7 +35,7 @@ def test_arguments_rebuild_it() -> None:
 
 
 def test_every_weight_learns() -> None:
-    network = MimoUNet(channels=4, blocks=1)
+    network = MimoUNet(channels=16, blocks=1)
     sum(answer.square().mean() for answer in network.scales(torch.rand(1, 3, 16, 16))).backward()
     silent = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
     assert not silent

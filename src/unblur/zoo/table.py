@@ -24,9 +24,7 @@ NETWORKS: dict[str, tuple[str, str]] = {
 }
 
 SHIPPED: dict[str, Shipped] = {
-    "film-small": Shipped(
-        "film-small.safetensors", "a46990414b7a07059e893e6c01ecfa7f7061dcc9847607853a67f921548aca19"
-    ),
+    "film-small": Shipped("film-small.safetensors", "a46990414b7a07059e893e6c01ecfa7f7061dcc9847607853a67f921548aca19"),
 }
 
 DEFAULT = "film-small"
