@@ -1,16 +1,14 @@
 """The network of moments, folded and batched, against its released formulation.
 
-Released formulation: the mapping network on a full-size map of the time, its answers shrunk to each stage's size and
-laid beside the features, one frame at a time. Ours: `unblur.networks.moments`. Same weights, same deformable operator.
-* ``released``: the mapping network on a full-size map of the time, its answers shrunk to each stage's size and laid beside
-  the features, one frame at a time; with our deformable convolution, so that only the formulation differs;
+* ``released``: the mapping network on a full-size map of the time, its answers shrunk to each stage's size and laid
+  beside the features, one frame at a time; with our deformable convolution, so that only the formulation differs;
 * ``released, usual operator``: the same with deformable convolution as usually written in plain torch, nine times
   `grid_sample`; one frame, as it is slow;
 * ``unblur``: `unblur.networks.moments`, in float32 and under bfloat16 autocast;
 * ``MIMO-UNet``: what a single sharp picture costs without any time.
 
-Each runs in a process of its own, with random weights of the released size, on random pictures; peak memory is that of the
-process. A busy machine stretches the time, not the processor time of all threads.
+Each runs in a process of its own, with random weights of the released size, on random pictures; peak memory is that of
+the process. A busy machine stretches the time, not the processor time of all threads.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Every test draws the same random numbers every time; property tests do so in CI, and search on a developer's machine."""
+"""Every test draws the same random numbers every time; property tests do in CI, and search elsewhere."""
 
 import os
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -13,6 +12,5 @@ if os.environ.get("CI"):
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
+def _seeded() -> None:
     torch.manual_seed(0)
-    yield
