@@ -26,7 +26,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 # Bytes of samples made at once: a band that stays in a CPU's cache; on a GPU, as many whole pictures as memory bears.
-BAND_BYTES = 2**23
+BAND_BYTES = 2**22
 PICTURES_BYTES = 2**30
 # Positions are held within one pixel of the picture, where samples are zero; a corner lies at most one further.
 RIM = (1, 2, 1, 2)
@@ -208,9 +208,9 @@ def _corners(offset: Tensor, mask: Tensor, kernel: tuple[int, int], height: int,
     """Table row and share of the four corners of every sample: (B * h * W * K, 4) int32 and float."""
     batch, _, _, width = mask.shape
     y, x = _positions(offset, kernel, top)
-    y, x = y.clamp(-1, height), x.clamp(-1, width)
+    y, x = y.clamp_(-1, height), x.clamp_(-1, width)
     above, left = y.floor(), x.floor()
-    down, right = y - above, x - left
+    down, right = y.sub_(above), x.sub_(left)
     mask = mask.permute(0, 2, 3, 1).to(y.dtype)
     below_share = mask * down
     above_share = mask - below_share

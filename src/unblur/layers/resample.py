@@ -32,5 +32,6 @@ def pointwise(convolution: nn.Conv2d, *parts: Tensor) -> Tensor:
     shares = convolution.weight.split([part.shape[1] for part in parts], dim=1)
     out = F.conv2d(parts[0], shares[0], convolution.bias)
     for part, share in zip(parts[1:], shares[1:], strict=True):
-        out = out + enlarge(F.conv2d(part, share), out.shape[-1] // part.shape[-1])
+        more = enlarge(F.conv2d(part, share), out.shape[-1] // part.shape[-1])
+        out = out.add_(more) if out.shape == more.shape else out + more
     return out

@@ -144,7 +144,11 @@ class TimedBlock(nn.Module):
             first = _plus(begun, folded.shift if self.deformable else folded.second_shift)
         seen = self._deform(first, folded) if self.deformable else first
         means = (first if self.shared_fusion else seen).mean((2, 3))
-        return torch.addcmul(features, seen, self.gate(means))
+        gate = self.gate(means)
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or seen is begun:
+            return torch.addcmul(features, seen, gate)
+        # Into memory that is at hand and in the cache.
+        return torch.addcmul(features, seen, gate, out=seen)
 
     def _begin(self, features: Tensor, folded: Folded) -> Tensor:
         active = F.leaky_relu(self.first(features), SLOPE, inplace=True)
