@@ -78,7 +78,7 @@ def train(recipe: Namespace) -> Trainer:
     folder.mkdir(parents=True, exist_ok=True)
     if trainer.is_global_zero:
         (folder / "recipe.yaml").write_text(recipe.record, encoding="utf-8")
-    trainer.fit(module, data, ckpt_path=resume, weights_only=False)
+    trainer.fit(module, data, ckpt_path=resume, weights_only=True)
     return trainer
 
 
