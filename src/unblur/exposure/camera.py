@@ -8,6 +8,7 @@ frame exists at any t.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -108,8 +109,14 @@ class Path:
 
     def to(self, device: torch.device | str) -> Path:
         """A copy on `device`."""
-        moved = {name: getattr(self, name).to(device) for name in ("drift", "tremor", "scale", "reverse")}
-        return self.with_(**moved)
+        return self._each(lambda field: field.to(device))
+
+    def of(self, chosen: Tensor) -> Path:
+        """The chosen (B',) paths alone."""
+        return self._each(lambda field: field[chosen])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Path:
+        return self.with_(**{name: change(getattr(self, name)) for name in ("drift", "tremor", "scale", "reverse")})
 
 
 def random_path(

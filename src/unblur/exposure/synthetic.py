@@ -98,9 +98,7 @@ class _Layer:
 
     def of(self, chosen: Tensor) -> _Layer:
         """The layer of the chosen (B',) pictures of the batch alone."""
-        path = self.path
-        some = {name: getattr(path, name)[chosen] for name in ("drift", "tremor", "scale", "reverse")}
-        return _Layer(self.light[chosen], path.with_(**some), self.scale)
+        return _Layer(self.light[chosen], self.path.of(chosen), self.scale)
 
 
 @dataclass(frozen=True)
