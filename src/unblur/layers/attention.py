@@ -28,3 +28,29 @@ class ChannelGate(nn.Module):
     def forward(self, means: Tensor) -> Tensor:
         """(B, C) to weights in [0, 1] as (B, C, 1, 1), ready to multiply features."""
         return torch.sigmoid(self.widen(F.leaky_relu(self.narrow(means), self.slope)))[:, :, None, None]
+
+
+def window_means(features: Tensor, window: int) -> Tensor:
+    """The mean of every channel over the window around each pixel: (B, C, H, W) to the same shape, float32.
+
+    A window that would pass the border is moved inside, so all hold as many pixels: at most ``window`` squared. Where
+    both sides fit into one window the means are those of the whole picture, (B, C, 1, 1).
+    """
+    means = features.float()
+    for axis in (-1, -2):
+        means = _moving_mean(means, window, axis)
+    return means
+
+
+def _moving_mean(features: Tensor, window: int, axis: int) -> Tensor:
+    """Along one axis, by differences of running sums: the cost does not grow with the window."""
+    length = features.shape[axis]
+    if length <= window:
+        return features.mean(axis, keepdim=True)
+    sums = features.cumsum(axis)
+    first = sums.narrow(axis, window - 1, 1)
+    rest = sums.narrow(axis, window, length - window) - sums.narrow(axis, 0, length - window)
+    inside = torch.cat((first, rest), axis) / window
+    # Window number i covers pixels i .. i + window - 1; a pixel near the border takes the first or the last one.
+    nearest = (torch.arange(length, device=features.device) - (window - 1) // 2).clamp(0, length - window)
+    return inside.index_select(axis, nearest)

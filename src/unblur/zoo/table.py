@@ -21,6 +21,7 @@ NETWORKS: dict[str, tuple[str, str]] = {
     "film": ("unblur.networks.paths", "FilmNet"),
     "moments": ("unblur.networks.moments", "MomentNet"),
     "mimo_unet": ("unblur.networks.mimo_unet", "MimoUNet"),
+    "nafnet": ("unblur.networks.nafnet", "NAFNet"),
 }
 
 SHIPPED: dict[str, Shipped] = {
