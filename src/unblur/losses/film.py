@@ -27,8 +27,8 @@ def part_terms(
     """The terms of the loss of a `FilmNet` by name.
 
     The restorer learns the middle frame. The path network learns to move the *true* middle frame to the other times,
-    given the restorer's frame for one half of the batch and the true one for the other: so it fits the restorer it runs
-    behind, and a better one put in its place later. No gradient passes between the two: a path that is wrong must not
+    given anything from the restorer's frame to the true one: so it fits the restorer it runs behind, and a better one put
+    in its place. No gradient passes between the two: a path that is wrong must not
     teach the restorer to be soft.
 
     The photo does not tell which end of the exposure came first, and no rule of direction is continuous in the motion:
@@ -58,8 +58,9 @@ def part_terms(
     terms = {} if train == "paths" else {"sharp": charbonnier(sharp, truth, eps)}
     if train == "restorer":
         return terms
-    given = sharp.detach().clone()
-    given[::2] = truth[::2]
+    # Quality of the frame given: a third as restored, a third the truth, the others anything between.
+    share = (3 * torch.rand(len(truth), 1, 1, 1, device=truth.device) - 1).clamp(0, 1)
+    given = torch.lerp(sharp.detach(), truth, share)
     coefficients = network.paths(blurry, given)
     if paths is not None:
         coefficients = nearer_direction(coefficients, paths, times, network.iterations)

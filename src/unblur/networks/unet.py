@@ -60,15 +60,18 @@ class UNet(nn.Module):
         assert self.outro.bias is not None
         nn.init.zeros_(self.outro.bias)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, inputs, H, W), H and W multiples of `multiple`, to (B, outputs, H / 2, W / 2)."""
+    def forward(self, image: Tensor, coarse: Tensor | None = None) -> Tensor:
+        """(B, inputs, H, W), H and W multiples of `multiple`, to (B, outputs, H / 2, W / 2).
+
+        `coarse`, (B, widths[-1], H / multiple, W / multiple), is added to the features of the coarsest scale.
+        """
         features = self.intro(F.pixel_unshuffle(image, 2))
         skips = []
         for stack, shrink in zip(self.down, self.shrink, strict=False):
             features = stack(features)
             skips.append(features)
             features = shrink(features)
-        features = self.down[-1](features)
+        features = self.down[-1](features if coarse is None else features + coarse)
         for stack, grow, skip in zip(reversed(self.up), reversed(self.grow), reversed(skips), strict=True):
             features = stack(skip + F.pixel_shuffle(grow(features), 2))
         return self.outro(features)
