@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from unblur.errors import UnblurError
 from unblur.networks.mimo_unet import MimoUNet
 from unblur.networks.moments import MomentNet
+from unblur.networks.nafnet import NAFNet
 from unblur.zoo.convert import RELEASED, _renamed, convert
 from unblur.zoo.weights import load_weights
 
@@ -82,6 +83,74 @@ def test_mimo_unet(tmp_path: Path) -> None:
     assert loaded.arguments == {"channels": 8, "blocks": 1}
     blurry = torch.rand(1, 3, 8, 8)
     assert torch.equal(loaded(blurry), network(blurry))
+
+
+BLOCK = {
+    "near_norm": "norm1",
+    "near_widen": "conv1",
+    "near_mix": "conv2",
+    "attention": "sca.1",
+    "near_merge": "conv3",
+    "near_share": "beta",
+    "own_norm": "norm2",
+    "own_widen": "conv4",
+    "own_merge": "conv5",
+    "own_share": "gamma",
+}
+
+
+def _nafnet() -> tuple[NAFNet, dict[str, Tensor]]:
+    """A small one whose blocks are not the identity, and its weights under the names of the released ones."""
+    network = NAFNet(4, (1, 1, 2), 2, (2, 1, 1), pool=384)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    parts = {"encoder": "encoders", "decoder": "decoders", "middle": "middle_blks", "down": "downs", "up": "ups"}
+    found = {}
+    for name, tensor in network.state_dict().items():
+        first, *rest = name.split(".")
+        rest = [BLOCK.get(word, word) for word in rest]
+        if first == "up":
+            rest.insert(1, "0")
+        found[".".join((parts.get(first, first), *rest))] = tensor
+    return network, found
+
+
+@pytest.mark.parametrize("wrap", [lambda tensors: {"params": tensors}, lambda tensors: tensors])
+def test_nafnet(wrap, tmp_path: Path) -> None:
+    network, released = _nafnet()
+    # Some of those that the released ones hold, as they spell them.
+    spelled = {"encoders.2.1.conv1.weight", "middle_blks.0.norm1.bias", "ups.0.0.weight", "downs.1.bias", "intro.bias"}
+    assert spelled | {"decoders.0.1.sca.1.bias", "middle_blks.1.beta", "ending.weight"} <= released.keys()
+    torch.save(wrap(released), tmp_path / "NAFNet-GoPro-width32.pth")
+    loaded = load_weights(convert(tmp_path / "NAFNet-GoPro-width32.pth", out=tmp_path / "a.safetensors"))
+    assert loaded.card.name == "NAFNet-GoPro-width32"
+    assert loaded.network.arguments == network.arguments
+    blurry = torch.rand(1, 3, 16, 24)
+    assert torch.equal(loaded.network(blurry), network(blurry))
+
+
+def test_nafnets_that_are_not_whole(tmp_path: Path) -> None:
+    _, released = _nafnet()
+    less = {name: tensor for name, tensor in released.items() if not name.startswith("encoders.2.0.")}
+    assert "not a whole nafnet" in _refusal(less, tmp_path)
+    assert "not a whole nafnet" in _refusal({n: t for n, t in released.items() if n != "intro.weight"}, tmp_path)
+    assert "not a whole nafnet" in _refusal(
+        {n: t for n, t in released.items() if not n.startswith("decoders.1.")}, tmp_path
+    )
+    assert "has no middle.0.near_share" in _refusal(
+        {n: t for n, t in released.items() if n != "middle_blks.0.beta"}, tmp_path
+    )
+    assert "down.0.bias has shape (1,)" in _refusal(released | {"downs.0.bias": torch.zeros(1)}, tmp_path)
+    assert "are not finite" in _refusal(released | {"intro.bias": torch.full((4,), torch.nan)}, tmp_path)
+
+
+def test_what_a_shape_asks_for_is_not_allocated(tmp_path: Path) -> None:
+    """A file of megabytes whose shapes or numbers speak of a network of terabytes."""
+    _, released = _nafnet()
+    wide = released | {"intro.weight": torch.zeros(2**17, 3, 1, 1)}
+    assert "has shape" in _refusal(wide, tmp_path)
+    deep = released | {f"{side}coders.{n}.0.beta": torch.zeros(1) for n in range(3, 70) for side in ("en", "de")}
+    assert "not a whole nafnet" in _refusal(deep, tmp_path)
 
 
 class _Bomb:

@@ -100,7 +100,13 @@ def load_weights(name_or_path: str | PathLike[str] = DEFAULT) -> Loaded:
 
 
 def fill(network: nn.Module, tensors: Mapping[str, Tensor], subject: str | PathLike[str]) -> None:
-    """Put `tensors` into `network`: every name, no other, every shape right, every value finite.
+    """Put `tensors` into `network`, once `check_tensors` has found nothing wrong with them."""
+    check_tensors(network, tensors, subject)
+    network.load_state_dict(dict(tensors))
+
+
+def check_tensors(network: nn.Module, tensors: Mapping[str, Tensor], subject: str | PathLike[str]) -> None:
+    """Refuse tensors that are not exactly the network's: every name, no other, every shape right, every value finite.
 
     Raises
     ------
@@ -122,7 +128,6 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], subject: str | PathL
         if tensors[name].is_floating_point() != tensor.is_floating_point():
             raise UnblurError(subject, f"{name} holds {tensors[name].dtype}, not {tensor.dtype}", remedy)
     _check_finite(subject, tensors)
-    network.load_state_dict(dict(tensors))
 
 
 def _check_finite(subject: str | PathLike[str], tensors: Mapping[str, Tensor]) -> None:
