@@ -105,6 +105,16 @@ def test_parts_say_how_they_are_tiled(network):
     assert network.tile_overlap > 0
 
 
+def test_films_start_from_any_sharp_frame():
+    """A state is the sharp frame as it is, and the paths that belong to it, turned into the canonical direction."""
+    network, blurry, sharp = small(), torch.rand(1, 3, 12, 20), torch.rand(1, 3, 12, 20)
+    state = network.follow(blurry, sharp)
+    assert torch.equal(state[:, :3], sharp)
+    assert torch.equal(state[:, 3:], network.paths(blurry, sharp))
+    own = network.follow(blurry, network.restorer(blurry))
+    assert torch.equal(network.encode(blurry), network.orient(own))
+
+
 def test_no_frame_looks_farther_than_it_says():
     network, blurry = small(), torch.rand(1, 3, 20, 20)
     state = network.encode(blurry)

@@ -161,7 +161,8 @@ class FilmNet(nn.Module):
             "iterations": iterations,
         }
         self.multiple = max(self.restorer.unet.multiple, self.paths.unet.multiple)
-        self.tile_overlap = self.restorer.tile_overlap + self.paths.tile_overlap
+        # Of `follow`; the restorer has tiles of its own, or is another one altogether.
+        self.tile_overlap = self.paths.tile_overlap
 
     def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
         """Blurry (B, 3, H, W) in [0, 1], times (T,) or (B, T) in [0, 1], to frames (B, T, 3, H, W), unclamped."""
@@ -169,8 +170,11 @@ class FilmNet(nn.Module):
 
     def encode(self, blurry: Tensor) -> Tensor:
         """All that does not depend on the time: (B, 3 + 2 * degree, H, W), the sharp middle frame and the paths."""
-        sharp = self.restorer(blurry).float()
-        return self.orient(torch.cat((sharp, self.paths(blurry, sharp)), 1))
+        return self.orient(self.follow(blurry, self.restorer(blurry).float()))
+
+    def follow(self, blurry: Tensor, sharp: Tensor) -> Tensor:
+        """What `encode` returns, from a sharp middle frame of any origin; time may still run either way."""
+        return torch.cat((sharp, self.paths(blurry, sharp)), 1)
 
     @staticmethod
     def orient(state: Tensor) -> Tensor:
