@@ -15,13 +15,17 @@ from unblur.cli import main
 from unblur.media.image import Picture, read_image
 from unblur.media.video import read_clip
 from unblur.networks.paths import FilmNet, Restorer
+from unblur.tasks import choice
 from unblur.tasks import engine as engine_module
+from unblur.zoo import table
 from unblur.zoo.card import Card
+from unblur.zoo.table import ALIASES
 from unblur.zoo.weights import save_weights
 
 SMALL = {"widths": (8, 8), "blocks": (1, 1)}
 CARD = Card("tiny", "film", licence="Apache-2.0")
-CPU = ["--device", "cpu", "--dtype", "float32"]
+ON = ["--device", "cpu", "--dtype", "float32"]
+CPU = [*ON, "--model", "fast"]
 
 
 @pytest.fixture(autouse=True)
@@ -32,10 +36,11 @@ def shipped(monkeypatch):
     for unet in (film.restorer.unet, film.paths.unet, single.unet):
         nn.init.normal_(unet.outro.weight, std=0.05)
 
-    def load_weights(name="film-test"):
-        if name not in ("film-test", "picture-test"):
+    def load_weights(name):
+        name = ALIASES.get(name, name)
+        if name not in ("film-small", "maxim"):
             raise unblur.UnblurError(name, "no such model", "see `unblur models list`")
-        network = film if name == "film-test" else single
+        network = film if name == "film-small" else single
         return SimpleNamespace(network=network, card=SimpleNamespace(name=name))
 
     monkeypatch.setattr(engine_module, "load_weights", load_weights)
@@ -166,9 +171,11 @@ def test_the_report(capsys, photos, tmp_path):
     assert report["command"] == "deblur"
     assert report["ok"] is False
     assert report["model"] == {
-        "name": "film-test",
+        "name": "film-small",
+        "chosen": None,
         "network": "FilmNet",
         "makes": "film",
+        "paths": "film-small",
         "device": "cpu",
         "dtype": "float32",
     }
@@ -186,19 +193,62 @@ def test_the_report(capsys, photos, tmp_path):
     assert error["remedy"]
 
 
-def test_a_model_for_one_picture_says_that_it_has_no_residual(capsys, photos):
-    code, out, _ = run(capsys, "deblur", photos / "a.png", "--model", "picture-test", "--json", *CPU)
-    (result,) = json.loads(out)["results"]
+def test_a_model_for_one_picture_makes_pictures_and_films(capsys, photos, tmp_path):
+    arguments = [photos / "a.png", "--model", "best", "--json", *ON]
+    code, out, _ = run(capsys, "deblur", *arguments)
+    report = json.loads(out)
     assert code == 0
-    assert result["residual"] is None
-    assert "not available" in result["residual_note"]
-    code, _, err = run(capsys, "frames", photos / "a.png", "--model", "picture-test", *CPU)
-    assert code == 2
-    assert "not a film" in err[0]
+    assert (report["model"]["name"], report["model"]["makes"]) == ("maxim", "picture")
+    assert report["model"]["paths"] == "film-small"
+    assert report["results"][0]["residual"]["stored_values"]["db"] > 0
+    code, out, _ = run(capsys, "frames", *arguments, "-n", 3, "-o", f"{tmp_path / 'frames'}/")
+    assert code == 0
+    assert json.loads(out)["model"]["name"] == "maxim"
+    frames = [read_image(path).pixels for path in sorted((tmp_path / "frames").iterdir())]
+    assert (frames[1] - read_image(photos / "a.sharp.png").pixels).abs().max() < 2 / 255
+    assert not torch.equal(frames[0], frames[2])
+
+
+def test_the_choice_of_a_model_is_told(capsys, photos, monkeypatch):
+    (photos / "broken.png").unlink()
+    monkeypatch.setitem(table.SHIPPED, "maxim", table.Shipped("maxim.safetensors", ""))
+    code, out, _ = run(capsys, "deblur", photos, *ON)
+    assert code == 0
+    assert out.splitlines()[-1].startswith("2 sharpened in ")
+    assert " s with maxim (best; --model fast takes 1/" in out.splitlines()[-1]
+    monkeypatch.setattr(choice, "PATIENCE", 1e-6)
+    report = json.loads(run(capsys, "frames", photos, "-n", 2, "--json", *ON)[1])
+    assert report["model"]["name"] == "film-small"
+    assert "--model best" in report["model"]["chosen"]
+    code, out, _ = run(capsys, "deblur", photos / "a.png", *CPU)
+    assert out.splitlines()[-1].endswith(" s with film-small"), "who names a model is not told why"
+    code, out, _ = run(capsys, "deblur", photos / "a.png", "--skip-existing", *ON)
+    assert "best" in out.splitlines()[-1], "what is there already takes no time"
+
+
+def test_a_film_from_the_users_own_sharp_frame(capsys, photos, tmp_path):
+    sharp = Picture(torch.rand(3, 24, 36)).save(tmp_path / "sharp.png")
+    film = ["-n", 3, "-o", f"{tmp_path / 'frames'}/", "--json", *ON]
+    code, out, _ = run(capsys, "frames", photos / "a.png", "--sharp", sharp, *film)
+    report = json.loads(out)
+    assert code == 0
+    assert (report["sharp"], report["model"]["name"]) == (str(sharp), "film-small")
+    middle = sorted((tmp_path / "frames").iterdir())[1]
+    assert (read_image(middle).pixels - read_image(sharp).pixels).abs().max() < 2 / 255
+    small = Picture(torch.rand(3, 24, 30)).save(tmp_path / "small.png")
+    code, _, err = run(capsys, "frames", photos / "a.png", "--sharp", small, *film)
+    assert (code, len(err)) == (1, 1)
+    assert "is 30x24, but the photo 36x24" in err[0]
+    code, _, err = run(capsys, "frames", photos, "--sharp", sharp, *ON)
+    assert (code, len(err)) == (2, 1)
+    assert "name one photo" in err[0]
+    code, _, err = run(capsys, "frames", photos / "a.png", "--sharp", sharp, "--model", "best", *ON)
+    assert (code, len(err)) == (2, 1)
+    assert "leave one of the two out" in err[0]
 
 
 def test_a_run_that_cannot_begin_still_reports(capsys, photos):
-    code, out, err = run(capsys, "deblur", photos / "a.png", "--model", "nothing", "--json", *CPU)
+    code, out, err = run(capsys, "deblur", photos / "a.png", "--model", "nothing", "--json", *ON)
     report = json.loads(out)
     assert code == 1
     assert len(err) == 1
@@ -291,10 +341,10 @@ def test_an_unforeseen_failure_is_one_line_and_a_traceback_only_when_asked(capsy
 
 
 def test_interruption_is_130_and_quiet(capsys, photos, shipped, tmp_path):
-    def interrupted(blurry):
+    def interrupted(blurry, sharp):
         raise KeyboardInterrupt
 
-    shipped.encode = interrupted
+    shipped.follow = interrupted
     code, _, err = run(capsys, "deblur", photos / "a.png", "-o", tmp_path / "a.png", *CPU)
     assert code == 130
     assert len(err) == 1
@@ -337,8 +387,8 @@ def test_a_protocol_is_measured(capsys, tmp_path, monkeypatch):
     assert (code, out) == (1, "")
     assert err == [f"unblur: {tmp_path}: limit 3, cache {tmp_path / 'c'}; none"]
 
-    row = evaluate.Row("all", "film-test", 3, dict.fromkeys(evaluate.COLUMNS, 30.0))
-    report = evaluate.Report("val-1", {"name": "film-test"}, {"mild": "exact"}, (row,), None, 1.0)
+    row = evaluate.Row("all", "film-small", 3, dict.fromkeys(evaluate.COLUMNS, 30.0))
+    report = evaluate.Report("val-1", {"name": "film-small"}, {"mild": "exact"}, (row,), None, 1.0)
     monkeypatch.setattr(evaluate, "evaluate", lambda *arguments, **options: report)
     code, out, err = run(capsys, "eval", "val-1")
     assert (code, err) == (0, [])

@@ -39,7 +39,10 @@ app.add_typer(data_app, name="data")
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 Photos = Annotated[list[str], typer.Argument(metavar="PHOTO", help="Pictures, folders or globs.")]
-Model = Annotated[str | None, typer.Option("--model", metavar="NAME|FILE", help="A model; see `unblur models list`.")]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", metavar="best|fast|NAME|FILE", help="A model; if left out, best where it is quick."),
+]
 Tile = Annotated[
     str, typer.Option("--tile", metavar="auto|N", help="Side of the tiles that large pictures are cut into.")
 ]
@@ -111,6 +114,9 @@ def frames(
         str | None, typer.Option(metavar="T,T,...", help="Times in place of -n: 0 shutter opens, 1 closes.")
     ] = None,
     reverse: Annotated[bool, typer.Option("--reverse", help="Run the film the other way.")] = False,
+    sharp: Annotated[
+        str | None, typer.Option(metavar="PICTURE", help="The middle frame, sharp, from any other program.")
+    ] = None,
     fps: Annotated[float, typer.Option(min=0.01, help="Frames per second.")] = 25.0,
     kind: Annotated[
         str, typer.Option("--format", metavar="mp4|gif|webp|png", help="Of films that are named after their photos.")
@@ -131,7 +137,7 @@ def frames(
 
     with context.obj.running(as_json) as console:
         options = files.Options(model, device, dtype, tile, max_pixels, skip_existing)
-        film = files.FilmOptions(n, chosen, reverse, fps, kind)
+        film = files.FilmOptions(n, chosen, reverse, fps, kind, sharp)
         return console.close(files.frames_files(photos, out, options, console, film))
 
 
@@ -251,7 +257,9 @@ def evaluate(
     context: typer.Context,
     protocol: Annotated[str, typer.Argument(metavar="PROTOCOL", help="val-1.")],
     data: Annotated[Path, typer.Option(metavar="FOLDER", help="With the protocol's pictures and clips.")] = Path(),
-    model: Model = None,
+    model: Annotated[
+        str, typer.Option("--model", metavar="best|fast|NAME|FILE", help="A model; see `unblur models list`.")
+    ] = "fast",
     device: Device = "auto",
     dtype: Dtype = "auto",
     limit: Annotated[int | None, typer.Option(min=1, help="Exposures of each class, the first ones.")] = None,

@@ -10,7 +10,8 @@ from unblur.exposure.response import to_linear
 from unblur.networks.paths import FilmNet
 from unblur.runtime import film as film_module
 from unblur.runtime import runner as runner_module
-from unblur.runtime.film import MapFilm, RetiledFilm, film_of
+from unblur.runtime.film import MapFilm, RetiledFilm, film_from
+from unblur.runtime.film import film_of as retiled
 from unblur.runtime.runner import Runner, finished
 
 CPU = torch.device("cpu")
@@ -27,6 +28,7 @@ class Small(FilmNet):
             nn.init.normal_(unet.outro.weight, std=0.05)
         nn.init.constant_(self.paths.unet.outro.bias, 0.4)
         self.tile_overlap, self.multiple = 64, 4
+        self.restorer.tile_overlap, self.restorer.multiple = 64, 4
 
 
 class Moments(nn.Module):
@@ -59,6 +61,15 @@ def picture(height, width, seed=1):
 
 def runner_of(network, dtype=torch.float32):
     return Runner(network, CPU, dtype)
+
+
+def film_of(runner, blurry, *, tile, subject):
+    """In two stages where there are two: a sharp frame, and the film that follows from it."""
+    if not runner.follows:
+        return retiled(runner, blurry, tile=tile, subject=subject)
+    restorer = Runner(runner.network.restorer, CPU, runner.dtype)
+    sharp, _ = restorer.sharpen(blurry, tile=tile, subject=subject)
+    return film_from(runner, blurry, sharp, tile=tile, subject=subject)
 
 
 def limit(monkeypatch, size):
@@ -150,15 +161,16 @@ def test_averages_are_those_of_the_frames(network, tile, monkeypatch):
 @pytest.mark.parametrize("network", [Small, Moments])
 def test_running_out_of_memory_ends_in_smaller_tiles(network):
     calls, network = [], network()
-    encode = network.encode
+    name = "follow" if isinstance(network, Small) else "encode"
+    method = getattr(network, name)
 
-    def hungry(blurry):
+    def hungry(blurry, *more):
         calls.append(blurry.shape[-1])
         if blurry.shape[-1] > 130:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-        return encode(blurry)
+        return method(blurry, *more)
 
-    network.encode = hungry
+    setattr(network, name, hungry)
     film = film_of(runner_of(network), picture(130, 300), tile=256, subject="a.png")
     frames = list(film.frames(TIMES))
     assert len(frames) == 3
@@ -187,15 +199,16 @@ def test_running_out_of_memory_in_a_band_ends_in_thinner_bands():
 @pytest.mark.parametrize("network", [Small, Moments])
 def test_any_other_failure_in_a_tile_is_an_error(network):
     network, calls = network(), []
-    encode = network.encode
+    name = "follow" if isinstance(network, Small) else "encode"
+    method = getattr(network, name)
 
-    def faulty(blurry):
+    def faulty(blurry, *more):
         calls.append(1)
         if len(calls) == 4:
             raise RuntimeError("shapes do not match")
-        return encode(blurry)
+        return method(blurry, *more)
 
-    network.encode = faulty
+    setattr(network, name, faulty)
     with pytest.raises(RuntimeError, match="shapes"):
         next(film_of(runner_of(network), picture(200, 300), tile=128, subject="a.png").frames([0.5]))
 
@@ -232,6 +245,63 @@ def test_networks_with_global_pooling_fade_over_the_whole_overlap():
     network.is_local = False
     assert runner_of(network).ramp == 32
     assert runner_of(Moments()).ramp is None
+
+
+def test_a_film_follows_a_sharp_frame_of_any_origin():
+    """Whole and in tiles: its middle frame is that frame, whatever the network's own restorer would make."""
+    network, blurry, sharp = Small().eval(), picture(150, 200), picture(150, 200, seed=2)
+    with torch.inference_mode():
+        expected = network.decode(network.orient(network.follow(blurry, sharp)), torch.tensor([0.0, 0.5, 1.0]))[0]
+    for tile in (512, 128):
+        film = film_from(runner_of(network), blurry, sharp, tile=tile, subject="a.png")
+        frames = torch.stack(list(film.frames([0.0, 0.5, 1.0])))
+        assert torch.allclose(frames[1], sharp[0], atol=1e-4)
+        inside = (..., slice(24, -24), slice(24, -24))
+        assert (frames - expected.clamp(0, 1))[inside].abs().max() < 1 / 255
+
+
+def test_both_stages_get_the_same_tiles_of_both_pictures():
+    """The blurry and the sharp picture of a pass are of one place."""
+    network, blurry = Small(), picture(150, 260)
+    follow, seen = network.follow, []
+
+    def watched(a, b):
+        seen.append(torch.equal(a, b))
+        return follow(a, b)
+
+    network.follow = watched
+    film_from(runner_of(network), blurry, blurry.clone(), tile=128, subject="a.png")
+    assert len(seen) > 4
+    assert all(seen)
+
+
+def test_a_network_is_tiled_as_it_prefers():
+    network = Small()
+    network.tile_size = 192
+    runner = runner_of(network)
+    assert runner.tile(5000, 5000, "auto", lambda: 1.0) == 192
+    assert runner.tile(5000, 5000, 512, lambda: 1.0) == 512, "the user knows better"
+    assert runner.tile(5000, 5000, "auto", lambda: 1e6) == runner.smallest, "memory knows better"
+    network.tile_size = None
+    assert runner_of(network).tile(5000, 5000, "auto", lambda: 1.0) == 4096
+
+
+def test_smaller_tiles_after_running_out_of_memory_keep_the_stride():
+    network, sides = Small(), []
+    network.multiple = 48
+    forward = network.restorer.forward
+
+    def hungry(blurry):
+        sides.append(blurry.shape[-1])
+        if blurry.shape[-1] > 200:
+            raise MemoryError
+        return forward(blurry)
+
+    network.restorer.forward, network.restorer.multiple = hungry, 48
+    sharp, side = Runner(network.restorer, CPU, torch.float32).sharpen(picture(20, 500), tile=336, subject="a.png")
+    assert sharp.shape == (1, 3, 20, 500)
+    assert side == 192
+    assert sides[0] == 336
 
 
 def test_the_memory_model_grows_with_pixels_only():

@@ -9,6 +9,7 @@ from torch import nn
 from unblur.networks.paths import FilmNet, Restorer
 from unblur.tasks import engine as engine_module
 from unblur.tasks.engine import Engine
+from unblur.zoo.table import ALIASES
 
 SMALL = {"widths": (8, 8), "blocks": (1, 1)}
 
@@ -43,8 +44,8 @@ def engine(film_network):
 def shipped(monkeypatch, film_network, picture_network):
     """Names that load as if they came with the package."""
 
-    def load_weights(name="film-test"):
-        network = {"film-test": film_network, "picture-test": picture_network}[str(name)]
-        return SimpleNamespace(network=network, card=SimpleNamespace(name=str(name)))
+    def load_weights(name):
+        network = {"film-small": film_network, "maxim": picture_network}[ALIASES.get(str(name), str(name))]
+        return SimpleNamespace(network=network, card=SimpleNamespace(name=ALIASES.get(str(name), str(name))))
 
     monkeypatch.setattr(engine_module, "load_weights", load_weights)

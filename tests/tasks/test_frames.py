@@ -7,6 +7,7 @@ import unblur
 from unblur.errors import UnblurError
 from unblur.media.image import Picture, read_image
 from unblur.media.video import read_clip
+from unblur.networks.moments import MomentNet
 from unblur.tasks.engine import Engine
 
 
@@ -92,6 +93,60 @@ def test_a_failure_while_writing_leaves_no_file(tmp_path, film_network):
 def test_the_residual_comes_with_the_film(engine):
     film = unblur.frames(noise(), n=2, model=engine)
     assert film.residual == unblur.deblur(noise(), model=engine).residual
+
+
+def test_any_restorer_makes_films(shipped, picture_network, film_network):
+    engine = Engine(picture_network, device="cpu", dtype="float32")
+    film = unblur.frames(noise(), times=[0, 0.5, 1], model=engine).tensor()
+    with torch.inference_mode():
+        state = film_network.orient(film_network.follow(noise()[None], picture_network(noise()[None])))
+        expected = film_network.decode(state, torch.tensor([0, 0.5, 1.0]))[0].clamp(0, 1)
+    assert torch.allclose(film, expected, atol=1e-5)
+    assert not torch.allclose(film[0], film[2], atol=1e-3), "something moves"
+    assert torch.allclose(film[1], unblur.deblur(noise(), model=engine).image, atol=1e-5)
+
+
+def test_a_film_without_a_sharp_frame():
+    """The network of moments makes its frames by itself."""
+    network = MomentNet(channels=4, blocks=1)
+    engine = Engine(network, device="cpu", dtype="float32")
+    film = unblur.frames(noise(), n=3, model=engine)
+    with torch.inference_mode():
+        expected = network(noise()[None], torch.tensor([0, 0.5, 1.0]))[0].clamp(0, 1)
+    assert torch.allclose(film.tensor(), expected, atol=1e-5)
+    result = unblur.deblur(noise(), model=engine)
+    assert torch.allclose(result.image, expected[1], atol=1e-5)
+    assert result.residual == film.residual
+
+
+def test_the_sharp_frame_may_be_the_users_own(tmp_path, engine, film_network):
+    sharp = noise().flip(-1)
+    file = Picture(sharp, bits=16).save(tmp_path / "sharp.png")
+    film_network.restorer.forward = None
+    film = unblur.frames(noise(), n=3, model=engine, sharp=file).tensor()
+    assert torch.allclose(film[1], sharp, atol=1e-4)
+    assert torch.equal(film, unblur.frames(noise(), n=3, model=engine, sharp=read_image(file)).tensor())
+    with torch.inference_mode():
+        state = film_network.orient(film_network.follow(noise()[None], read_image(file).pixels[None]))
+        assert torch.allclose(film, film_network.decode(state, torch.tensor([0, 0.5, 1.0]))[0].clamp(0, 1), atol=1e-5)
+
+
+def test_sharp_frames_that_do_not_fit(tmp_path, engine, picture_network):
+    small = Picture(noise(20, 28)).save(tmp_path / "small.png")
+    with pytest.raises(UnblurError, match=r"small.png: is 28x20, but the photo 30x20; give"):
+        unblur.frames(noise(), model=engine, sharp=small)
+    with pytest.raises(UnblurError, match=r"no.png: does not exist"):
+        unblur.frames(noise(), model=engine, sharp=tmp_path / "no.png")
+    for network in (picture_network, MomentNet(channels=4, blocks=1)):
+        other = Engine(network, device="cpu", dtype="float32")
+        with pytest.raises(UnblurError, match=rf"--sharp: takes the place of what --model {other.name} makes; leave"):
+            unblur.frames(noise(), model=other, sharp=noise())
+
+
+def test_with_a_sharp_frame_no_restorer_is_chosen(shipped, film_network):
+    film = unblur.frames(noise(), n=3, device="cpu", sharp=noise())
+    assert film.engine.name == "film-small"
+    assert film.engine.runner.network is film_network
 
 
 def test_pictures_keep_their_path_in_messages(tmp_path, engine):

@@ -45,8 +45,9 @@ def test_models_that_came_with_the_package_are_listed(file, monkeypatch):
         monkeypatch.setattr(module, "FILES", file.parent)
     (entry,) = models.list_models()
     assert entry.name == DEFAULT
-    assert entry.is_default
-    assert "default" in str(entry)
+    assert entry.alias == "fast"
+    assert "(fast; makes a film, " in str(entry)
+    assert models.show_model("fast") == entry
 
 
 def test_what_cannot_be_converted_is_told_in_one_line(file, tmp_path):

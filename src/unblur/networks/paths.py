@@ -42,7 +42,7 @@ class Restorer(nn.Module):
         super().__init__()
         self.arguments: dict[str, object] = {"widths": list(widths), "blocks": list(blocks)}
         self.unet = UNet(3, 12, widths, blocks)
-        self.tile_overlap = 16 * self.unet.multiple // 4
+        self.tile_overlap = 12 * self.unet.multiple
 
     def forward(self, blurry: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] to the same, sharp, unclamped; any size."""
@@ -125,7 +125,7 @@ class PathNet(nn.Module):
         self.degree = degree
         self.unet = UNet(6, 2 * degree, widths, blocks)
         self.evidence = Evidence(self.unet.multiple, widths[-1]) if spectra else None
-        self.tile_overlap = 16 * self.unet.multiple // 4
+        self.tile_overlap = 16 * self.unet.multiple
 
     def forward(self, blurry: Tensor, sharp: Tensor) -> Tensor:
         """Two (B, 3, H, W) to path coefficients (B, 2 * degree, H, W) in pixels: x, y of tau, then of tau^2, ..."""

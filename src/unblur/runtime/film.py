@@ -1,12 +1,13 @@
 """What a film network makes of one picture, of any size, in bounded memory.
 
-Two ways, by what the network keeps between `encode` and `decode`:
+Two ways, by what the network can start from:
 
-* `MapFilm`: the state is a map of the picture's size. Its tiles are stitched once; every frame is then decoded from the
-  whole map, in bands of rows with as much margin as the network's `reach` asks for, so a band is exactly what it would
-  be in the whole.
-* `RetiledFilm`: the state is anything else. A picture that fits in one tile is encoded once. A larger one is run tile
-  by tile for every few frames, and the frames are blended; encoding is then paid each time, which bounds the memory.
+* `MapFilm`, from a sharp frame of any origin: the state is a map of the picture's size. Its tiles are stitched once;
+  every frame is then decoded from the whole map, in bands of rows with as much margin as the network's `reach` asks
+  for, so a band is exactly what it would be in the whole.
+* `RetiledFilm`, from the blurry picture alone: the state is whatever the network likes. A picture that fits in one tile
+  is encoded once. A larger one is run tile by tile for every few frames, and the frames are blended; encoding is then
+  paid each time, which bounds the memory.
 """
 
 from __future__ import annotations
@@ -21,23 +22,29 @@ from torch import Tensor
 from unblur.exposure.response import Response, to_linear
 from unblur.runtime.memory import working_memory
 from unblur.runtime.runner import Runner, finished
-from unblur.runtime.tiling import Progress, tiled, until_it_fits
+from unblur.runtime.tiling import Progress, until_it_fits
 
 Average = tuple[slice, Tensor]
 NOTHING = torch.zeros(())
 
 
-def film_of(
-    runner: Runner, blurry: Tensor, *, tile: int | str, subject: str, progress: Progress | None = None
-) -> MapFilm | RetiledFilm:
-    """Let a film network see a picture.
+def film_from(
+    runner: Runner,
+    blurry: Tensor,
+    sharp: Tensor,
+    *,
+    tile: int | str,
+    subject: str,
+    progress: Progress | None = None,
+) -> MapFilm:
+    """Let a film network see a picture and its sharp middle frame.
 
     Parameters
     ----------
     runner : Runner
-        Of a film network.
-    blurry : Tensor
-        (1, 3, H, W) in [0, 1].
+        Of a network that `follows`.
+    blurry, sharp : Tensor
+        (1, 3, H, W) in [0, 1]; `sharp` may be unclamped.
     tile : int or "auto"
     subject : str
         The file, for messages.
@@ -45,27 +52,27 @@ def film_of(
         Called with (tiles done, tiles in all).
     """
     height, width = blurry.shape[-2:]
-    if not runner.maps:
-        half = torch.tensor([0.5])
-        cost = lambda: runner.cost("frame", lambda side: _frame(runner, side, half))  # noqa: E731
-        return RetiledFilm(runner, blurry, runner.tile(height, width, tile, cost), subject)
-    cost = lambda: runner.cost("encode", lambda side: runner.encode(runner.grey(side)))  # noqa: E731
-    store = _store(runner, 4 * runner.maps * height * width)
-    stitch = lambda side: tiled(  # noqa: E731
-        runner.encode,
+    grey = runner.grey
+    cost = lambda: runner.cost("follow", lambda side: runner.follow(grey(side), grey(side)))  # noqa: E731
+    state, side = runner.tiled(
+        runner.follow,
         blurry,
-        tile=side,
-        overlap=runner.overlap,
-        multiple=runner.multiple,
-        ramp=runner.ramp,
-        store=store,
+        sharp,
+        tile=runner.tile(height, width, tile, cost),
+        subject=subject,
+        store=_store(runner, 4 * runner.channels * height * width),
         progress=progress,
         align=getattr(runner.network, "align", None),
     )
-    side = runner.tile(height, width, tile, cost)
-    stitched, side = until_it_fits(stitch, side, smallest=runner.smallest, subject=subject)
-    stitched = getattr(runner.network, "orient", lambda state: state)(stitched)
-    return MapFilm(runner, stitched, side, subject)
+    return MapFilm(runner, getattr(runner.network, "orient", lambda state: state)(state), side, subject)
+
+
+def film_of(runner: Runner, blurry: Tensor, *, tile: int | str, subject: str) -> RetiledFilm:
+    """Let a film network see a picture, where it needs no sharp frame; the rest as in `film_from`."""
+    height, width = blurry.shape[-2:]
+    half = torch.tensor([0.5])
+    cost = lambda: runner.cost("frame", lambda side: _frame(runner, side, half))  # noqa: E731
+    return RetiledFilm(runner, blurry, runner.tile(height, width, tile, cost), subject)
 
 
 def _frame(runner: Runner, side: int, times: Tensor) -> Tensor:
@@ -195,17 +202,8 @@ class RetiledFilm:
         yield slice(0, self._height), self._tiled(averaged)
 
     def _tiled(self, apply: Any) -> Tensor:
-        run = lambda side: tiled(  # noqa: E731
-            apply,
-            self.blurry,
-            tile=side,
-            overlap=self.runner.overlap,
-            multiple=self.runner.multiple,
-            ramp=self.runner.ramp,
-            store="cpu",
-        )
         # A smaller tile is kept for the frames that follow.
-        result, self.tile = until_it_fits(run, self.tile, smallest=self.runner.smallest, subject=self.subject)
+        result, self.tile = self.runner.tiled(apply, self.blurry, tile=self.tile, subject=self.subject)
         return result
 
     def _encoded(self, piece: Tensor) -> Any:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from unblur.errors import UnblurError
 from unblur.runtime.memory import WORKSPACE, peak_bytes, working_memory
 from unblur.runtime.precision import autocast
-from unblur.runtime.tiling import MULTIPLE, smallest_tile, tile_that_fits
+from unblur.runtime.tiling import MULTIPLE, Align, Progress, smallest_tile, tile_that_fits, tiled, until_it_fits
 
 PROBES = (64, 128)
 
@@ -22,13 +22,15 @@ PROBES = (64, 128)
 class Runner:
     """Runs a network in inference, and knows what its tiles need.
 
-    Film networks have ``encode(blurry)`` (what does not depend on the time) and ``decode(state, times)``; networks for
-    a single picture have only ``forward(blurry)``. Both may declare
+    Networks for a single picture have ``forward(blurry)``. Film networks have ``encode(blurry)`` (what does not depend
+    on the time) and ``decode(state, times)``; those that can start from any sharp frame have ``follow(blurry, sharp)``
+    too, whose state is a map of the picture's size. All may declare
 
     * ``tile_overlap``: pixels that neighbouring tiles must share;
     * ``is_local``: False if something in them sees the whole picture (channel attention). Tiles of such a network
       differ everywhere, not only near their rims, so neighbours then fade into each other over all they share;
     * ``multiple``: their stride;
+    * ``tile_size``: the side of tile they do best with;
     * ``reach(state)``: how many pixels away a decoded frame may look in the state.
 
     Parameters
@@ -47,6 +49,7 @@ class Runner:
         self.multiple = int(getattr(network, "multiple", MULTIPLE))
         self.overlap = int(getattr(network, "tile_overlap", 64))
         self.ramp = None if getattr(network, "is_local", True) else self.overlap
+        self.preferred: int | None = getattr(network, "tile_size", None)
         self._costs: dict[str, float] = {}
 
     @property
@@ -54,13 +57,16 @@ class Runner:
         """Whether the network makes frames at any time, or a single picture."""
         return hasattr(self.network, "encode") and hasattr(self.network, "decode")
 
+    @property
+    def follows(self) -> bool:
+        """Whether the network makes films from a sharp frame of any origin."""
+        return hasattr(self.network, "follow") and hasattr(self.network, "decode")
+
     @cached_property
-    def maps(self) -> int:
-        """Channels of a film network's state if it is a map of the picture's size, (B, K, H, W); else 0."""
+    def channels(self) -> int:
+        """Of the state of a network that `follows`."""
         probe = self.grey(PROBES[0])
-        state = self.encode(probe)
-        is_map = isinstance(state, Tensor) and state.ndim == 4 and state.shape[-2:] == probe.shape[-2:]
-        return state.shape[1] if is_map else 0
+        return self.follow(probe, probe).shape[1]
 
     @property
     def smallest(self) -> int:
@@ -80,6 +86,11 @@ class Runner:
         with self.inference():
             return self.network.encode(blurry.to(self.device))
 
+    def follow(self, blurry: Tensor, sharp: Tensor) -> Tensor:
+        """State (B, K, h, w) of two (B, 3, h, w), on the device."""
+        with self.inference():
+            return self.network.follow(blurry.to(self.device), sharp.to(self.device))
+
     def decode(self, state: Any, times: Tensor, *, mixed: bool) -> Tensor:
         """Frames (B, T, 3, h, w), on the device."""
         with self.inference(mixed=mixed):
@@ -92,7 +103,7 @@ class Runner:
         return sharp if isinstance(sharp, Tensor) else sharp[-1]
 
     def tile(self, height: int, width: int, wanted: int | str, bytes_per_pixel: Callable[[], float]) -> int:
-        """Side of the tiles for a picture: as wanted, or the largest that the memory model allows.
+        """Side of the tiles for a picture: as wanted, or what the network prefers, or the largest that fits in memory.
 
         `bytes_per_pixel` is asked only where it matters.
         """
@@ -101,13 +112,68 @@ class Runner:
             return wanted
         if max(height, width) <= self.smallest:
             return self.smallest
-        return tile_that_fits(bytes_per_pixel(), working_memory(self.device), self.overlap, self.multiple)
+        most = {} if self.preferred is None else {"most": self.preferred}
+        return tile_that_fits(bytes_per_pixel(), working_memory(self.device), self.overlap, self.multiple, **most)
 
     def check_tile(self, wanted: int | str) -> None:
         """Refuse tiles that are hardly more than their overlaps."""
         if isinstance(wanted, int) and wanted < self.smallest:
             problem = f"too small for this network, whose tiles share {self.overlap} pixels"
             raise UnblurError(f"--tile {wanted}", problem, f"use {self.smallest} or more, or auto")
+
+    def tiled(
+        self,
+        apply: Callable[..., Tensor],
+        *images: Tensor,
+        tile: int,
+        subject: str,
+        store: torch.device | str = "cpu",
+        progress: Progress | None = None,
+        align: Align | None = None,
+    ) -> tuple[Tensor, int]:
+        """Run over pictures of any size, in smaller tiles where memory runs out.
+
+        Parameters
+        ----------
+        tile : int
+            Side of the tiles to begin with, from `tile`.
+        subject : str
+            The file, for messages.
+        apply, images, store, progress, align
+            See `unblur.runtime.tiling.tiled`.
+
+        Returns
+        -------
+        (Tensor, int)
+            (..., H, W) float32 on `store`, and the side of the tiles that it was made in.
+        """
+        stitch = lambda side: tiled(  # noqa: E731
+            apply,
+            *images,
+            tile=side,
+            overlap=self.overlap,
+            multiple=self.multiple,
+            ramp=self.ramp,
+            store=store,
+            progress=progress,
+            align=align,
+        )
+        return until_it_fits(stitch, tile, smallest=self.smallest, subject=subject, multiple=self.multiple)
+
+    def sharpen(
+        self, blurry: Tensor, *, tile: int | str, subject: str, progress: Progress | None = None
+    ) -> tuple[Tensor, int]:
+        """What a network for a single picture makes of (1, 3, H, W) in [0, 1], of any size.
+
+        Returns
+        -------
+        (Tensor, int)
+            The same shape, float32, unclamped, on the CPU, and the side of the tiles that it was made in.
+        """
+        height, width = blurry.shape[-2:]
+        cost = lambda: self.cost("forward", lambda side: self.forward(self.grey(side)))  # noqa: E731
+        side = self.tile(height, width, tile, cost)
+        return self.tiled(self.forward, blurry, tile=side, subject=subject, progress=progress)
 
     def cost(self, name: str, run: Callable[[int], object]) -> float:
         """Bytes per pixel of `run`, which takes the side of a square picture; measured once per `name`.

@@ -91,9 +91,8 @@ def _shares(starts: tuple[int, ...], size: int, ramp: int) -> Iterator[Tensor]:
 
 
 def tiled(
-    apply: Callable[[Tensor], Tensor],
-    image: Tensor,
-    *,
+    apply: Callable[..., Tensor],
+    *images: Tensor,
     tile: int,
     overlap: int,
     multiple: int = MULTIPLE,
@@ -102,19 +101,19 @@ def tiled(
     progress: Progress | None = None,
     align: Align | None = None,
 ) -> Tensor:
-    """Run `apply` over `image` tile by tile and blend the results.
+    """Run `apply` over `images` tile by tile and blend the results.
 
     Parameters
     ----------
     apply : callable
-        (B, C, h, w) to (..., h, w), of one shape for all tiles. Whatever it raises is passed on: there is never a
-        picture with a tile missing.
-    image : Tensor
-        (B, C, H, W), any size from 1x1. A picture no larger than a tile is passed as it is.
+        As many (B, C, h, w) as there are images to (..., h, w), of one shape for all tiles. Whatever it raises is
+        passed on: there is never a picture with a tile missing.
+    *images : Tensor
+        (B, C, H, W), any size from 1x1, H and W the same in all. What is no larger than a tile is passed as it is.
     tile, overlap, multiple, ramp : int
         See `lay_out`.
     store : torch.device, optional
-        Where the result is gathered; where `image` is by default.
+        Where the result is gathered; where the first image is by default.
     progress : callable, optional
         Called with (tiles done, tiles in all).
     align : callable, optional
@@ -126,20 +125,20 @@ def tiled(
     Tensor
         (..., H, W) float32 on `store`.
     """
-    height, width = image.shape[-2:]
+    height, width = images[0].shape[-2:]
     rows = lay_out(height, tile, overlap, multiple=multiple, ramp=ramp)
     columns = lay_out(width, tile, overlap, multiple=multiple, ramp=ramp)
-    store = image.device if store is None else torch.device(store)
+    store = images[0].device if store is None else torch.device(store)
     total = len(rows.starts) * len(columns.starts)
     if total == 1:
-        result = apply(image).to(store, torch.float32)
+        result = apply(*images).to(store, torch.float32)
         _tell(progress, 1, 1)
         return result
     canvas: Tensor | None = None
     corners = [(i, j) for i in range(len(rows.starts)) for j in range(len(columns.starts))]
     for done, (i, j) in enumerate(corners, 1):
-        piece = image[..., rows.starts[i] :, columns.starts[j] :][..., : rows.size, : columns.size]
-        result = apply(_whole(piece, rows, columns, multiple))
+        pieces = (image[..., rows.starts[i] :, columns.starts[j] :] for image in images)
+        result = apply(*(_whole(piece[..., : rows.size, : columns.size], rows, columns, multiple) for piece in pieces))
         if canvas is None:
             canvas = torch.zeros(*result.shape[:-2], height, width, device=store)
         elif align is not None:

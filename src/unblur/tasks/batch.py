@@ -53,11 +53,14 @@ class Report:
         What became of a file, for the summary: "sharpened".
     about : dict
         What holds for every file: the model, the device.
+    by : str
+        The same for people, in half a line.
     """
 
     command: str
     verb: str = "done"
     about: dict[str, object] = field(default_factory=dict)
+    by: str = ""
     results: list[Outcome] = field(default_factory=list)
     errors: list[UnblurError] = field(default_factory=list)
     begun: float = field(default_factory=time.perf_counter)
@@ -78,7 +81,7 @@ class Report:
         counts = [f"{len(self.results) - skipped} {self.verb}"]
         counts += [f"{skipped} skipped"] if skipped else []
         counts += [f"{len(self.errors)} failed"] if self.errors else []
-        return f"{', '.join(counts)} in {self.seconds:.1f} s"
+        return f"{', '.join(counts)} in {self.seconds:.1f} s {self.by}".rstrip()
 
     def as_dict(self) -> dict[str, object]:
         """For a machine-readable report."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -11,14 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from unblur.media.image import Picture
-from unblur.runtime.film import film_of
 from unblur.runtime.runner import finished
-from unblur.runtime.tiling import tiled, until_it_fits
-from unblur.tasks.engine import Engine, load
+from unblur.tasks.engine import Engine, Progress, load
 from unblur.tasks.report import Residual, measure_residual
 from unblur.tasks.source import Source, name_of, open_picture
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -29,8 +24,8 @@ class Deblurred:
     ----------
     picture : Picture
         With the depth, alpha, greyness and profile of the blurry one.
-    residual : Residual or None
-        How far the film that the picture is taken from is from explaining the blur; None if the model makes no film.
+    residual : Residual
+        How far the film that starts from the picture is from explaining the blur.
     tile : int
         Side of the tiles that were used.
     engine : Engine
@@ -38,7 +33,7 @@ class Deblurred:
     """
 
     picture: Picture
-    residual: Residual | None
+    residual: Residual
     tile: int
     engine: Engine
 
@@ -69,7 +64,7 @@ def deblur(
     source : path, Picture or Tensor
         A file, or a picture in memory; a tensor is (3, H, W) or (1, 3, H, W), RGB in [0, 1].
     model, device, dtype, tile
-        See `unblur.load`.
+        See `unblur.load`; without a model the best one is taken if it is quick enough for this picture, else the fast.
     max_pixels : int, optional
         Refuse files with more pixels.
     progress : callable, optional
@@ -84,44 +79,12 @@ def deblur(
     --------
     >>> unblur.deblur("photo.jpg").save("sharp.jpg")                 # doctest: +SKIP
     """
-    engine = load(model, device, dtype, tile)
     picture = open_picture(source, max_pixels)
-    subject, blurry = name_of(picture), picture.pixels[None]
-    tell = _staged(progress, "sharpening")
-    if tell is not None:
-        tell(0, 1)
-    if not engine.is_film:
-        sharp, side = _single(engine, blurry, subject, tell)
-        return Deblurred(picture.with_pixels(sharp), None, side, engine)
-    film = film_of(engine.runner, blurry, tile=engine.tile, subject=subject, progress=tell)
-    sharp = next(film.frames([0.5]))
+    engine = load(model, device, dtype, tile, sizes=[picture.width * picture.height])
+    subject = name_of(picture)
+    seen = engine.see(picture.pixels[None], subject, progress=progress)
     if progress is not None:
         progress("checking", 0, 1)
-    residual = measure_residual(film, picture.pixels)
-    return Deblurred(picture.with_pixels(sharp), residual, film.tile, engine)
-
-
-def _single(
-    engine: Engine, blurry: Tensor, subject: str, progress: Callable[[int, int], None] | None
-) -> tuple[Tensor, int]:
-    """The picture (3, H, W) of a network that makes only one, and the tile."""
-    runner = engine.runner
-    height, width = blurry.shape[-2:]
-    cost = lambda: runner.cost("forward", lambda side: runner.forward(runner.grey(side)))  # noqa: E731
-    run = lambda side: tiled(  # noqa: E731
-        runner.forward,
-        blurry,
-        tile=side,
-        overlap=runner.overlap,
-        multiple=runner.multiple,
-        ramp=runner.ramp,
-        store="cpu",
-        progress=progress,
-    )
-    side = runner.tile(height, width, engine.tile, cost)
-    result, side = until_it_fits(run, side, smallest=runner.smallest, subject=subject)
-    return finished(result[0], subject), side
-
-
-def _staged(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
-    return None if progress is None else lambda done, total: progress(stage, done, total)
+    residual = measure_residual(seen.film, picture.pixels)
+    sharp = next(seen.film.frames([0.5])) if seen.sharp is None else finished(seen.sharp[0], subject)
+    return Deblurred(picture.with_pixels(sharp), residual, seen.tile, engine)

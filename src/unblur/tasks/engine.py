@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import cached_property
 from os import PathLike
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from unblur.errors import UnblurError
 from unblur.runtime.device import resolve_device
+from unblur.runtime.film import MapFilm, RetiledFilm, film_from, film_of
 from unblur.runtime.precision import resolve_dtype
 from unblur.runtime.runner import Runner
+from unblur.tasks.choice import Choice, choose
 from unblur.tasks.source import tile_option
+from unblur.zoo.table import DEFAULT
 from unblur.zoo.weights import load_weights
+
+Progress = Callable[[str, int, int], None]
+
+
+class Seen(NamedTuple):
+    """What an engine made of a blurry picture.
+
+    Attributes
+    ----------
+    sharp : Tensor or None
+        (1, 3, H, W), unclamped, on the CPU; None if the model has only frames, the middle one among them.
+    film : MapFilm or RetiledFilm
+    tile : int
+        Side of the tiles that the sharp picture was made in, else the film.
+    """
+
+    sharp: Tensor | None
+    film: MapFilm | RetiledFilm
+    tile: int
 
 
 class Engine:
@@ -28,7 +51,12 @@ class Engine:
     card : object or None
         What is known of its weights; see `unblur.zoo.weights.Card`.
     runner : Runner
+        Of its network.
+    restorer : Runner or None
+        Of the network that makes the sharp middle frame: its own, or a part of it; None if it only makes films.
     tile : int or "auto"
+    reason : str
+        Why this model, where the choice was left to us.
     """
 
     def __init__(
@@ -39,25 +67,71 @@ class Engine:
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "auto",
         tile: int | str = "auto",
+        reason: str = "",
     ) -> None:
         place = resolve_device(device)
         self.card = card
-        self.name = getattr(card, "name", None) or type(network).__name__
+        self.name: str = getattr(card, "name", None) or type(network).__name__
+        self.reason = reason
         self.runner = Runner(network, place, resolve_dtype(dtype, place))
+        self.restorer = self._restorer()
         self.tile = tile_option(tile)
-        self.runner.check_tile(self.tile)
+        (self.restorer or self.runner).check_tile(self.tile)
+
+    def _restorer(self) -> Runner | None:
+        if self.runner.follows:
+            return Runner(self.runner.network.restorer, self.runner.device, self.runner.dtype)
+        return None if self.runner.is_film else self.runner
+
+    @cached_property
+    def film(self) -> Runner:
+        """Of the network that makes the films: its own, or for a model of single pictures that of `DEFAULT`."""
+        if self.is_film:
+            return self.runner
+        return Runner(load_weights(DEFAULT).network, self.runner.device, self.runner.dtype)
 
     @property
     def is_film(self) -> bool:
-        """Whether it makes frames at any time, or a single sharp picture."""
+        """Whether its network makes frames at any time, or a single sharp picture."""
         return self.runner.is_film
+
+    def see(
+        self, blurry: Tensor, subject: str, *, sharp: Tensor | None = None, progress: Progress | None = None
+    ) -> Seen:
+        """Sharpen a picture, and find how everything in it moved.
+
+        Parameters
+        ----------
+        blurry : Tensor
+            (1, 3, H, W) in [0, 1].
+        subject : str
+            The file, for messages.
+        sharp : Tensor, optional
+            The middle frame, the same shape, in place of one of its own; only where the film `follows`.
+        progress : callable, optional
+            Called with (stage, steps done, steps in all).
+        """
+        side = None
+        if sharp is None and self.restorer is not None:
+            tell = _staged(progress, "sharpening")
+            sharp, side = self.restorer.sharpen(blurry, tile=self.tile, subject=subject, progress=tell)
+        # Of two networks the one that the tiles are meant for is the first.
+        tile = self.tile if isinstance(self.tile, str) else max(self.tile, self.film.smallest)
+        if sharp is None:
+            film: MapFilm | RetiledFilm = film_of(self.film, blurry, tile=tile, subject=subject)
+        else:
+            tell = _staged(progress, "following")
+            film = film_from(self.film, blurry, sharp, tile=tile, subject=subject, progress=tell)
+        return Seen(sharp, film, side or film.tile)
 
     def as_dict(self) -> dict[str, object]:
         """For a machine-readable report."""
         return {
             "name": self.name,
+            "chosen": self.reason or None,
             "network": type(self.runner.network).__name__,
             "makes": "film" if self.is_film else "picture",
+            "paths": self.name if self.is_film else DEFAULT,
             "device": str(self.runner.device),
             "dtype": str(self.runner.dtype).removeprefix("torch."),
         }
@@ -67,25 +141,37 @@ class Engine:
         return f"{about['name']} on {about['device']} in {about['dtype']}"
 
 
+def _staged(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
+    """Progress within a stage, which begins now."""
+    if progress is None:
+        return None
+    progress(stage, 0, 1)
+    return lambda done, total: progress(stage, done, total)
+
+
 def load(
     model: str | PathLike[str] | nn.Module | Engine | None = None,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     tile: int | str = "auto",
+    *,
+    sizes: Iterable[int] | None = None,
 ) -> Engine:
     """Load a model once, to use it on many pictures.
 
     Parameters
     ----------
     model : str, path, nn.Module or Engine, optional
-        A name from ``unblur models list``, a .safetensors file, a network; the default model if left out. An `Engine`
-        is returned as it is, the other arguments unheeded.
+        ``"best"``, ``"fast"``, a name from ``unblur models list``, a .safetensors file, or a network. An `Engine` is
+        returned as it is, the other arguments unheeded. If left out, one is chosen by `sizes`, or the fast one taken.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` ...
     dtype : str
         ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``.
     tile : int or "auto"
         Side of the tiles that large pictures are cut into.
+    sizes : iterable of int, optional
+        Pixels of each picture that it is for; see `unblur.tasks.choice.choose`.
 
     Raises
     ------
@@ -103,14 +189,10 @@ def load(
     if isinstance(model, nn.Module):
         return Engine(model, device=device, dtype=dtype, tile=tile)
     # Options are checked before a file is read.
-    resolve_dtype(dtype, resolve_device(device))
-    loaded = load_weights(model) if model is not None else load_weights()
-    return Engine(loaded.network, loaded.card, device=device, dtype=dtype, tile=tile)
-
-
-def film_engine(engine: Engine) -> Engine:
-    """Refuse a model for single pictures where a film is asked for."""
-    if not engine.is_film:
-        remedy = "choose another with --model; `unblur models list` shows them"
-        raise UnblurError(f"--model {engine.name}", "makes one sharp picture, not a film", remedy)
-    return engine
+    place = resolve_device(device)
+    precision = resolve_dtype(dtype, place)
+    choice = Choice(DEFAULT, "")
+    if model is None and sizes is not None:
+        choice = choose(sizes, place, precision, torch.get_num_threads())
+    loaded = load_weights(choice.model if model is None else model)
+    return Engine(loaded.network, loaded.card, device=place, dtype=precision, tile=tile, reason=choice.reason)

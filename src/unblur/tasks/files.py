@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -12,14 +12,14 @@ from unblur.errors import UnblurError
 from unblur.media.folder import IMAGE_SUFFIXES, find_images, output_paths
 from unblur.media.image import Picture
 from unblur.tasks.batch import Job, Outcome, Report, plan, run
+from unblur.tasks.choice import sizes_of
 from unblur.tasks.deblur import deblur
-from unblur.tasks.engine import Engine, film_engine, load
-from unblur.tasks.frames import checked_times, frames
+from unblur.tasks.engine import Engine, load
+from unblur.tasks.frames import check_starts_from_sharp, checked_times, frames
 from unblur.tasks.report import Residual
 
 SHARP, FILM = ".sharp", ".film"
 FILM_SUFFIXES = (".mp4", ".gif", ".webp")
-NO_RESIDUAL = "not available: this model makes one sharp picture, not a film"
 
 
 class Listener(Protocol):
@@ -49,9 +49,10 @@ class Options:
     max_pixels: int | None = None
     skip_existing: bool = False
 
-    def load(self) -> Engine:
-        """The model, ready to run."""
-        return load(self.model, self.device, self.dtype, self.tile)
+    def load(self, jobs: Sequence[Job]) -> Engine:
+        """The model, ready to run; where none is named, one for all that is to be done."""
+        due = [job.source for job in jobs if not (self.skip_existing and job.output.exists())]
+        return load(self.model, self.device, self.dtype, self.tile, sizes=sizes_of(due))
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class FilmOptions:
     reverse: bool = False
     fps: float = 25.0
     format: str = "mp4"
+    sharp: str | None = None
 
 
 def deblur_files(
@@ -100,8 +102,9 @@ def deblur_files(
     else:
         jobs = [Job(*pair) for pair in zip(found, output_paths(found, out, many=several), strict=True)]
     if jobs:
-        engine = options.load()
+        engine = options.load(jobs)
         report.about = {"model": engine.as_dict()}
+        report.by = _by(engine)
     return _run(jobs, work, report, options, listener)
 
 
@@ -132,6 +135,7 @@ def frames_files(
             film.times,
             film.reverse,
             engine,
+            sharp=film.sharp,
             max_pixels=options.max_pixels,
             progress=listener.progress,
         )
@@ -152,10 +156,22 @@ def frames_files(
     else:
         as_folder = out.endswith(("/", os.sep))
         jobs = [Job(source, Path(out)) for source in found]
+    if film.sharp is not None and several:
+        raise UnblurError("--sharp", "is the middle frame of one photo, but several are named", "name one photo")
     if jobs:
-        engine = film_engine(options.load())
-        report.about = {"model": engine.as_dict(), "fps": film.fps, "reverse": film.reverse}
+        if film.sharp is not None:
+            options = replace(options, model=options.model or "fast")
+        engine = options.load(jobs)
+        if film.sharp is not None:
+            check_starts_from_sharp(engine)
+        report.about = {"model": engine.as_dict(), "sharp": film.sharp, "fps": film.fps, "reverse": film.reverse}
+        report.by = _by(engine)
     return _run(jobs, work, report, options, listener)
+
+
+def _by(engine: Engine) -> str:
+    """For the summary."""
+    return f"with {engine.name}" + (f" ({engine.reason})" if engine.reason else "")
 
 
 def _find(inputs: Sequence[str], out: str | None, suffixes: Iterable[str], report: Report) -> tuple[list[Path], bool]:
@@ -195,7 +211,7 @@ def _run(
     )
 
 
-def _facts(picture: Picture, tile: int, residual: Residual | None) -> tuple[str, dict[str, object]]:
+def _facts(picture: Picture, tile: int, residual: Residual) -> tuple[str, dict[str, object]]:
     """The half line and the report's entries that every result has."""
     height, width = picture.height, picture.width
     facts: dict[str, object] = {
@@ -203,8 +219,6 @@ def _facts(picture: Picture, tile: int, residual: Residual | None) -> tuple[str,
         "height": height,
         "bits": picture.bits,
         "tile": tile if tile < max(height, width) else None,
-        "residual": residual.as_dict() if residual else None,
+        "residual": residual.as_dict(),
     }
-    if residual is None:
-        facts["residual_note"] = NO_RESIDUAL
-    return f"{width}x{height}, {residual or 'reblur residual ' + NO_RESIDUAL}", facts
+    return f"{width}x{height}, {residual}", facts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -14,12 +14,11 @@ from unblur.errors import UnblurError
 from unblur.exposure.average import times_of
 from unblur.media.image import Picture
 from unblur.media.video import write_clip
-from unblur.runtime.film import MapFilm, RetiledFilm, film_of
-from unblur.tasks.engine import Engine, film_engine, load
+from unblur.runtime.film import MapFilm, RetiledFilm
+from unblur.tasks.engine import Engine, Progress, load
 from unblur.tasks.report import Residual, measure_residual
 from unblur.tasks.source import Source, name_of, open_picture
-
-Progress = Callable[[str, int, int], None]
+from unblur.zoo.table import DEFAULT
 
 
 class Film:
@@ -38,6 +37,8 @@ class Film:
         The blurry picture.
     engine : Engine
         What makes it.
+    tile : int
+        Side of the tiles that were used for the sharp frame.
     """
 
     def __init__(
@@ -47,11 +48,13 @@ class Film:
         times: Sequence[float],
         reverse: bool,
         engine: Engine,
+        tile: int,
     ) -> None:
         self.picture = picture
         self.times = tuple(times)
         self.reverse = reverse
         self.engine = engine
+        self.tile = tile
         self._film = film
 
     def __len__(self) -> int:
@@ -59,11 +62,6 @@ class Film:
 
     def __iter__(self) -> Iterator[Tensor]:
         return self.frames()
-
-    @property
-    def tile(self) -> int:
-        """Side of the tiles that were used."""
-        return self._film.tile
 
     def frames(self) -> Iterator[Tensor]:
         """Make the frames, (3, H, W) float32 in [0, 1], one after the other; grey pictures give grey frames."""
@@ -101,6 +99,7 @@ def frames(
     dtype: str | torch.dtype = "auto",
     tile: int | str = "auto",
     *,
+    sharp: Source | None = None,
     max_pixels: int | None = None,
     progress: Progress | None = None,
 ) -> Film:
@@ -117,7 +116,10 @@ def frames(
     reverse : bool
         Run the film the other way.
     model, device, dtype, tile
-        See `unblur.load`.
+        See `unblur.load`; without a model the best one is taken if it is quick enough for this picture, else the fast.
+        A model for single pictures makes the middle frame, and the film follows from it.
+    sharp : path, Picture or Tensor, optional
+        The middle frame, from any other program, in place of one that a model makes.
     max_pixels : int, optional
         Refuse files with more pixels.
     progress : callable, optional
@@ -126,20 +128,37 @@ def frames(
     Raises
     ------
     UnblurError
-        The file cannot be read, an option cannot be met, the model makes no film, or memory ran out.
+        The file cannot be read, an option cannot be met, `sharp` does not fit, or memory ran out.
 
     Examples
     --------
     >>> unblur.frames("photo.jpg", n=51).save("moment.mp4")          # doctest: +SKIP
     """
     chosen = checked_times(n, times)
-    engine = film_engine(load(model, device, dtype, tile))
     picture = open_picture(source, max_pixels)
-    tell = None if progress is None else lambda done, total: progress("looking", done, total)
-    if tell is not None:
-        tell(0, 1)
-    film = film_of(engine.runner, picture.pixels[None], tile=engine.tile, subject=name_of(picture), progress=tell)
-    return Film(picture, film, chosen, reverse, engine)
+    if sharp is None:
+        engine, middle = load(model, device, dtype, tile, sizes=[picture.width * picture.height]), None
+    else:
+        engine = load(DEFAULT if model is None else model, device, dtype, tile)
+        middle = _fitting(open_picture(sharp, max_pixels), picture, engine)
+    seen = engine.see(picture.pixels[None], name_of(picture), sharp=middle, progress=progress)
+    return Film(picture, seen.film, chosen, reverse, engine, seen.tile)
+
+
+def _fitting(sharp: Picture, blurry: Picture, engine: Engine) -> Tensor:
+    """The user's own middle frame, (1, 3, H, W), where it can be one."""
+    check_starts_from_sharp(engine)
+    if (sharp.width, sharp.height) != (blurry.width, blurry.height):
+        problem = f"is {sharp.width}x{sharp.height}, but the photo {blurry.width}x{blurry.height}"
+        raise UnblurError(name_of(sharp), problem, "give the sharp picture in the photo's size")
+    return sharp.pixels[None]
+
+
+def check_starts_from_sharp(engine: Engine) -> None:
+    """Refuse a model that cannot start from a sharp frame of another origin."""
+    if not engine.runner.follows:
+        problem = f"takes the place of what --model {engine.name} makes"
+        raise UnblurError("--sharp", problem, "leave one of the two out")
 
 
 def checked_times(n: int, times: Sequence[float] | None) -> list[float]:

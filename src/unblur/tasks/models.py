@@ -8,7 +8,7 @@ from pathlib import Path
 
 from unblur.zoo.card import Card
 from unblur.zoo.convert import convert
-from unblur.zoo.table import DEFAULT, SHIPPED
+from unblur.zoo.table import ALIASES, DEFAULT, SHIPPED
 from unblur.zoo.weights import FILES, load_weights
 
 
@@ -36,20 +36,20 @@ class Entry:
     size: int
 
     @property
-    def is_default(self) -> bool:
-        """Whether it is used when no model is named."""
-        return self.name == DEFAULT
+    def alias(self) -> str | None:
+        """Another name that it goes by: best, fast."""
+        return next((alias for alias, name in ALIASES.items() if name == self.name), None)
 
     def __str__(self) -> str:
-        default = "default; " if self.is_default else ""
-        facts = f"{default}makes a {self.makes}, {self.parameters / 1e6:.1f} M parameters, {self.size / 2**20:.1f} MiB"
+        alias = f"{self.alias}; " if self.alias else ""
+        facts = f"{alias}makes a {self.makes}, {self.parameters / 1e6:.1f} M parameters, {self.size / 2**20:.1f} MiB"
         return f"{self.card.summary} ({facts})" if self.card.summary else facts
 
     def as_dict(self) -> dict[str, object]:
         """All that is known, for a machine-readable report."""
         return {
             "name": self.name,
-            "default": self.is_default,
+            "alias": self.alias,
             "makes": self.makes,
             "parameters": self.parameters,
             "bytes": self.size,
@@ -77,11 +77,12 @@ def show_model(name: str | PathLike[str] = DEFAULT) -> Entry:
     UnblurError
         No such model, or its file is damaged.
     """
+    name = ALIASES.get(str(name), str(name))
     loaded = load_weights(name)
-    file = FILES / SHIPPED[str(name)].file if str(name) in SHIPPED else Path(name)
+    file = FILES / SHIPPED[name].file if name in SHIPPED else Path(name)
     makes = "film" if hasattr(loaded.network, "decode") else "picture"
     parameters = sum(parameter.numel() for parameter in loaded.network.parameters())
-    return Entry(str(name), loaded.card, makes, parameters, file.stat().st_size)
+    return Entry(name, loaded.card, makes, parameters, file.stat().st_size)
 
 
 def convert_model(source: str | PathLike[str], out: str | PathLike[str], network: str | None = None) -> Entry:

@@ -28,7 +28,13 @@ SHIPPED: dict[str, Shipped] = {
     "film-small": Shipped("film-small.safetensors", "a46990414b7a07059e893e6c01ecfa7f7061dcc9847607853a67f921548aca19"),
 }
 
+ALIASES: dict[str, str] = {
+    "best": "maxim",
+    "fast": "film-small",
+}
+
 DEFAULT = "film-small"
+"""Where nothing is known of the picture; also whose paths make films of other models' sharp frames."""
 
 
 def network_class(name: str) -> type[nn.Module]:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from unblur.errors import UnblurError
 from unblur.media.atomic import atomic_path
 from unblur.zoo.card import Card
-from unblur.zoo.table import DEFAULT, NETWORKS, SHIPPED, choose_from, network_class, network_name
+from unblur.zoo.table import ALIASES, DEFAULT, NETWORKS, SHIPPED, choose_from, network_class, network_name
 
 FILES = Path(__file__).parent / "files"
 AGAIN = "get the file again"
@@ -140,10 +140,10 @@ def _check_finite(subject: str | PathLike[str], tensors: Mapping[str, Tensor]) -
 
 def _find(name_or_path: str | PathLike[str]) -> tuple[Path, str | None]:
     """The file, and the sum that it must have if it is ours."""
-    name = str(name_or_path)
+    name = ALIASES.get(str(name_or_path), str(name_or_path))
     if name in SHIPPED:
         return FILES / SHIPPED[name].file, SHIPPED[name].sha256
-    path = Path(name_or_path)
+    path = Path(name)
     if path.is_file():
         return path, None
     if path.exists():
