@@ -85,9 +85,17 @@ def test_every_exposure_counts_the_same() -> None:
     assert report.row(of_input=True).values["reblur"] is None
 
 
-def test_networks_for_single_pictures_are_measured_in_the_middle() -> None:
-    values = evaluate(Single(), device="cpu", dtype="float32").row().values
-    assert {name for name, value in values.items() if value is not None} == {"psnr@0.5", "ssim@0.5"}
+def test_of_networks_for_single_pictures_the_films_are_measured(shipped: None, film_network: nn.Module) -> None:
+    def film(blurry: Tensor, times: Tensor) -> Tensor:
+        return film_network.decode(film_network.orient(film_network.follow(blurry, blurry * 0.9)), times)
+
+    with_one = evaluate(Single(), device="cpu", dtype="float32").row().values
+
+    class Whole(nn.Module):
+        forward = staticmethod(film)
+
+    assert with_one == evaluate(Whole(), device="cpu", dtype="float32").row().values
+    assert with_one["psnr@0"] != with_one["psnr@0.5"]
 
 
 def test_foreign_data_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

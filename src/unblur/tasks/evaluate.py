@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -165,8 +165,8 @@ def evaluate(
     Parameters
     ----------
     model, device, dtype
-        See `unblur.load`; also any network with ``forward(blurry, times)``. A network for single pictures is measured
-        at t = 0.5 alone.
+        See `unblur.load`; also any network with ``forward(blurry, times)``. Of a network for single pictures the films
+        that follow from them are measured.
     protocol : str
         ``"val-1"``; see `unblur.data.val1` for the exposures, `unblur.metrics.protocols` for the numbers.
     data : path
@@ -194,7 +194,7 @@ def evaluate(
         raise UnblurError(protocol, "no such protocol", f"use {', '.join(PROTOCOLS)}")
     tell = progress or (lambda stage, done, total: None)
     engine = load(model, device, dtype)
-    film, times_matter = _film_of(engine)
+    film = _film_of(engine)
     classes = PROTOCOLS[protocol](
         Path(data),
         Path(cache) if cache else None,
@@ -206,27 +206,27 @@ def evaluate(
         before = score_blurry(exposures, device=engine.runner.device)
         rows.append(_row(name, INPUT, before, without={"reblur", "forward"}))
         made = _measured(film, exposures, engine, batch_size, name, tell)
-        dropped = set() if times_matter else set(COLUMNS) - {"psnr@0.5", "ssim@0.5"}
-        rows.append(_row(name, engine.name, made, without=dropped))
+        rows.append(_row(name, engine.name, made))
     verified = {name: str(exposures.verified) for name, exposures in classes.items()}
     everything = [_over_all([r for r in rows if r.of == of]) for of in (INPUT, engine.name)]
     seconds = time.perf_counter() - begun
     return Report(protocol, engine.as_dict(), verified, (*rows, *everything), limit, seconds)
 
 
-def _film_of(engine: Engine) -> tuple[Film, bool]:
-    """The model as a function of blurry pictures and times, and whether the times make a difference."""
+def _film_of(engine: Engine) -> Film:
+    """The model as a function of blurry pictures and times."""
     network = engine.runner.network
     wanted = [p for p in inspect.signature(network.forward).parameters.values() if p.default is p.empty]
     if engine.is_film or len(wanted) > 1:
-        return network, True
+        return network
+    paths = engine.film.network
 
-    def single(blurry: Tensor, times: Tensor) -> Tensor:
+    def following(blurry: Tensor, times: Tensor) -> Tensor:
         sharp = network(blurry)
         sharp = sharp if isinstance(sharp, Tensor) else sharp[-1]
-        return sharp[:, None].expand(-1, len(times), -1, -1, -1)
+        return paths.decode(paths.orient(paths.follow(blurry, sharp.float())), times)
 
-    return single, False
+    return following
 
 
 def _measured(film: Film, exposures: Exposures, engine: Engine, batch_size: int, name: str, tell: Progress) -> Scores:
@@ -241,7 +241,7 @@ def _measured(film: Film, exposures: Exposures, engine: Engine, batch_size: int,
     return score(film, exposures, device=runner.device, dtype=runner.dtype, batch_size=batch_size, on_batch=on_batch)
 
 
-def _row(name: str, of: str, scores: Scores, without: set[str]) -> Row:
+def _row(name: str, of: str, scores: Scores, without: Set[str] = frozenset()) -> Row:
     means = scores.summary()
     return Row(name, of, len(scores.psnr), {key: None if key in without else means[key] for key in COLUMNS})
 
