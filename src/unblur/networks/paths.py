@@ -18,9 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur.exposure.camera import is_canonical
-from unblur.exposure.response import to_linear
 from unblur.layers.padding import crop, pad_to_multiple
-from unblur.layers.spectral import blur_kernels, cepstra, local_patches
+from unblur.networks.evidence import Evidence
 from unblur.networks.unet import UNet
 
 PIXELS = 8.0
@@ -51,48 +50,6 @@ class Restorer(nn.Module):
         return blurry + crop(correction, size)
 
 
-class Evidence(nn.Module):
-    """Features of the motion in each cell of a picture, from the spectra of the patches around the cells.
-
-    The blur kernel of a patch is a drawing of its path; a network that is handed the drawing need not learn to
-    deconvolve first. Where the middle frame is not sharp yet, its kernel says little: the cepstrum of the blurry patch
-    stands beside it.
-
-    Parameters
-    ----------
-    cell : int
-        Side of a cell in pixels of the picture. Patches are looked at in half of its resolution.
-    channels : int
-        Of the features.
-    hidden : int
-        Of the layer before them.
-    window, reach : int
-        Side of a patch and farthest motion seen, in pixels of the halved picture.
-    """
-
-    def __init__(self, cell: int, channels: int, hidden: int = 128, window: int = 32, reach: int = 12) -> None:
-        super().__init__()
-        self.cell, self.window, self.reach = cell, window, reach
-        side = 2 * reach + 1
-        self.first = nn.Conv2d(side * side + (reach + 1) * side, hidden, 1)
-        self.second = nn.Conv2d(hidden, channels, 1)
-        nn.init.zeros_(self.second.weight)
-
-    def forward(self, blurry: Tensor, sharp: Tensor) -> Tensor:
-        """Two (B, 3, H, W), H and W multiples of the cell, to (B, channels, H / cell, W / cell)."""
-        with torch.autocast(blurry.device.type, enabled=False):
-            drawings = self.drawings(blurry.float(), sharp.float()).permute(0, 3, 1, 2)
-        return self.second(F.relu(self.first(drawings)))
-
-    def drawings(self, blurry: Tensor, sharp: Tensor) -> Tensor:
-        """Kernels and cepstra of every patch, (B, H / cell, W / cell, K), of order one."""
-        light = to_linear(torch.stack((blurry, sharp), 1).clamp(0, 1), "srgb").mean(2)
-        patches = local_patches(F.avg_pool2d(light, 2), self.window, self.cell // 2)
-        kernels = 8 * blur_kernels(patches[:, 0], patches[:, 1], self.reach)
-        marks = 4 * cepstra(patches[:, 0], self.reach)
-        return torch.cat((kernels.flatten(3), marks.flatten(3)), -1)
-
-
 class PathNet(nn.Module):
     """The path of every pixel over the exposure, from the blurry picture and its sharp middle frame.
 
@@ -102,8 +59,8 @@ class PathNet(nn.Module):
         Degree of the polynomial in tau = 2 t - 1.
     widths, blocks : sequence of int
         See `unet.UNet`.
-    spectra : bool
-        Let the coarsest scale see `Evidence`.
+    evidence : dict, optional
+        Constructor arguments of `evidence.Evidence`, whose guess the U-Net then corrects; without, it is on its own.
     """
 
     is_local = True
@@ -113,28 +70,38 @@ class PathNet(nn.Module):
         degree: int = 3,
         widths: Sequence[int] = (32, 64, 96, 128),
         blocks: Sequence[int] = (1, 2, 2, 4),
-        spectra: bool = False,
+        evidence: dict | None = None,
     ) -> None:
         super().__init__()
         self.arguments: dict[str, object] = {
             "degree": degree,
             "widths": list(widths),
             "blocks": list(blocks),
-            "spectra": spectra,
+            "evidence": evidence,
         }
         self.degree = degree
         self.unet = UNet(6, 2 * degree, widths, blocks)
-        self.evidence = Evidence(self.unet.multiple, widths[-1]) if spectra else None
+        self.evidence = None
+        if evidence is not None:
+            self.evidence = Evidence(self.unet.multiple, widths[-1], 2 * degree, **evidence)
         self.tile_overlap = 16 * self.unet.multiple
 
     def forward(self, blurry: Tensor, sharp: Tensor) -> Tensor:
         """Two (B, 3, H, W) to path coefficients (B, 2 * degree, H, W) in pixels: x, y of tau, then of tau^2, ..."""
         pair, size = pad_to_multiple(torch.cat((blurry, sharp), 1), self.unet.multiple)
         blurry, sharp = pair[:, :3], pair[:, 3:]
-        evidence = None if self.evidence is None else self.evidence(blurry, sharp)
+        features = guess = None
+        if self.evidence is not None:
+            features, guess = self.evidence(blurry, sharp)
         # Motion is smooth: half resolution is enough, and in float32, as positions must be.
-        coefficients = PIXELS * self.unet(torch.cat((blurry - sharp, sharp - 0.5), 1), evidence).float()
-        return crop(F.interpolate(coefficients, scale_factor=2, mode="bilinear", align_corners=False), size)
+        coefficients = self.unet(torch.cat((blurry - sharp, sharp - 0.5), 1), features).float()
+        if guess is not None:
+            coefficients = coefficients + _enlarged(guess.float(), self.unet.multiple // 2)
+        return crop(_enlarged(PIXELS * coefficients, 2), size)
+
+
+def _enlarged(image: Tensor, factor: int) -> Tensor:
+    return F.interpolate(image, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
 class FilmNet(nn.Module):

@@ -1,0 +1,76 @@
+"""The motion of a whole patch at once, from spectra: a coarse estimate for `paths.PathNet` to begin with."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unblur.exposure.response import to_linear
+from unblur.layers.spectral import blur_kernels, cepstra, local_patches
+from unblur.networks.unet import ResidualBlock
+
+
+class Evidence(nn.Module):
+    """Features of the motion in each cell of a picture, and a first guess of its path.
+
+    The blur kernel of a patch is a drawing of its path; a network that is handed the drawing need not learn to
+    deconvolve first. Where the middle frame is not sharp yet, its kernel says little: the cepstrum of the blurry patch
+    stands beside it.
+
+    Parameters
+    ----------
+    cell : int
+        Side of a cell in pixels of the picture. Patches are looked at in half of its resolution.
+    channels : int
+        Of the features.
+    outputs : int
+        Numbers that describe a path.
+    hidden, blocks : int
+        Channels of the layer that reads the drawings; residual blocks in which cells confer with their neighbours.
+    window, reach : int
+        Side of a patch and farthest motion seen, in pixels of the halved picture.
+    """
+
+    def __init__(
+        self,
+        cell: int,
+        channels: int,
+        outputs: int,
+        hidden: int = 192,
+        blocks: int = 4,
+        window: int = 32,
+        reach: int = 12,
+    ) -> None:
+        super().__init__()
+        self.cell, self.window, self.reach = cell, window, reach
+        side = 2 * reach + 1
+        self.read = nn.Conv2d(side * side + (reach + 1) * side, hidden, 1)
+        self.narrow = nn.Conv2d(hidden, channels, 1)
+        self.confer = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
+        self.guess = nn.Conv2d(channels, outputs, 1)
+        nn.init.zeros_(self.guess.weight)
+
+    def forward(self, blurry: Tensor, sharp: Tensor) -> tuple[Tensor, Tensor]:
+        """Two (B, 3, H, W), H and W multiples of the cell, to features (B, channels, H / cell, W / cell) and guesses
+        (B, outputs, H / cell, W / cell).
+        """
+        with torch.autocast(blurry.device.type, enabled=False):
+            light = to_linear(torch.stack((blurry, sharp), 1).float().clamp(0, 1), "srgb").mean(2)
+            drawings = self.drawings(F.avg_pool2d(light, 2))
+        return self.judge(drawings)
+
+    def drawings(self, light: Tensor) -> Tensor:
+        """Kernels and cepstra of every patch, of order one, (B, K, H / cell, W / cell).
+
+        `light` is (B, 2, H / 2, W / 2), float32: the blurry and the sharp picture, grey and in linear light.
+        """
+        patches = local_patches(light, self.window, self.cell // 2)
+        kernels = 8 * blur_kernels(patches[:, 0], patches[:, 1], self.reach)
+        marks = 4 * cepstra(patches[:, 0], self.reach)
+        return torch.cat((kernels.flatten(3), marks.flatten(3)), -1).permute(0, 3, 1, 2)
+
+    def judge(self, drawings: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and guesses from the drawings."""
+        features = self.confer(self.narrow(F.relu(self.read(drawings))))
+        return features, self.guess(features)
