@@ -76,10 +76,15 @@ def test_moments(wrap, network, moments: MomentNet, released: dict[str, Tensor],
     assert torch.equal(loaded.network(blurry, times), moments(blurry, times))
 
 
-def test_mimo_unet(tmp_path: Path) -> None:
+@pytest.mark.parametrize("zipped", [True, False])
+def test_mimo_unet(zipped: bool, tmp_path: Path) -> None:
+    """Released as ``.pkl`` files of an old torch, which were no archives yet."""
     network = MimoUNet(channels=8, blocks=1)
-    torch.save({"model": _released(network, "mimo_unet")}, tmp_path / "a.pth")
-    loaded = load_weights(convert(tmp_path / "a.pth", out=tmp_path / "a.safetensors")).network
+    content = {"model": _released(network, "mimo_unet")}
+    torch.save(content, tmp_path / "a.pkl", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UnblurError, match="unblur models convert"):
+        load_weights(tmp_path / "a.pkl")
+    loaded = load_weights(convert(tmp_path / "a.pkl", out=tmp_path / "a.safetensors")).network
     assert loaded.arguments == {"channels": 8, "blocks": 1}
     blurry = torch.rand(1, 3, 8, 8)
     assert torch.equal(loaded(blurry), network(blurry))

@@ -158,7 +158,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         if path.stat().st_size == 0:
             problem = "is empty"
-        elif path.suffix.lower() in {".pth", ".pt", ".ckpt", ".bin"}:
+        elif path.suffix.lower() in {".pth", ".pt", ".pkl", ".ckpt", ".bin"}:
             raise UnblurError(path, "is not safetensors", "convert it first: unblur models convert") from None
         else:
             problem = f"is not safetensors, or is cut short ({error})"
