@@ -24,6 +24,17 @@ def test_any_size(height, width):
     assert frames.isfinite().all()
 
 
+@settings(max_examples=12, deadline=None)
+@given(height=st.integers(1, 37), width=st.integers(1, 37))
+def test_any_size_with_evidence(height, width):
+    evidence = {"hidden": 8, "blocks": 1, "window": 12, "reach": 3}
+    network = PathNet(widths=(4, 4, 8), blocks=(1, 1, 1), evidence=evidence)
+    picture = torch.rand(1, 3, height, width)
+    paths = network(picture, picture)
+    assert paths.shape == (1, 6, height, width)
+    assert (paths == 0).all(), "untrained, it guesses that nothing moves"
+
+
 def test_decode_of_encode_is_forward_whatever_the_batch_of_times():
     network, blurry = small(), torch.rand(2, 3, 16, 20)
     times = torch.rand(2, 4)

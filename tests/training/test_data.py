@@ -45,6 +45,24 @@ def test_a_resumed_run_goes_on_with_the_next_batch() -> None:
     assert seen(0, 1, steps=7, accumulate=2) == [14, 15, 16, 17, 18]
 
 
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("steps", [0, 3, 5])
+def test_batches_are_used_again_and_rendered_once(ahead: bool, steps: int) -> None:
+    rendered = []
+
+    class Counted(Numbers):
+        def batch(self, step: int, device: torch.device) -> dict[str, torch.Tensor]:
+            rendered.append(step)
+            return super().batch(step, device)
+
+    data = ExposureData(Counted(), ahead=ahead, reuse=2, pool=3)
+    data.trainer = machine(1, 2, steps)
+    found = [int(data.on_after_batch_transfer(n, 0)["blurry"]) for n in islice(data.train_dataloader(), 10 - steps)]
+    data.teardown("fit")
+    assert found == [1, 3, 5, 1, 3, 5, 7, 9, 11, 7][steps:]
+    assert len(rendered) == len(set(rendered))
+
+
 def test_heldout_batches_are_left_alone() -> None:
     batch = {"blurry": torch.zeros(1)}
     data = ExposureData(Numbers(), [batch])

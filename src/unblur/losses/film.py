@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.losses.pixel import charbonnier
 from unblur.losses.priors import path_error
 from unblur.networks.paths import FilmNet, follow_back, reverse_time, warp
 
-Part = Literal["both", "restorer", "paths"]
+Part = Literal["both", "restorer", "paths", "guess"]
+CELL = 8
+"""Pixels between the places where a guess is compared."""
 
 
 def part_terms(
@@ -49,18 +52,24 @@ def part_terms(
         Of their mean absolute error.
     eps : float
         Of the Charbonnier distance.
-    train : {"both", "restorer", "paths"}
-        The part that learns; the other stays as it is.
+    train : {"both", "restorer", "paths", "guess"}
+        The part that learns; the other stays as it is. With "guess" only the coarse estimate of the path network
+        learns (see `evidence.Evidence`), in a fraction of the time: the way to begin.
     """
     truth = frames[:, 0]
-    with torch.set_grad_enabled(train != "paths"):
+    learns = train in ("both", "restorer")
+    with torch.set_grad_enabled(learns):
         sharp = network.restorer(blurry).float()
-    terms = {} if train == "paths" else {"sharp": charbonnier(sharp, truth, eps)}
+    terms = {"sharp": charbonnier(sharp, truth, eps)} if learns else {}
     if train == "restorer":
         return terms
     # Quality of the frame given: a third as restored, a third the truth, the others anything between.
     share = (3 * torch.rand(len(truth), 1, 1, 1, device=truth.device) - 1).clamp(0, 1)
     given = torch.lerp(sharp.detach(), truth, share)
+    if train == "guess":
+        if paths is None:
+            raise ValueError("a guess learns from true displacements")
+        return {"guess": path_weight * guess_error(network.paths.guess(blurry, given), truth, paths, times)}
     coefficients = network.paths(blurry, given)
     if paths is not None:
         coefficients = nearer_direction(coefficients, paths, times, network.iterations)
@@ -69,6 +78,33 @@ def part_terms(
     if paths is not None and path_weight:
         terms["paths"] = path_weight * path_error(back, paths)
     return terms
+
+
+def guess_error(guess: Tensor, truth: Tensor, paths: Tensor, times: Tensor) -> Tensor:
+    """How far guessed paths are from the true ones, in pixels, up to the direction of time.
+
+    The mean distance, weighted by the contrast of the middle frame: where nothing is to be seen, nothing moves.
+
+    Parameters
+    ----------
+    guess : Tensor
+        Coefficients of `CELL` times fewer pixels than the pictures have, (B, K, H / CELL, W / CELL), in pixels.
+    truth : Tensor
+        (B, 3, H, W), the middle frame.
+    paths, times : Tensor
+        As in `part_terms`.
+    """
+    places = paths[..., CELL // 2 :: CELL, CELL // 2 :: CELL]
+    cells = F.avg_pool2d(truth.mean(1, keepdim=True), 2)
+    spread = (F.avg_pool2d(cells.square(), 4) - F.avg_pool2d(cells, 4).square()).clamp_min(0).sqrt()
+    spread = F.avg_pool2d(spread, 3, 1, 1, count_include_pad=False)
+    weight = (spread / spread.mean((-2, -1), keepdim=True).clamp_min(1e-3)).clamp(0.25, 3)
+    errors = []
+    for coefficients in (guess, reverse_time(guess)):
+        back = CELL * follow_back(coefficients / CELL, times, 1)
+        distance = ((back - places).square().sum(2) + 0.01).sqrt()
+        errors.append((distance * weight).mean((1, 2, 3)))
+    return torch.stack(errors).amin(0).mean()
 
 
 @torch.no_grad()

@@ -50,6 +50,8 @@ class Evidence(nn.Module):
         self.confer = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
         self.guess = nn.Conv2d(channels, outputs, 1)
         nn.init.zeros_(self.guess.weight)
+        assert self.guess.bias is not None
+        nn.init.zeros_(self.guess.bias)
 
     def forward(self, blurry: Tensor, sharp: Tensor) -> tuple[Tensor, Tensor]:
         """Two (B, 3, H, W), H and W multiples of the cell, to features (B, channels, H / cell, W / cell) and guesses

@@ -99,8 +99,18 @@ class PathNet(nn.Module):
             coefficients = coefficients + _enlarged(guess.float(), self.unet.multiple // 2)
         return crop(_enlarged(PIXELS * coefficients, 2), size)
 
+    def guess(self, blurry: Tensor, sharp: Tensor) -> Tensor:
+        """The coarse estimate alone: two (B, 3, H, W) to coefficients (B, 2 * degree, H / 8, W / 8) in pixels.
 
-def _enlarged(image: Tensor, factor: int) -> Tensor:
+        H and W are multiples of the network's coarsest cell.
+        """
+        if self.evidence is None:
+            raise ValueError("a path network without evidence makes no guess")
+        _, guess = self.evidence(blurry, sharp)
+        return _enlarged(PIXELS * guess.float(), self.unet.multiple / 8)
+
+
+def _enlarged(image: Tensor, factor: float) -> Tensor:
     return F.interpolate(image, scale_factor=factor, mode="bilinear", align_corners=False)
 
 

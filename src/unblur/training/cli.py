@@ -131,10 +131,11 @@ def _data(recipe: Namespace) -> ExposureData:
     if not train:
         raise UnblurError("data.exclude", "leaves no still to train on", "exclude less")
     source = SyntheticExposures(train, **vars(recipe.exposures), seed=recipe.seed)
+    options = {"ahead": recipe.data.ahead, "reuse": recipe.data.reuse, "pool": recipe.data.pool}
     if not recipe.data.heldout:
-        return ExposureData(source, ahead=recipe.data.ahead)
+        return ExposureData(source, **options)
     heldout = heldout_exposures(stills(recipe.data.val), count=recipe.data.heldout, size=recipe.data.heldout_size)
-    return ExposureData(source, heldout, ahead=recipe.data.ahead)
+    return ExposureData(source, heldout, **options)
 
 
 def _checkpoint(resume: str | None, folder: Path) -> Path | None:

@@ -46,13 +46,27 @@ class ExposureData(LightningDataModule):
         Batches for validation, kept as they are; every process measures all of them.
     ahead : bool
         Render the next batch in a thread while the network trains on this one. For CPUs with a core to spare.
+    reuse, pool : int
+        Train on each batch `reuse` times: on `pool` batches one after the other, on the same ones again, then on the
+        next `pool` (data echoing, Choi et al. 2019). For networks that train faster than batches are rendered.
     """
 
-    def __init__(self, source: Source, heldout: Sequence[dict[str, Tensor]] = (), *, ahead: bool = False) -> None:
+    def __init__(
+        self,
+        source: Source,
+        heldout: Sequence[dict[str, Tensor]] = (),
+        *,
+        ahead: bool = False,
+        reuse: int = 1,
+        pool: int = 32,
+    ) -> None:
         super().__init__()
+        if reuse < 1 or pool < 1:
+            raise ValueError(f"reuse and pool must be 1 or more, got {reuse} and {pool}")
         self.source, self.heldout = source, list(heldout)
+        self.reuse, self.pool = reuse, pool
+        self._kept: dict[int, dict[str, Tensor] | Future[dict[str, Tensor]]] = {}
         self._thread = ThreadPoolExecutor(1) if ahead else None
-        self._next: tuple[int, Future[dict[str, Tensor]]] | None = None
 
     def train_dataloader(self) -> Steps:
         """Step numbers from where the training stands."""
@@ -68,17 +82,25 @@ class ExposureData(LightningDataModule):
         if not isinstance(batch, int):
             return batch
         assert self.trainer is not None
-        number = batch * self.trainer.world_size + self.trainer.global_rank
+        world, rank = self.trainer.world_size, self.trainer.global_rank
         device = self.trainer.strategy.root_device
-        if self._thread is None:
-            return self.source.batch(number, device)
-        if self._next is not None and self._next[0] == number:
-            rendered = self._next[1].result()
-        else:
-            rendered = self.source.batch(number, device)
-        following = number + self.trainer.world_size
-        self._next = (following, self._thread.submit(self.source.batch, following, device))
+        number, following = (self.number(step) * world + rank for step in (batch, batch + 1))
+        kept = self._kept
+        if number not in kept:
+            kept[number] = self.source.batch(number, device)
+        if self._thread is not None and following not in kept:
+            kept[following] = self._thread.submit(self.source.batch, following, device)
+        rendered = kept[number]
+        rendered = kept[number] = rendered.result() if isinstance(rendered, Future) else rendered
+        last = (batch + 1) % (self.pool * self.reuse) == 0 or self.reuse == 1
+        if last:
+            self._kept = {following: kept[following]} if following in kept else {}
         return rendered
+
+    def number(self, step: int) -> int:
+        """Which batch of the source a step trains on, in a single process."""
+        block, within = divmod(step, self.pool * self.reuse)
+        return block * self.pool + within % self.pool
 
     def teardown(self, stage: str) -> None:
         """Stop the thread."""

@@ -85,6 +85,8 @@ class Data:
         Their height and width.
     ahead : bool
         Render the next batch while the network trains on this one.
+    reuse, pool : int
+        Train on each batch `reuse` times, `pool` batches apart; see `data.ExposureData`.
     """
 
     train: str = "data/train"
@@ -95,6 +97,8 @@ class Data:
     heldout: int = 24
     heldout_size: int = 256
     ahead: bool = False
+    reuse: int = 1
+    pool: int = 32
 
 
 @dataclass(frozen=True)
