@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from math import ceil
 
@@ -65,6 +66,7 @@ class SyntheticExposures:
         if not stills:
             raise ValueError("at least one still is needed")
         self.pixels = [still.pixels for still in stills]
+        self._shares = _shares(stills)
         self.size, self.batch_size, self.times = size, batch_size, times
         self.motion, self.sensor, self.response = motion or MotionSpec(), sensor or SensorSpec(), response
         self.shrink, self.step, self.seed = shrink, step, seed
@@ -104,9 +106,8 @@ class SyntheticExposures:
         return times
 
     def _patch(self, rng: np.random.Generator) -> np.ndarray:
-        """(P, P, 3) uint8 out of a random still, larger stills more often."""
-        weights = np.array([min(p.shape[:2]) for p in self.pixels], float)
-        still = self.pixels[rng.choice(len(self.pixels), p=weights / weights.sum())]
+        """(P, P, 3) uint8 out of a random still."""
+        still = self.pixels[rng.choice(len(self.pixels), p=self._shares)]
         shortest = min(still.shape[:2])
         shrink = float(np.clip(rng.uniform(1.0, self.shrink), None, max(1.0, shortest / self.patch)))
         side = min(shortest, round(self.patch * shrink))
@@ -118,3 +119,16 @@ class SyntheticExposures:
         patch = patch[:, ::-1] if rng.random() < 0.5 else patch
         gain = rng.uniform(0.7, 1.15)
         return np.clip(np.rint(patch * gain), 0, 255).astype(np.uint8)
+
+
+def _shares(stills: Sequence[Still]) -> np.ndarray:
+    """How often each still is drawn: larger ones more often, and each of a clip's less often than a photo.
+
+    The frames of a clip show one place; together they count as the square root of their number.
+    """
+    sources = [still.source.split("#")[0] for still in stills]
+    alike = Counter(sources)
+    weights = [
+        min(still.pixels.shape[:2]) / alike[source] ** 0.5 for still, source in zip(stills, sources, strict=True)
+    ]
+    return np.array(weights) / sum(weights)
