@@ -1,8 +1,9 @@
+import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unblur.layers.padding import crop, pad_to_multiple
+from unblur.layers.padding import crop, pad_around, pad_to_multiple
 
 
 @settings(deadline=None, max_examples=60)
@@ -35,3 +36,14 @@ def test_one_pixel_is_repeated() -> None:
 def test_a_fitting_picture_is_not_copied() -> None:
     image = torch.rand(1, 3, 8, 12)
     assert pad_to_multiple(image, 4)[0] is image
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 19), st.integers(1, 19), st.sampled_from([1, 2, 4, 8, 32]))
+def test_padding_around_is_a_mirror_on_every_side(height: int, width: int, multiple: int) -> None:
+    image = torch.rand(2, 3, height, width)
+    padded, (top, left) = pad_around(image, multiple)
+    down, right = -height % multiple, -width % multiple
+    assert (top, left) == (down // 2, right // 2)
+    expected = np.pad(image.numpy(), ((0, 0), (0, 0), (top, down - top), (left, right - left)), mode="reflect")
+    assert np.array_equal(padded.numpy(), expected)

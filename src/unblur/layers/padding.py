@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -29,3 +30,27 @@ def pad_to_multiple(image: Tensor, multiple: int) -> tuple[Tensor, tuple[int, in
 def crop(image: Tensor, size: tuple[int, int]) -> Tensor:
     """The top left `size` (H, W) of an image (..., H', W')."""
     return image[..., : size[0], : size[1]]
+
+
+def pad_around(image: Tensor, multiple: int) -> tuple[Tensor, tuple[int, int]]:
+    """Pad (B, C, H, W) to multiples of `multiple`, half on either side, by reflection as often as it takes.
+
+    Returns
+    -------
+    (Tensor, (int, int))
+        The padded image, and the row and column of it at which the original begins.
+    """
+    height, width = image.shape[-2:]
+    top, left = (-height % multiple) // 2, (-width % multiple) // 2
+    if height % multiple:
+        image = image.index_select(-2, _mirror(height, -height % multiple, image.device))
+    if width % multiple:
+        image = image.index_select(-1, _mirror(width, -width % multiple, image.device))
+    return image, (top, left)
+
+
+def _mirror(length: int, more: int, device: torch.device) -> Tensor:
+    """Positions in a line of `length` that a line longer by `more` shows: a mirror at each end, the end seen once."""
+    period = max(2 * length - 2, 1)
+    positions = (torch.arange(length + more, device=device) - more // 2) % period
+    return torch.minimum(positions, period - positions) if length > 1 else torch.zeros_like(positions)

@@ -1,7 +1,8 @@
-"""Nearest-neighbour halving and enlarging, and 1x1 convolutions that see through them."""
+"""Nearest-neighbour halving and enlarging, 1x1 convolutions that see through them, and smooth shrinking."""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -35,3 +36,30 @@ def pointwise(convolution: nn.Conv2d, *parts: Tensor) -> Tensor:
         more = enlarge(F.conv2d(part, share), out.shape[-1] // part.shape[-1])
         out = out.add_(more) if out.shape == more.shape else out + more
     return out
+
+
+def shrink(image: Tensor, factor: int) -> Tensor:
+    """Bilinear shrinking without aliasing: (B, C, H, W) to (B, C, H / factor, W / factor).
+
+    A pixel is the mean of its surroundings with weights that fall linearly to zero at `factor` pixels from its centre;
+    what lies outside the picture does not count. The same as ``F.interpolate(..., antialias=True)``, but fast where
+    channels come last.
+
+    Parameters
+    ----------
+    image : Tensor
+        H, W multiples of `factor`.
+    factor : int
+        Even, or 1.
+    """
+    if factor == 1:
+        return image
+    distance = torch.arange(2 * factor, device=image.device, dtype=torch.float32) - (factor - 0.5)
+    weight = 1 - distance.abs() / factor
+    kernel = (weight[:, None] * weight).to(image.dtype)[None, None]
+
+    def sums(maps: Tensor) -> Tensor:
+        channels = maps.shape[1]
+        return F.conv2d(maps, kernel.expand(channels, -1, -1, -1), stride=factor, padding=factor // 2, groups=channels)
+
+    return sums(image) / sums(image.new_ones(1, 1, *image.shape[-2:]))

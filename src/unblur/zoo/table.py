@@ -22,6 +22,7 @@ NETWORKS: dict[str, tuple[str, str]] = {
     "moments": ("unblur.networks.moments", "MomentNet"),
     "mimo_unet": ("unblur.networks.mimo_unet", "MimoUNet"),
     "nafnet": ("unblur.networks.nafnet", "NAFNet"),
+    "maxim": ("unblur.networks.maxim", "Maxim"),
 }
 
 SHIPPED: dict[str, Shipped] = {

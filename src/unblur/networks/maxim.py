@@ -1,0 +1,397 @@
+"""MAXIM (Tu et al., CVPR 2022, arXiv 2201.02973): a strong restorer made of perceptrons that mix positions.
+
+Three U-Nets in a row, each with the paper's blocks: `MultiAxisMlp` (multi-axis gMLP block) mixes half of the channels
+inside small blocks and the other half over a coarse grid laid on the whole picture; `ChannelAttention` (RCAB, in the
+bottleneck `DenseAttention`, RDCAB) follows; `CrossGating` (CGB) joins two features; `SupervisedAttention` (SAM) passes
+on what one U-Net found.
+
+Features are (B, H, W, C): channels last, so that dense layers, norms and cuts into blocks need no transposition.
+
+As the grid has a fixed number of cells, its meaning depends on the size of the picture: see `Maxim.tile_size`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unblur.layers.dense import Dense, Mix, gelu
+from unblur.layers.multi_axis import EPSILON, MultiAxis, MultiAxisMlp
+from unblur.layers.padding import pad_around
+from unblur.layers.resample import shrink
+
+SLOPE = 0.2
+
+
+class Convolution(nn.Conv2d):
+    """A convolution of (B, H, W, C)."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return super().forward(features.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class Enlargement(nn.ConvTranspose2d):
+    """A transposed convolution that makes four pixels of each: (B, H, W, C) to (B, 2 H, 2 W, C')."""
+
+    def __init__(self, inputs: int, channels: int) -> None:
+        super().__init__(inputs, channels, 2, stride=2)
+
+    def forward(self, features: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(features.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class Resized(nn.Module):
+    """A 1x1 convolution of features as they are at another scale, ``2 ** steps`` times as large."""
+
+    def __init__(self, inputs: int, channels: int, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+        self.project = Dense(inputs, channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        # The two commute; the dense layer runs where there are fewer pixels.
+        if self.steps <= 0:
+            return self.project(shrink(features.permute(0, 3, 1, 2), 1 << -self.steps).permute(0, 2, 3, 1))
+        small = self.project(features).permute(0, 3, 1, 2)
+        return F.interpolate(small, scale_factor=1 << self.steps, mode="bilinear").permute(0, 2, 3, 1)
+
+
+class Signals(nn.Module):
+    """Multi-scale skip signals: features of all levels as they are at one of them, side by side.
+
+    Parameters
+    ----------
+    channels : int
+        That each is given.
+    sources : list of (int, int)
+        Of every level: its channels, and how many times it must be doubled to have the wanted size.
+    """
+
+    def __init__(self, channels: int, sources: list[tuple[int, int]]) -> None:
+        super().__init__()
+        self.resized = nn.ModuleList(Resized(inputs, channels, steps) for inputs, steps in sources)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """(B, h, w, c) of every level to (B, H, W, levels * channels)."""
+        return torch.cat([resized(found) for resized, found in zip(self.resized, features, strict=True)], -1)
+
+
+class ChannelWeights(nn.Module):
+    """Squeeze and excitation: how much of each channel the picture as a whole calls for."""
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__()
+        self.squeeze = Dense(channels, channels // reduction)
+        self.excite = Dense(channels // reduction, channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, H, W, C) to (B, 1, 1, C) in [0, 1]."""
+        return torch.sigmoid(self.excite(F.relu(self.squeeze(features.mean((1, 2), keepdim=True)))))
+
+
+class ChannelAttention(nn.Module):
+    """Residual channel attention block (RCAB)."""
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels, EPSILON)
+        self.first = Convolution(channels, channels, 3, padding=1)
+        self.second = Convolution(channels, channels, 3, padding=1)
+        self.weights = ChannelWeights(channels, reduction)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, H, W, C) to the same shape."""
+        seen = self.second(F.leaky_relu(self.first(self.norm(features)), SLOPE, inplace=True))
+        return torch.addcmul(features, seen, self.weights(seen))
+
+
+class DenseAttention(nn.Module):
+    """Residual dense channel attention block (RDCAB), the bottleneck's."""
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels, EPSILON)
+        self.first = Dense(channels, channels)
+        self.second = Dense(channels, channels)
+        self.weights = ChannelWeights(channels, reduction)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, H, W, C) to the same shape."""
+        seen = self.second(gelu(self.first(self.norm(features))))
+        return torch.addcmul(features, seen, self.weights(seen))
+
+
+class Groups(nn.Module):
+    """Multi-axis blocks and channel attentions in turn, with a residual around all."""
+
+    def __init__(self, channels: int, size: int, groups: int, attention: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.mlps = nn.ModuleList(MultiAxisMlp(channels, size) for _ in range(groups))
+        self.attentions = nn.ModuleList(attention() for _ in range(groups))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, H, W, C) to the same shape."""
+        out = features
+        for mlp, attention in zip(self.mlps, self.attentions, strict=True):
+            out = attention(mlp(out))
+        return out + features
+
+
+class GatedSide(nn.Module):
+    """One of the two features of a `CrossGating`: itself activated, and the weights it has for the other."""
+
+    def __init__(self, channels: int, size: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels, EPSILON)
+        self.widen = Dense(channels, channels)
+        self.gate = MultiAxis(channels, size, lambda: Mix(size**2, size**2))
+        self.narrow = Dense(channels, channels)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, H, W, C) to two of the same shape."""
+        active = gelu(self.widen(self.norm(features)))
+        return active, self.gate(active)
+
+
+class CrossGating(nn.Module):
+    """Cross-gating block (CGB): two features, each gated by weights made of the other.
+
+    Parameters
+    ----------
+    inputs, others : int
+        Channels of the features x and y.
+    channels : int
+        Of the results.
+    size : int
+        Of grid and blocks.
+    enlarge : bool
+        Whether y has half the size of x.
+    """
+
+    def __init__(self, inputs: int, others: int, channels: int, size: int, *, enlarge: bool = False) -> None:
+        super().__init__()
+        self.enlarge = Enlargement(others, channels) if enlarge else nn.Identity()
+        self.project_x = Dense(inputs, channels)
+        self.project_y = Dense(channels if enlarge else others, channels)
+        self.x, self.y = GatedSide(channels, size), GatedSide(channels, size)
+
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, H, W, inputs) and (B, H', W', others) to their sum and the gated y, both (B, H, W, channels)."""
+        x, y = self.project_x(x), self.project_y(self.enlarge(y))
+        active_x, weights_x = self.x(x)
+        active_y, weights_y = self.y(y)
+        y = y + self.y.narrow(active_y * weights_x)
+        return x + y + self.x.narrow(active_x * weights_y), y
+
+
+class Encoder(nn.Module):
+    """One level downwards: (features, the level's own input) to (half the size, what the level found)."""
+
+    def __init__(self, inputs: int, channels: int, size: int, groups: int, reduction: int, *, gated: bool) -> None:
+        super().__init__()
+        self.entry = Dense(inputs, channels)
+        self.groups = Groups(channels, size, groups, lambda: ChannelAttention(channels, reduction))
+        self.cross = CrossGating(channels, channels, channels, size) if gated else None
+        self.down = Convolution(channels, channels, 4, stride=2, padding=1)
+
+    def forward(self, features: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(B, H, W, inputs) and what the U-Net before found here, to (B, H / 2, W / 2, C) and (B, H, W, C)."""
+        found = self.groups(self.entry(features))
+        if self.cross is not None:
+            assert before is not None
+            found = self.cross(found, before)[0]
+        return self.down(found), found
+
+
+class Bottleneck(nn.Module):
+    """A block at the smallest size."""
+
+    def __init__(self, channels: int, size: int, groups: int, reduction: int) -> None:
+        super().__init__()
+        self.entry = Dense(channels, channels)
+        self.groups = Groups(channels, size, groups, lambda: DenseAttention(channels, reduction))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, H, W, C) to the same shape."""
+        return self.groups(self.entry(features))
+
+
+class Decoder(nn.Module):
+    """One level upwards."""
+
+    def __init__(self, inputs: int, skips: int, channels: int, size: int, groups: int, reduction: int) -> None:
+        super().__init__()
+        self.up = Enlargement(inputs, channels)
+        self.entry = Dense(channels + skips, channels)
+        self.groups = Groups(channels, size, groups, lambda: ChannelAttention(channels, reduction))
+
+    def forward(self, features: Tensor, skips: Tensor) -> Tensor:
+        """(B, H / 2, W / 2, inputs) and (B, H, W, skips) to (B, H, W, C)."""
+        return self.groups(self.entry(torch.cat((self.up(features), skips), -1)))
+
+
+class SupervisedAttention(nn.Module):
+    """Supervised attention module (SAM): features, weighted by how they look as a picture."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.features = Convolution(channels, channels, 3, padding=1)
+        self.to_image = Convolution(channels, 3, 3, padding=1)
+        self.from_image = Convolution(3, channels, 3, padding=1)
+
+    def forward(self, features: Tensor, image: Tensor) -> Tensor:
+        """(B, H, W, C) and the blurry picture at this size (B, H, W, 3) to (B, H, W, C)."""
+        weights = torch.sigmoid(self.from_image(self.to_image(features) + image))
+        return torch.addcmul(features, self.features(features), weights)
+
+
+class Found(NamedTuple):
+    """What a U-Net found at every level, the largest first."""
+
+    encoded: list[Tensor]
+    decoded: list[Tensor]
+    attended: list[Tensor]
+
+
+class Stage(nn.Module):
+    """One of the U-Nets.
+
+    Parameters
+    ----------
+    widths, sizes : sequence of int
+        Of every level from the largest down: its channels, and its grids' and blocks' size.
+    groups, bottlenecks, reduction : int
+        See `Maxim`.
+    first, last : bool
+        Whether no U-Net comes before or after.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        sizes: Sequence[int],
+        groups: int,
+        bottlenecks: int,
+        reduction: int,
+        *,
+        first: bool,
+        last: bool,
+    ) -> None:
+        super().__init__()
+        levels, total = range(len(widths)), len(widths)
+        pairs = list(zip(widths, sizes, strict=True))
+        above, below = (0, *widths[:-1]), (*widths[1:], widths[-1])
+        self.inputs = nn.ModuleList(Convolution(3, width, 3, padding=1) for width in widths)
+        self.fuse = nn.ModuleList(CrossGating(w, w, w, size) for w, size in pairs if not first)
+        self.encoders = nn.ModuleList(
+            Encoder(above[i] + widths[i], widths[i], sizes[i], groups, reduction, gated=not first) for i in levels
+        )
+        self.bottlenecks = nn.Sequential(
+            *(Bottleneck(widths[-1], sizes[-1], groups, reduction) for _ in range(bottlenecks))
+        )
+        self.signals = nn.ModuleList(Signals(widths[i], [(widths[j], j - i) for j in levels]) for i in levels)
+        # The smallest first, as they are found.
+        self.skips = nn.ModuleList(Signals(widths[i], [(widths[j], j - i) for j in levels[::-1]]) for i in levels)
+        self.gates = nn.ModuleList(
+            CrossGating(total * widths[i], below[i], widths[i], sizes[i], enlarge=True) for i in levels
+        )
+        self.decoders = nn.ModuleList(
+            Decoder(below[i], total * widths[i], widths[i], sizes[i], groups, reduction) for i in levels
+        )
+        self.attend = nn.ModuleList(SupervisedAttention(width) for width in widths if not last)
+
+    def forward(self, images: list[Tensor], before: Found | None) -> Found:
+        """The blurry picture at every level's size, (B, h, w, 3), to what is found."""
+        levels = range(len(images))
+        encoded: list[Tensor] = []
+        features = images[0]
+        for i in levels:
+            seen, earlier = self.inputs[i](images[i]), None
+            if before is not None:
+                seen = self.fuse[i](seen, before.attended[i])[0]
+                earlier = before.encoded[i] + before.decoded[i]
+            features, found = self.encoders[i](torch.cat((features, seen), -1) if i else seen, earlier)
+            encoded.append(found)
+        features = context = self.bottlenecks(features)
+        gated: list[Tensor] = []
+        decoded = list(encoded)
+        for i in reversed(levels):
+            found, context = self.gates[i](self.signals[i](encoded), context)
+            gated.append(found)
+        for i in reversed(levels):
+            decoded[i] = features = self.decoders[i](features, self.skips[i](gated))
+        attended = [attend(decoded[i], images[i]) for i, attend in enumerate(self.attend)]
+        return Found(encoded, decoded, attended)
+
+
+class Maxim(nn.Module):
+    """MAXIM: blurry to sharp; as released (MAXIM-3S) by default, 22.2 million parameters.
+
+    Parameters
+    ----------
+    features : int
+        Channels at full size; twice as many at half size, four times as many at a quarter, ...
+    stages : int
+        U-Nets in a row.
+    sizes : sequence of int
+        Of every level of a U-Net: the grid has ``size ** 2`` cells, a block as many pixels. The last one is the
+        bottleneck's too.
+    groups : int
+        Multi-axis and attention blocks in every encoder, decoder and bottleneck.
+    bottlenecks : int
+        At the smallest size.
+    reduction : int
+        Of channels in the attentions' middle.
+    """
+
+    is_local = False
+    tile_overlap = 64
+    tile_size: int | None = None
+
+    def __init__(
+        self,
+        features: int = 32,
+        stages: int = 3,
+        sizes: Sequence[int] = (16, 16, 8),
+        groups: int = 2,
+        bottlenecks: int = 2,
+        reduction: int = 4,
+    ) -> None:
+        super().__init__()
+        self.arguments: dict[str, object] = {
+            "features": features,
+            "stages": stages,
+            "sizes": list(sizes),
+            "groups": groups,
+            "bottlenecks": bottlenecks,
+            "reduction": reduction,
+        }
+        self.depth = len(sizes)
+        self.multiple = math.lcm(*(size << level for level, size in enumerate((*sizes, sizes[-1]))))
+        widths = [features << level for level in range(self.depth)]
+        self.stages = nn.ModuleList(
+            Stage(widths, sizes, groups, bottlenecks, reduction, first=i == 0, last=i == stages - 1)
+            for i in range(stages)
+        )
+        self.head = Convolution(features, 3, 3, padding=1)
+
+    def forward(self, blurry: Tensor) -> Tensor:
+        """Blurry (B, 3, H, W) in [0, 1], any size, to sharp (B, 3, H, W), unclamped."""
+        padded, (top, left) = pad_around(blurry, self.multiple)
+        image = padded.permute(0, 2, 3, 1).contiguous()
+        # Nearest neighbours of the centres.
+        images = [image, *(image[:, half::step, half::step] for half, step in self._steps())]
+        found = None
+        for stage in self.stages:
+            found = stage(images, found)
+        assert found is not None
+        sharp = (self.head(found.decoded[0]) + image).permute(0, 3, 1, 2)
+        return sharp[..., top : top + blurry.shape[-2], left : left + blurry.shape[-1]]
+
+    def _steps(self) -> list[tuple[int, int]]:
+        return [(1 << level - 1, 1 << level) for level in range(1, self.depth)]

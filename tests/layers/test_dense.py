@@ -1,0 +1,60 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unblur.layers import dense as module
+from unblur.layers.dense import Dense, Mix, dense, gelu, mix
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=3), st.integers(1, 9), st.integers(1, 9))
+def test_dense_is_a_linear_map(shape: list[int], inputs: int, outputs: int) -> None:
+    features, weight, bias = torch.randn(*shape, inputs), torch.randn(outputs, inputs), torch.randn(outputs)
+    torch.testing.assert_close(dense(features, weight, bias), F.linear(features, weight, bias))
+    torch.testing.assert_close(dense(features, weight), F.linear(features, weight))
+
+
+def test_dense_of_a_part_of_the_weights() -> None:
+    features, weight = torch.randn(2, 3, 5, 4), torch.randn(6, 8)
+    torch.testing.assert_close(dense(features, weight[:, 4:]), F.linear(features, weight[:, 4:]))
+    wide = torch.randn(2, 3, 5, 8)
+    torch.testing.assert_close(dense(wide[..., 4:], weight[:, 4:]), F.linear(wide[..., 4:], weight[:, 4:]))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.lists(st.integers(1, 4), min_size=1, max_size=2))
+def test_mix_is_a_linear_map_of_positions(batch: int, positions: int, outputs: int, rest: list[int]) -> None:
+    features = torch.randn(batch, positions, *rest)
+    weight, bias = torch.randn(outputs, positions), torch.randn(outputs)
+    expected = torch.einsum("np...,qp->nq...", features, weight) + bias.view(-1, *len(rest) * [1])
+    torch.testing.assert_close(mix(features, weight, bias), expected)
+
+
+@pytest.mark.parametrize("layer", [Dense(6, 4), Mix(6, 4)])
+def test_layers_learn_the_same_either_way(layer: torch.nn.Linear, monkeypatch: pytest.MonkeyPatch) -> None:
+    features = torch.randn(2, 6, 6, requires_grad=True)
+    gradients = []
+    for convolve in (True, False):
+        monkeypatch.setattr(module, "_prefers_convolution", lambda _, answer=convolve: answer)
+        gradients.append(torch.autograd.grad(layer(features).square().sum(), [features, *layer.parameters()]))
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("inference", [True, False])
+def test_gelu_is_the_tanh_form(inference: bool) -> None:
+    features = torch.linspace(-30, 30, 4001)
+    with torch.inference_mode(inference):
+        out = gelu(features)
+    torch.testing.assert_close(out, F.gelu(features, approximate="tanh"), atol=2e-6, rtol=1e-5)
+    assert features[0] == -30
+
+
+def test_bfloat16_under_autocast() -> None:
+    features, layer = torch.randn(3, 8, 8), Dense(8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = gelu(layer(features))
+    assert out.dtype is torch.bfloat16
+    torch.testing.assert_close(out.float(), gelu(layer(features)), atol=0.05, rtol=0.05)

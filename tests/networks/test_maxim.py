@@ -1,0 +1,107 @@
+"""MAXIM against its description: naive loops for what is cut and mixed, small golden numbers for the whole."""
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from unblur.layers import multi_axis
+from unblur.networks.maxim import Maxim
+
+GOLDEN = Path(__file__).parent / "golden" / "maxim.npz"
+TINY = {"features": 4, "stages": 2, "sizes": [4, 2], "groups": 1, "bottlenecks": 1, "reduction": 2}
+
+
+def _drawn(network: nn.Module) -> nn.Module:
+    """Weights that are the same with every version of everything."""
+    state = {}
+    for name, tensor in network.state_dict().items():
+        draw = np.random.default_rng(zlib.crc32(name.encode()))
+        scale = 0.1 if tensor.ndim == 1 else 0.5 * tensor[0].numel() ** -0.5
+        values = draw.standard_normal(tensor.shape) * scale + (name.endswith("norm.weight"))
+        state[name] = torch.from_numpy(values.astype(np.float32))
+    network.load_state_dict(state)
+    return network.eval()
+
+
+@pytest.fixture
+def tiny() -> nn.Module:
+    return _drawn(Maxim(**TINY))
+
+
+def test_parameter_count() -> None:
+    # As released, but for the first convolution of a U-Net, which there sees the same features twice.
+    with torch.device("meta"):
+        assert sum(p.numel() for p in Maxim().parameters()) == 22_207_605 - 3 * 32**2
+        assert Maxim().multiple == 64
+
+
+def test_golden(tiny: nn.Module) -> None:
+    blurry = np.random.default_rng(1).random((1, 3, 24, 20), np.float32)
+    with np.load(GOLDEN) as golden, torch.inference_mode():
+        np.testing.assert_allclose(tiny(torch.from_numpy(blurry))[0].numpy(), golden["tiny"], atol=1e-5)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(1, 21), st.integers(1, 21), st.integers(1, 2))
+def test_any_size(height: int, width: int, batch: int) -> None:
+    network = Maxim(**TINY)
+    blurry = torch.rand(batch, 3, height, width)
+    with torch.inference_mode():
+        sharp = network(blurry)
+    assert sharp.shape == blurry.shape
+    assert sharp.isfinite().all()
+
+
+def test_pictures_of_a_batch_do_not_mix(tiny: nn.Module) -> None:
+    blurry = torch.rand(3, 3, 17, 30)
+    with torch.inference_mode():
+        torch.testing.assert_close(tiny(blurry), torch.cat([tiny(one) for one in blurry.split(1)]))
+
+
+def test_arguments_rebuild_it(tiny: nn.Module) -> None:
+    again = Maxim(**tiny.arguments)
+    again.load_state_dict(tiny.state_dict())
+    blurry = torch.rand(1, 3, 12, 20)
+    assert torch.equal(tiny(blurry), again(blurry))
+
+
+def test_every_weight_learns() -> None:
+    # Wide enough in the attentions' middle that not all of it is cut off at zero.
+    network = _drawn(Maxim(**TINY | {"features": 8, "reduction": 1})).train()
+    blurry = torch.rand(1, 3, 32, 32)
+    network(blurry).square().mean().backward()
+    silent = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+    assert not silent
+
+
+def test_inference_is_as_training(tiny: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    blurry = torch.rand(1, 3, 32, 32)
+    expected = tiny(blurry)
+    # A strip at a time, and all at once.
+    for band in (1, 2**40):
+        monkeypatch.setattr(multi_axis, "BAND_BYTES", band)
+        with torch.inference_mode():
+            torch.testing.assert_close(tiny(blurry), expected)
+
+
+def test_the_grid_sees_the_whole_picture(tiny: nn.Module) -> None:
+    blurry = torch.rand(1, 3, 64, 64)
+    other = blurry.clone()
+    other[..., :2, :2] = 0
+    with torch.inference_mode():
+        assert (tiny(blurry) != tiny(other))[..., -2:, -2:].any()
+
+
+def test_bfloat16_is_close(tiny: nn.Module) -> None:
+    blurry = torch.rand(1, 3, 32, 32)
+    with torch.inference_mode():
+        exact = tiny(blurry)
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = tiny(blurry)
+    assert (rough.float() - exact).abs().mean() < 0.02 * exact.std()
