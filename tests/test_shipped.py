@@ -41,7 +41,7 @@ def test_the_example_becomes_sharper():
 
 
 def test_the_example_moves():
-    film = unblur.frames(EXAMPLES / "pan.png", n=3, device="cpu", dtype="float32").tensor()
+    film = unblur.frames(EXAMPLES / "pan.png", n=3, model=DEFAULT, device="cpu", dtype="float32").tensor()
     first, last = (np.round(255 * frame.mean(0).numpy()).astype(np.uint8) for frame in (film[0], film[2]))
     across, down = compare(first, last).flow.reshape(-1, 2).mean(0)
     # The camera pans to the right by about ten pixels; shown in the canonical direction, content moves to the right.
