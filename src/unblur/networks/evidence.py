@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur.exposure.response import to_linear
+from unblur.layers.consensus import local_planes
 from unblur.layers.spectral import blur_kernels, cepstra, local_patches
 from unblur.networks.unet import ResidualBlock
 
@@ -30,6 +31,8 @@ class Evidence(nn.Module):
         Channels of the layer that reads the drawings; residual blocks in which cells confer with their neighbours.
     window, reach : int
         Side of a patch and farthest motion seen, in pixels of the halved picture.
+    sigma : float
+        Width in cells of the neighbourhood that a guess is made consistent with; 0 leaves every cell to itself.
     """
 
     def __init__(
@@ -41,14 +44,16 @@ class Evidence(nn.Module):
         blocks: int = 4,
         window: int = 32,
         reach: int = 12,
+        sigma: float = 8.0,
     ) -> None:
         super().__init__()
-        self.cell, self.window, self.reach = cell, window, reach
+        self.cell, self.window, self.reach, self.sigma = cell, window, reach, sigma
         side = 2 * reach + 1
         self.read = nn.Conv2d(side * side + (reach + 1) * side, hidden, 1)
         self.narrow = nn.Conv2d(hidden, channels, 1)
         self.confer = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
-        self.guess = nn.Conv2d(channels, outputs, 1)
+        # A path, how far it is to be trusted, and how far it follows its neighbourhood.
+        self.guess = nn.Conv2d(channels, outputs + 2 * bool(sigma), 1)
         nn.init.zeros_(self.guess.weight)
         assert self.guess.bias is not None
         nn.init.zeros_(self.guess.bias)
@@ -75,4 +80,12 @@ class Evidence(nn.Module):
     def judge(self, drawings: Tensor) -> tuple[Tensor, Tensor]:
         """Features and guesses from the drawings."""
         features = self.confer(self.narrow(F.relu(self.read(drawings))))
-        return features, self.guess(features)
+        guess = self.guess(features)
+        return features, self.agreed(guess.float()) if self.sigma else guess
+
+    def agreed(self, guess: Tensor) -> Tensor:
+        """Draw each path towards the smooth motion that its neighbourhood agrees on: a camera moves everything."""
+        own, trust, follow = guess[:, :-2], guess[:, -2:-1], guess[:, -1:]
+        with torch.autocast(guess.device.type, enabled=False):
+            common = local_planes(own, trust.sigmoid() + 1e-3, self.sigma)
+        return torch.lerp(own, common, follow.sigmoid())
