@@ -169,7 +169,7 @@ def models_list(as_json: Json = False) -> int:
     return OK
 
 
-@models_app.command("show", epilog="Example: unblur models show film")
+@models_app.command("show", epilog="Example: unblur models show best")
 def models_show(
     name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A model.")], as_json: Json = False
 ) -> int:
@@ -189,7 +189,9 @@ def models_show(
 
 @models_app.command("convert", epilog="Example: unblur models convert MIMO-UNet.pth mimo.safetensors")
 def models_convert(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="Weights as their authors released them (.pth).")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SRC", help="Weights as their authors released them: .pth, .pkl, MAXIM's .tgz.")
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A .safetensors file.")],
     network: Annotated[str | None, typer.Option(metavar="NAME", help="Found from the weights if left out.")] = None,
     as_json: Json = False,
