@@ -38,7 +38,7 @@ def test_a_guess_is_right_in_either_direction_and_wrong_elsewhere():
 
 def test_only_the_evidence_learns_to_guess():
     torch.manual_seed(0)
-    evidence = {"hidden": 8, "blocks": 1, "window": 8, "reach": 2}
+    evidence = {"hidden": 8, "blocks": 1, "window": 8, "reaches": [2]}
     network = FilmNet(restorer=SMALL, paths={"widths": (4, 8, 8), "blocks": (1, 1, 1), "evidence": evidence})
     frames, times = torch.rand(2, 3, 3, 32, 32), torch.tensor([[0.5, 0.0, 1.0]] * 2)
     terms = part_terms(network, torch.rand(2, 3, 32, 32), frames, times, torch.ones(2, 3, 2, 32, 32), train="guess")

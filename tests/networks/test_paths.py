@@ -27,7 +27,7 @@ def test_any_size(height, width):
 @settings(max_examples=12, deadline=None)
 @given(height=st.integers(1, 37), width=st.integers(1, 37))
 def test_any_size_with_evidence(height, width):
-    evidence = {"hidden": 8, "blocks": 1, "window": 12, "reach": 3}
+    evidence = {"hidden": 8, "blocks": 1, "window": 12, "reaches": [3, 2]}
     network = PathNet(widths=(4, 4, 8), blocks=(1, 1, 1), evidence=evidence)
     picture = torch.rand(1, 3, height, width)
     paths = network(picture, picture)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,8 +31,10 @@ class Evidence(nn.Module):
         Numbers that describe a path.
     hidden, blocks : int
         Channels of the layer that reads the drawings; residual blocks in which cells confer with their neighbours.
-    window, reach : int
-        Side of a patch and farthest motion seen, in pixels of the halved picture.
+    window : int
+        Side of a patch in pixels.
+    reaches : sequence of int
+        Farthest motion seen, in pixels of the picture halved once, twice, ...: a patch for each.
     sigma : float
         Width in cells of the neighbourhood that a guess is made consistent with; 0 leaves every cell to itself.
     """
@@ -43,13 +47,13 @@ class Evidence(nn.Module):
         hidden: int = 192,
         blocks: int = 4,
         window: int = 32,
-        reach: int = 12,
+        reaches: Sequence[int] = (12, 8),
         sigma: float = 8.0,
     ) -> None:
         super().__init__()
-        self.cell, self.window, self.reach, self.sigma = cell, window, reach, sigma
-        side = 2 * reach + 1
-        self.read = nn.Conv2d(side * side + (reach + 1) * side, hidden, 1)
+        self.cell, self.window, self.reaches, self.sigma = cell, window, tuple(reaches), sigma
+        drawn = sum((2 * reach + 1) ** 2 for reach in reaches) + (reaches[0] + 1) * (2 * reaches[0] + 1)
+        self.read = nn.Conv2d(drawn, hidden, 1)
         self.narrow = nn.Conv2d(hidden, channels, 1)
         self.confer = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
         # A path, how far it is to be trusted, and how far it follows its neighbourhood.
@@ -72,10 +76,14 @@ class Evidence(nn.Module):
 
         `light` is (B, 2, H / 2, W / 2), float32: the blurry and the sharp picture, grey and in linear light.
         """
-        patches = local_patches(light, self.window, self.cell // 2)
-        kernels = 8 * blur_kernels(patches[:, 0], patches[:, 1], self.reach)
-        marks = 4 * cepstra(patches[:, 0], self.reach)
-        return torch.cat((kernels.flatten(3), marks.flatten(3)), -1).permute(0, 3, 1, 2)
+        drawn, stride = [], self.cell // 2
+        for reach in self.reaches:
+            patches = local_patches(light, self.window, stride)
+            drawn.append(8 * blur_kernels(patches[:, 0], patches[:, 1], reach))
+            if len(drawn) == 1:
+                drawn.append(4 * cepstra(patches[:, 0], reach))
+            light, stride = F.avg_pool2d(light, 2), stride // 2
+        return torch.cat([each.flatten(3) for each in drawn], -1).permute(0, 3, 1, 2)
 
     def judge(self, drawings: Tensor) -> tuple[Tensor, Tensor]:
         """Features and guesses from the drawings."""
