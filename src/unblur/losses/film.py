@@ -12,7 +12,7 @@ from unblur.losses.pixel import charbonnier
 from unblur.losses.priors import path_error
 from unblur.networks.paths import FilmNet, follow_back, reverse_time, warp
 
-Part = Literal["both", "restorer", "paths", "guess"]
+Part = Literal["both", "restorer", "paths", "guess", "detail"]
 CELL = 8
 """Pixels between the places where a guess is compared."""
 
@@ -52,9 +52,10 @@ def part_terms(
         Of their mean absolute error.
     eps : float
         Of the Charbonnier distance.
-    train : {"both", "restorer", "paths", "guess"}
+    train : {"both", "restorer", "paths", "guess", "detail"}
         The part that learns; the other stays as it is. With "guess" only the coarse estimate of the path network
-        learns (see `evidence.Evidence`), in a fraction of the time: the way to begin.
+        learns (see `evidence.Evidence`), in a fraction of the time: the way to begin. With "detail" it stays, and
+        only what corrects it learns.
     """
     truth = frames[:, 0]
     learns = train in ("both", "restorer")
@@ -70,7 +71,7 @@ def part_terms(
         if paths is None:
             raise ValueError("a guess learns from true displacements")
         return {"guess": path_weight * guess_error(network.paths.guess(blurry, given), truth, paths, times)}
-    coefficients = network.paths(blurry, given)
+    coefficients = network.paths(blurry, given, keep_guess=train == "detail")
     if paths is not None:
         coefficients = nearer_direction(coefficients, paths, times, network.iterations)
     back = follow_back(coefficients, times, network.iterations)

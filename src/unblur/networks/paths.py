@@ -86,13 +86,17 @@ class PathNet(nn.Module):
             self.evidence = Evidence(self.unet.multiple, widths[-1], 2 * degree, **evidence)
         self.tile_overlap = 16 * self.unet.multiple
 
-    def forward(self, blurry: Tensor, sharp: Tensor) -> Tensor:
-        """Two (B, 3, H, W) to path coefficients (B, 2 * degree, H, W) in pixels: x, y of tau, then of tau^2, ..."""
+    def forward(self, blurry: Tensor, sharp: Tensor, keep_guess: bool = False) -> Tensor:
+        """Two (B, 3, H, W) to path coefficients (B, 2 * degree, H, W) in pixels: x, y of tau, then of tau^2, ...
+
+        `keep_guess` lets no gradient pass to the evidence.
+        """
         pair, size = pad_to_multiple(torch.cat((blurry, sharp), 1), self.unet.multiple)
         blurry, sharp = pair[:, :3], pair[:, 3:]
         features = guess = None
         if self.evidence is not None:
-            features, guess = self.evidence(blurry, sharp)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not keep_guess):
+                features, guess = self.evidence(blurry, sharp)
         # Motion is smooth: half resolution is enough, and in float32, as positions must be.
         coefficients = self.unet(torch.cat((blurry - sharp, sharp - 0.5), 1), features).float()
         if guess is not None:

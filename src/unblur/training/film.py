@@ -52,7 +52,7 @@ class Loss:
         Camera response of the pictures, for that mean.
     paths : float
         Weight of the error of predicted displacements, for networks that have ``displacements(state, times)``.
-    parts : {"off", "both", "restorer", "paths", "guess"}
+    parts : {"off", "both", "restorer", "paths", "guess", "detail"}
         Train the restorer and the paths of a `networks.paths.FilmNet` apart, or one of them alone; see
         `losses.film.part_terms`.
     """
