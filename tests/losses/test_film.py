@@ -46,5 +46,6 @@ def test_the_evidence_learns_to_guess_alone_and_then_stays(train, learns):
     terms = part_terms(network, torch.rand(2, 3, 32, 32), frames, times, torch.ones(2, 3, 2, 32, 32), train=train)
     sum(terms.values()).backward()
     learnt = {name for name, weight in network.named_parameters() if weight.grad is not None}
-    assert learnt and all(name.startswith("paths.evidence.") == learns for name in learnt)
+    assert learnt
+    assert all(name.startswith("paths.evidence.") == learns for name in learnt)
     assert not any(name.startswith("restorer.") for name in learnt)

@@ -30,9 +30,8 @@ def part_terms(
     """The terms of the loss of a `FilmNet` by name.
 
     The restorer learns the middle frame. The path network learns to move the *true* middle frame to the other times,
-    given anything from the restorer's frame to the true one: so it fits the restorer it runs behind, and a better one put
-    in its place. No gradient passes between the two: a path that is wrong must not
-    teach the restorer to be soft.
+    given anything from the restorer's frame to the true one: so it fits the restorer it runs behind, and a better one
+    put in its place. No gradient passes between the two: a path that is wrong must not teach the restorer to be soft.
 
     The photo does not tell which end of the exposure came first, and no rule of direction is continuous in the motion:
     where it jumps, a network that must follow it learns the average of both, which is no motion. So each exposure is
