@@ -12,10 +12,11 @@ from unblur.metrics.fidelity import psnr
 from unblur.zoo.table import DEFAULT, SHIPPED
 from unblur.zoo.weights import FILES, load_weights
 
+OURS = [name for name in SHIPPED if name != "maxim"]
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", OURS)
 def test_whole_small_and_described(name):
     loaded = load_weights(name)  # which checks the sum, the names and that all is finite
     assert (FILES / SHIPPED[name].file).stat().st_size <= 16 * 2**20
@@ -28,8 +29,20 @@ def test_whole_small_and_described(name):
     assert card.steps > 0
 
 
+def test_maxim_comes_with_its_licences():
+    loaded = load_weights("maxim")
+    assert (FILES / SHIPPED["maxim"].file).stat().st_size <= 45 * 2**20
+    assert (loaded.card.name, loaded.card.score) == ("maxim", {"psnr": 32.86})
+    assert all(name in loaded.card.licence for name in ("Apache-2.0", "MIT"))
+    notice = (FILES / "maxim.NOTICE.txt").read_text(encoding="utf-8")
+    assert all(word in notice for word in ("Google", "Apache License", "Kevin Scott", "MIT License", "Changed"))
+    licence = (FILES / "Apache-2.0.txt").read_text(encoding="utf-8")
+    assert "TERMS AND CONDITIONS FOR USE, REPRODUCTION, AND DISTRIBUTION" in licence
+
+
 def test_nothing_else_lies_beside_them():
-    assert {path.name for path in FILES.iterdir()} == {shipped.file for shipped in SHIPPED.values()}
+    texts = {"Apache-2.0.txt", "maxim.NOTICE.txt"}
+    assert {path.name for path in FILES.iterdir()} == {shipped.file for shipped in SHIPPED.values()} | texts
 
 
 def test_the_example_becomes_sharper():

@@ -8,10 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from unblur.layers import multi_axis
 from unblur.networks.maxim import Maxim
+from unblur.zoo.weights import load_weights
 
 GOLDEN = Path(__file__).parent / "golden" / "maxim.npz"
 TINY = {"features": 4, "stages": 2, "sizes": [4, 2], "groups": 1, "bottlenecks": 1, "reduction": 2}
@@ -105,3 +106,19 @@ def test_bfloat16_is_close(tiny: nn.Module) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             rough = tiny(blurry)
     assert (rough.float() - exact).abs().mean() < 0.02 * exact.std()
+
+
+def _moved_pattern() -> Tensor:
+    """A picture with edges, averaged over nine shifts: (1, 3, 64, 64)."""
+    y, x = np.mgrid[:64, :72].astype(np.float32)
+    rings, bars = np.hypot(x - 36, y - 30) % 12 < 6, (x + 2 * y) % 17 < 8
+    sharp = np.stack((0.15 + 0.7 * rings, 0.2 + 0.5 * bars, 0.3 + 0.4 * (rings ^ bars)))
+    blurry = np.mean([sharp[..., i : i + 64] for i in range(9)], axis=0)
+    return torch.from_numpy(blurry[None].astype(np.float32))
+
+
+def test_shipped_weights() -> None:
+    network = load_weights("maxim").network
+    with np.load(GOLDEN) as golden, torch.inference_mode():
+        sharp = network(_moved_pattern())[0, :, ::8, ::8].numpy()
+        np.testing.assert_allclose(sharp, golden["shipped"], atol=1e-3)

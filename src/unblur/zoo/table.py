@@ -27,6 +27,7 @@ NETWORKS: dict[str, tuple[str, str]] = {
 
 SHIPPED: dict[str, Shipped] = {
     "film-small": Shipped("film-small.safetensors", "a46990414b7a07059e893e6c01ecfa7f7061dcc9847607853a67f921548aca19"),
+    "maxim": Shipped("maxim.safetensors", "f136c30c69950773f49e5601c33feb6d343e5fd309462bb0e8452c46a9e3e366"),
 }
 
 ALIASES: dict[str, str] = {
