@@ -25,10 +25,10 @@ def local_patches(light: Tensor, window: int, stride: int) -> Tensor:
     return (patches - patches.mean((-1, -2), keepdim=True)) * fade[:, None] * fade
 
 
-def blur_kernels(blurry: Tensor, sharp: Tensor, reach: int, noise: float = 4e-3) -> Tensor:
+def blur_kernels(blurry: Tensor, sharp: Tensor, reach: int, noise: float = 1e-2) -> Tensor:
     """The convolution kernels that lead from sharp patches to blurry ones, by Wiener's filter.
 
-    K = B conj(S) / (|S|^2 + lambda), with lambda the power of the noise in the window and a trifle of the patch's.
+    K = B conj(S) / (|S|^2 + lambda), with lambda the power of the noise in the window and a thousandth of the patch's.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def blur_kernels(blurry: Tensor, sharp: Tensor, reach: int, noise: float = 4e-3)
     b, s = torch.fft.rfft2(blurry), torch.fft.rfft2(sharp)
     power = s.abs().square()
     window = (3 * n / 8) ** 2  # the sum of the squared Hann window
-    damping = noise**2 * window + 3e-5 * power.mean((-1, -2), keepdim=True)
+    damping = noise**2 * window + 1e-3 * power.mean((-1, -2), keepdim=True)
     return _middle(torch.fft.irfft2(b * s.conj() / (power + damping), s=(n, n)), reach)
 
 

@@ -47,7 +47,7 @@ class Evidence(nn.Module):
         hidden: int = 192,
         blocks: int = 4,
         window: int = 32,
-        reaches: Sequence[int] = (12, 8),
+        reaches: Sequence[int] = (12,),
         sigma: float = 8.0,
     ) -> None:
         super().__init__()

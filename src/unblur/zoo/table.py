@@ -26,7 +26,7 @@ NETWORKS: dict[str, tuple[str, str]] = {
 }
 
 SHIPPED: dict[str, Shipped] = {
-    "film-small": Shipped("film-small.safetensors", "a46990414b7a07059e893e6c01ecfa7f7061dcc9847607853a67f921548aca19"),
+    "film-small": Shipped("film-small.safetensors", "432dab7e9f0468cef66a9d8b6df2a6d02078d6d823984dcb4525227ea21b9f81"),
     "maxim": Shipped("maxim.safetensors", "f136c30c69950773f49e5601c33feb6d343e5fd309462bb0e8452c46a9e3e366"),
 }
 
