@@ -17,7 +17,6 @@ from unblur.media.video import read_clip
 from unblur.networks.paths import FilmNet, Restorer
 from unblur.tasks import choice
 from unblur.tasks import engine as engine_module
-from unblur.zoo import table
 from unblur.zoo.card import Card
 from unblur.zoo.table import ALIASES
 from unblur.zoo.weights import save_weights
@@ -211,7 +210,6 @@ def test_a_model_for_one_picture_makes_pictures_and_films(capsys, photos, tmp_pa
 
 def test_the_choice_of_a_model_is_told(capsys, photos, monkeypatch):
     (photos / "broken.png").unlink()
-    monkeypatch.setitem(table.SHIPPED, "maxim", table.Shipped("maxim.safetensors", ""))
     code, out, _ = run(capsys, "deblur", photos, *ON)
     assert code == 0
     assert out.splitlines()[-1].startswith("2 sharpened in ")

@@ -15,11 +15,6 @@ CPU, GPU, FLOAT = torch.device("cpu"), torch.device("cuda:0"), torch.float32
 BEST, FAST = table.ALIASES["best"], table.ALIASES["fast"]
 
 
-@pytest.fixture(autouse=True)
-def both_are_here(monkeypatch):
-    monkeypatch.setitem(table.SHIPPED, BEST, table.Shipped(f"{BEST}.safetensors", ""))
-
-
 def quick(threads, dtype=FLOAT):
     """Pixels that the best model does within the patience."""
     return int(0.99e6 * PATIENCE * threads / COST[BEST][dtype])
