@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from unblur.layers.deformable import _corners, _positions, _table, deformable_conv2d
+from unblur.layers.deformable import _corners, _grid, _planes, _reads, _table, deformable_conv2d
 
 SIZES = ((32, 256), (64, 128), (128, 64))
 Way = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -32,7 +32,7 @@ Way = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 def taps(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     """Nine samplings of the picture."""
-    grid = _grid(offset)
+    grid = _sampling_grid(offset)
     out = torch.zeros(())
     for k in range(9):
         sample = F.grid_sample(image, grid[:, k], align_corners=False) * mask[:, k : k + 1]
@@ -43,14 +43,14 @@ def taps(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
 def tall_grid(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     """One sampling of the picture on nine stacked grids."""
     batch, channels, height, width = image.shape
-    samples = F.grid_sample(image, _grid(offset).flatten(1, 2), align_corners=False)
+    samples = F.grid_sample(image, _sampling_grid(offset).flatten(1, 2), align_corners=False)
     samples = samples.view(batch, channels, 9, height, width) * mask[:, None]
     return (weight.flatten(1) @ samples.view(batch, 9 * channels, -1)).view(batch, -1, height, width)
 
 
 def gather(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     """Four rows per sample, one after the other."""
-    index, share = _corners(offset, mask, (3, 3), image.shape[2], 0)
+    index, share = _read(image, offset, mask, weight)
     rows = _table(image).reshape(-1, image.shape[1])
     samples = sum(rows.index_select(0, index[:, i]) * share[:, i : i + 1] for i in range(4))
     return _product(samples, image, weight)
@@ -58,7 +58,7 @@ def gather(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tenso
 
 def bags(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     """Four rows per sample at once."""
-    index, share = _corners(offset, mask, (3, 3), image.shape[2], 0)
+    index, share = _read(image, offset, mask, weight)
     rows = _table(image).reshape(-1, image.shape[1])
     return _product(F.embedding_bag(index, rows, per_sample_weights=share, mode="sum"), image, weight)
 
@@ -66,7 +66,7 @@ def bags(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
 def taps_first(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     """Thirty-six rows per pixel at once, of a table nine times as large."""
     batch, channels, height, width = image.shape
-    index, share = _corners(offset, mask, (3, 3), height, 0)
+    index, share = _read(image, offset, mask, weight)
     index = (index.view(-1, 9, 4) * 9 + torch.arange(9, dtype=torch.int32)[:, None]).view(-1, 36)
     rows = _table(image).reshape(-1, channels) @ weight.permute(1, 2, 3, 0).reshape(channels, -1)
     rows = rows.view(-1, weight.shape[0])
@@ -74,10 +74,16 @@ def taps_first(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> T
     return out.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
-def _grid(offset: Tensor) -> Tensor:
+def _read(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    batch, _, height, width = image.shape
+    return _corners(_planes(offset, mask), _grid(weight, batch, height, width, image), height, 0)
+
+
+def _sampling_grid(offset: Tensor) -> Tensor:
+    """For `grid_sample`: (B, 9, H, W, 2)."""
     height, width = offset.shape[-2:]
-    y, x = _positions(offset, (3, 3), 0)
-    return torch.stack(((2 * x + 1) / width - 1, (2 * y + 1) / height - 1), -1).permute(0, 3, 1, 2, 4)
+    y, x = (read.permute(2, 0, 1) + offset[:, i::2] for i, read in enumerate(_reads((3, 3), height, width, offset)))
+    return torch.stack(((2 * x + 1) / width - 1, (2 * y + 1) / height - 1), -1)
 
 
 def _product(samples: Tensor, image: Tensor, weight: Tensor) -> Tensor:

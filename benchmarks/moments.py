@@ -26,11 +26,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from deformable import taps
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from unblur.layers.deformable import _positions, deformable_conv2d
+from unblur.layers.deformable import deformable_conv2d
 from unblur.networks.mimo_unet import MimoUNet
 from unblur.networks.moments import SLOPE, MomentNet
 
@@ -110,18 +111,6 @@ class Released(nn.Module):
         return part.smooth(F.leaky_relu(part.narrow(torch.cat(features, 1)), SLOPE))
 
 
-def usual_operator(image: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
-    """Deformable convolution as nine samplings of the picture."""
-    height, width = image.shape[-2:]
-    y, x = _positions(offset, (3, 3), 0)
-    grid = torch.stack(((2 * x + 1) / width - 1, (2 * y + 1) / height - 1), -1)
-    out = torch.zeros(())
-    for k in range(9):
-        sample = F.grid_sample(image, grid[:, :, :, k], align_corners=False) * mask[:, k : k + 1]
-        out = out + F.conv2d(sample, weight[:, :, k // 3, k % 3, None, None])
-    return out
-
-
 def run(method: str, frames: int, side: int, threads: int, out: Path) -> dict[str, float]:
     """One measurement, in this process; the frames go to `out`."""
     torch.set_num_threads(threads)
@@ -133,7 +122,7 @@ def run(method: str, frames: int, side: int, threads: int, out: Path) -> dict[st
     mimo, blurry, times = MimoUNet().eval(), torch.rand(1, 3, side, side), torch.linspace(0, 1, max(frames, 2))[:frames]
     ways: dict[str, Callable[[], Tensor]] = {
         "released": lambda: Released(network)(blurry, times),
-        "released, usual operator": lambda: Released(network, usual_operator)(blurry, times),
+        "released, usual operator": lambda: Released(network, taps)(blurry, times),
         "unblur": lambda: network(blurry, times),
         "unblur, bfloat16": lambda: network(blurry, times),
         "MIMO-UNet": lambda: mimo(blurry)[:, None],

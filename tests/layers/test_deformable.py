@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from unblur.layers import deformable
-from unblur.layers.deformable import deformable_conv2d
+from unblur.layers.deformable import Steering, deformable_conv2d, steered_conv2d
 
 KERNELS = [(3, 3), (1, 1), (1, 3), (5, 3)]
 
@@ -103,6 +103,33 @@ def test_bands_and_groups_change_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
         _close(out.detach(), expected, 1e-6)
         for ours, theirs in zip(torch.autograd.grad(out, leaves, upstream), gradients, strict=True):
             _close(ours, theirs, 1e-5)
+
+
+@pytest.mark.parametrize("height", [1, 7, 40])
+def test_steering_is_two_convolutions_first(height: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deformable, "BAND_BYTES", 4 * 9 * 6 * 4 * 11)
+    image, _, _, weight, bias = _case(13, 2, 4, height, 6)
+    offset, mask = nn.Conv2d(4, 18, 3, padding=1), nn.Conv2d(4, 9, 3, padding=1)
+    with torch.no_grad():
+        offset.weight.mul_(10)
+        mask.weight.mul_(10)
+    leaves = [tensor.requires_grad_() for tensor in (image, weight, bias, *offset.parameters(), *mask.parameters())]
+    expected = deformable_conv2d(image, offset(image), mask(image).sigmoid(), weight, bias)
+    steered = steered_conv2d(image, Steering.of(offset, mask), weight, bias)
+    _close(steered.detach(), expected.detach(), 1e-5)
+    upstream = torch.randn_like(expected)
+    theirs = torch.autograd.grad(expected, leaves, upstream)
+    for mine, other in zip(torch.autograd.grad(steered, leaves, upstream), theirs, strict=True):
+        _close(mine, other, 1e-4)
+    with torch.inference_mode():
+        _close(steered_conv2d(image, Steering.of(offset, mask), weight, bias), expected.detach(), 1e-5)
+
+
+def test_nothing_given_is_changed() -> None:
+    case = _case(14, 2, 3, 6, 5)
+    before = [tensor.clone() for tensor in case]
+    deformable_conv2d(*case)
+    assert all(torch.equal(tensor, copy) for tensor, copy in zip(case, before, strict=True))
 
 
 @pytest.mark.parametrize("value", [0.3, 1.0, 2.0])

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unblur.layers.dense import dense
+
 
 def halve(image: Tensor) -> Tensor:
     """Every second pixel of every second row: (..., H, W) to (..., ceil(H / 2), ceil(W / 2)), a view."""
@@ -15,6 +17,11 @@ def halve(image: Tensor) -> Tensor:
 def enlarge(image: Tensor, factor: int) -> Tensor:
     """Repeat every pixel of (B, C, H, W) `factor` times along both sides."""
     return image if factor == 1 else F.interpolate(image, scale_factor=factor, mode="nearest")
+
+
+def mix_channels(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A 1x1 convolution of (B, C, H, W) by (C', C), fast where channels come last."""
+    return dense(features.movedim(1, -1), weight, bias).movedim(-1, 1)
 
 
 def pointwise(convolution: nn.Conv2d, *parts: Tensor) -> Tensor:
@@ -30,10 +37,10 @@ def pointwise(convolution: nn.Conv2d, *parts: Tensor) -> Tensor:
     *parts : Tensor (B, C_i, H_i, W_i)
         H_i, W_i whole fractions of the first part's. Any batch may be 1 where another is not.
     """
-    shares = convolution.weight.split([part.shape[1] for part in parts], dim=1)
-    out = F.conv2d(parts[0], shares[0], convolution.bias)
+    shares = convolution.weight[..., 0, 0].split([part.shape[1] for part in parts], dim=1)
+    out = mix_channels(parts[0], shares[0], convolution.bias)
     for part, share in zip(parts[1:], shares[1:], strict=True):
-        more = enlarge(F.conv2d(part, share), out.shape[-1] // part.shape[-1])
+        more = enlarge(mix_channels(part, share), out.shape[-1] // part.shape[-1])
         out = out.add_(more) if out.shape == more.shape else out + more
     return out
 

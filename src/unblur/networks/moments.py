@@ -22,8 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur.layers.attention import ChannelGate
-from unblur.layers.deformable import deformable_conv2d
+from unblur.layers.deformable import Steering, steered_conv2d
 from unblur.layers.padding import crop
+from unblur.layers.resample import mix_channels
 from unblur.networks.mimo_unet import SCALES, STAGE_WIDTHS, MimoSkeleton, Views
 
 SLOPE = 0.2
@@ -66,8 +67,7 @@ class Folded(NamedTuple):
     """What a `TimedBlock` applies, with all that needs no picture worked out. Shifts are (N or 1, C), or None."""
 
     fuse: Tensor | None
-    sampling: Tensor | None
-    sampling_bias: Tensor | None
+    steering: Steering | None
     shift: Tensor | None
     second: Tensor
     second_shift: Tensor | None
@@ -115,7 +115,7 @@ class TimedBlock(nn.Module):
 
     def fold(self, control: Tensor) -> Folded:
         """Weights, and shifts for control vectors (N, C)."""
-        fuse = sampling = sampling_bias = shift = None
+        fuse = steering = shift = None
         second, bias = self.second.weight, self.second.bias
         second_shift = None if bias is None else bias[None]
         if self.attention and not self.shared_fusion:
@@ -124,13 +124,11 @@ class TimedBlock(nn.Module):
             second = (mix @ second.flatten(1)).view_as(second)
             second_shift = F.linear(control, of_control, None if bias is None else mix @ bias)
         if self.deformable:
-            fuse, of_control = self.fuse.weight.chunk(2, dim=1)
-            shift = F.linear(control, of_control[..., 0, 0])
+            fuse, of_control = self.fuse.weight[..., 0, 0].chunk(2, dim=1)
+            shift = F.linear(control, of_control)
             second = second * self.mask_range
-            # One convolution for offsets and masks: alone, their few channels leave most of a processor idle.
-            sampling = torch.cat((self.offset.weight, self.mask.weight))
-            sampling_bias = torch.cat([cast(Tensor, layer.bias) for layer in (self.offset, self.mask)])
-        return Folded(fuse, sampling, sampling_bias, shift, second, second_shift)
+            steering = Steering.of(self.offset, self.mask)
+        return Folded(fuse, steering, shift, second, second_shift)
 
     def begin(self, features: Tensor, folded: Folded) -> Tensor:
         """What does not depend on the time: (B, C, H, W) to the same shape, for `forward`."""
@@ -153,14 +151,13 @@ class TimedBlock(nn.Module):
     def _begin(self, features: Tensor, folded: Folded) -> Tensor:
         active = F.leaky_relu(self.first(features), SLOPE, inplace=True)
         if folded.fuse is not None:
-            return _plus(F.conv2d(active, folded.fuse, _bias(folded.shift)), folded.shift, beyond=1)
+            fused = mix_channels(active, folded.fuse, _bias(folded.shift))
+            return _plus(fused, folded.shift, beyond=1)
         out = F.conv2d(active, folded.second, _bias(folded.second_shift), padding=1)
         return _plus(out, folded.second_shift, beyond=1)
 
     def _deform(self, fused: Tensor, folded: Folded) -> Tensor:
-        sampling = F.conv2d(fused, cast(Tensor, folded.sampling), folded.sampling_bias, padding=1)
-        offset, mask = sampling.split((2 * TAPS, TAPS), dim=1)
-        seen = deformable_conv2d(fused, offset, mask.sigmoid(), folded.second, _bias(folded.second_shift))
+        seen = steered_conv2d(fused, cast(Steering, folded.steering), folded.second, _bias(folded.second_shift))
         return _plus(seen, folded.second_shift, beyond=1)
 
 
