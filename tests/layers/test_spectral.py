@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from unblur.layers.spectral import blur_kernels, cepstra, local_patches
+from unblur.layers.spectral import blur_kernels, cepstra, faded, patches_of
 
 REACH = 6
 
@@ -28,7 +28,7 @@ def test_content_that_moved_right_and_down_is_drawn_right_and_down(dx: int, dy: 
 
 def test_where_there_is_no_detail_nothing_is_drawn() -> None:
     flat = torch.full((1, 1, 24, 24), 0.5)
-    patch = local_patches(flat, 24, 24)
+    patch = faded(patches_of(flat, 24, 24))
     assert blur_kernels(patch, patch, REACH).abs().max() < 1e-6
 
 
@@ -43,11 +43,11 @@ def test_a_cepstrum_has_a_dip_at_the_length_of_the_blur() -> None:
 
 def test_patches_surround_their_cells() -> None:
     light = F.one_hot(torch.tensor(37), 64).float().view(1, 1, 1, 64).expand(1, 1, 8, 64)
-    patches = local_patches(light, 24, 8)
+    patches = faded(patches_of(light, 24, 8))
     assert patches.shape == (1, 1, 1, 8, 24, 24)
     assert int(patches[0, 0, 0, 4].abs().sum(0).argmax()) == 37 - 4 * 8 + 8
 
 
 def test_gradients_are_finite() -> None:
-    patches = local_patches(torch.zeros(1, 1, 16, 16, requires_grad=True), 12, 4)
+    patches = faded(patches_of(torch.zeros(1, 1, 16, 16, requires_grad=True), 12, 4))
     (blur_kernels(patches, patches, 4).sum() + cepstra(patches, 4).sum()).backward()

@@ -3,6 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from unblur.networks import evidence
 from unblur.networks.paths import FilmNet, PathNet, Restorer, follow_back, path_at, reverse_time, warp
 
 SMALL = {"widths": (4, 8), "blocks": (1, 1)}
@@ -124,6 +125,36 @@ def test_films_start_from_any_sharp_frame():
     assert torch.equal(state[:, 3:], network.paths(blurry, sharp))
     own = network.follow(blurry, network.restorer(blurry))
     assert torch.equal(network.encode(blurry), network.orient(own))
+
+
+def with_evidence():
+    torch.manual_seed(0)
+    evidence = {"hidden": 8, "blocks": 1, "window": 12, "reaches": [3, 2], "sigma": 2.0}
+    network = FilmNet(SMALL, {"widths": (4, 4, 8), "blocks": (1, 1, 1), "evidence": evidence}).eval()
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, std=0.1)
+    return network
+
+
+def test_a_survey_of_the_whole_is_what_following_it_would_see():
+    network, blurry, sharp = with_evidence(), torch.rand(1, 3, 30, 45), torch.rand(1, 3, 30, 45)
+    with torch.inference_mode():
+        surveyed = network.survey(blurry, sharp)
+        assert surveyed.shape[-2:] == (4, 6)
+        assert torch.equal(network.follow(blurry, sharp, surveyed), network.follow(blurry, sharp))
+        assert not torch.allclose(network.follow(blurry, sharp, 0 * surveyed), network.follow(blurry, sharp))
+    assert small().survey(blurry, sharp) is None
+
+
+def test_a_survey_in_bands_is_the_survey(monkeypatch):
+    network, blurry, sharp = with_evidence(), torch.rand(2, 3, 40, 45), torch.rand(2, 3, 40, 45)
+    whole = network.survey(blurry, sharp).detach()
+    made, drawings = [], network.paths.evidence.drawings
+    network.paths.evidence.drawings = lambda patches: made.append(patches[0].shape[2]) or drawings(patches)
+    monkeypatch.setattr(evidence, "BAND", 12)
+    with torch.inference_mode():
+        assert torch.allclose(network.survey(blurry, sharp), whole, atol=1e-5)
+    assert made == [2, 2, 1]
 
 
 def test_no_frame_looks_farther_than_it_says():

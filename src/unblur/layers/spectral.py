@@ -12,17 +12,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def local_patches(light: Tensor, window: int, stride: int) -> Tensor:
-    """Windowed patches (B, C, H / stride, W / stride, window, window) of (B, C, H, W), free of their mean.
+def patches_of(light: Tensor, window: int, stride: int) -> Tensor:
+    """Patches (B, C, H / stride, W / stride, window, window) of (B, C, H, W), as a view that takes no memory.
 
-    H and W are multiples of `stride`; each patch has one cell of stride x stride pixels in its middle. The window is
-    Hann's.
+    H and W are multiples of `stride`; each patch has one cell of stride x stride pixels in its middle.
     """
     rim = (window - stride) // 2
     light = F.pad(light, (rim, rim, rim, rim), mode="replicate")
-    patches = light.unfold(2, window, stride).unfold(3, window, stride)
-    fade = torch.hann_window(window, periodic=False, device=light.device, dtype=light.dtype)
-    return (patches - patches.mean((-1, -2), keepdim=True)) * fade[:, None] * fade
+    return light.unfold(2, window, stride).unfold(3, window, stride)
+
+
+def faded(patches: Tensor) -> Tensor:
+    """Patches (..., n, n) free of their mean, under Hann's window."""
+    window = torch.hann_window(patches.shape[-1], periodic=False, device=patches.device, dtype=patches.dtype)
+    return (patches - patches.mean((-1, -2), keepdim=True)) * window[:, None] * window
 
 
 def blur_kernels(blurry: Tensor, sharp: Tensor, reach: int, noise: float = 1e-2) -> Tensor:
@@ -33,7 +36,7 @@ def blur_kernels(blurry: Tensor, sharp: Tensor, reach: int, noise: float = 1e-2)
     Parameters
     ----------
     blurry, sharp : Tensor
-        (..., n, n) patches, see `local_patches`.
+        (..., n, n) patches, `faded`.
     reach : int
         How far from the middle the kernels are cut, in pixels; less than n / 2.
     noise : float

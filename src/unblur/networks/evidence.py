@@ -10,8 +10,11 @@ from torch import Tensor, nn
 
 from unblur.exposure.response import to_linear
 from unblur.layers.consensus import local_planes
-from unblur.layers.spectral import blur_kernels, cepstra, local_patches
+from unblur.layers.spectral import blur_kernels, cepstra, faded, patches_of
 from unblur.networks.unet import ResidualBlock
+
+# Cells whose drawings are made at once: some 100 MB.
+BAND = 1024
 
 
 class Evidence(nn.Module):
@@ -66,28 +69,51 @@ class Evidence(nn.Module):
         """Two (B, 3, H, W), H and W multiples of the cell, to features (B, channels, H / cell, W / cell) and guesses
         (B, outputs, H / cell, W / cell).
         """
-        with torch.autocast(blurry.device.type, enabled=False):
-            light = to_linear(torch.stack((blurry, sharp), 1).float().clamp(0, 1), "srgb").mean(2)
-            drawings = self.drawings(F.avg_pool2d(light, 2))
-        return self.judge(drawings)
+        rows, columns = (side // self.cell for side in blurry.shape[-2:])
+        # Without gradients in bands, so that a picture of any size is seen as a whole: a drawing takes much more room
+        # than what is kept of it.
+        step = rows if torch.is_grad_enabled() else max(BAND // columns, 1)
+        bands = [slice(top, top + step) for top in range(0, rows, step)]
+        patches = self.patches(torch.cat([self.light(blurry, sharp, band) for band in bands], 2))
+        notes = [self.note(self.drawings([each[:, :, band] for each in patches])) for band in bands]
+        return self.conclude(torch.cat(notes, 2))
 
-    def drawings(self, light: Tensor) -> Tensor:
-        """Kernels and cepstra of every patch, of order one, (B, K, H / cell, W / cell).
+    def light(self, blurry: Tensor, sharp: Tensor, rows: slice = slice(None)) -> Tensor:
+        """The blurry and the sharp picture, grey, in linear light, at half size: (B, 2, H / 2, W / 2), float32.
 
-        `light` is (B, 2, H / 2, W / 2), float32: the blurry and the sharp picture, grey and in linear light.
+        Of some `rows` of cells.
         """
-        drawn, stride = [], self.cell // 2
-        for reach in self.reaches:
-            patches = local_patches(light, self.window, stride)
-            drawn.append(8 * blur_kernels(patches[:, 0], patches[:, 1], reach))
-            if len(drawn) == 1:
-                drawn.append(4 * cepstra(patches[:, 0], reach))
-            light, stride = F.avg_pool2d(light, 2), stride // 2
-        return torch.cat([each.flatten(3) for each in drawn], -1).permute(0, 3, 1, 2)
+        cells = [image.unflatten(2, (-1, self.cell))[:, :, rows].flatten(2, 3) for image in (blurry, sharp)]
+        with torch.autocast(blurry.device.type, enabled=False):
+            light = to_linear(torch.stack(cells, 1).float().clamp(0, 1), "srgb").mean(2)
+            return F.avg_pool2d(light, 2)
 
-    def judge(self, drawings: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and guesses from the drawings."""
-        features = self.confer(self.narrow(F.relu(self.read(drawings))))
+    def patches(self, light: Tensor) -> list[Tensor]:
+        """For each reach the patches of `light`, as views (B, 2, H / cell, W / cell, window, window)."""
+        found, stride = [], self.cell // 2
+        for _ in self.reaches:
+            found.append(patches_of(light, self.window, stride))
+            light, stride = F.avg_pool2d(light, 2), stride // 2
+        return found
+
+    def drawings(self, patches: Sequence[Tensor]) -> Tensor:
+        """Kernels and cepstra of patches, see `patches`: (B, K, h, w), of order one."""
+        with torch.autocast(patches[0].device.type, enabled=False):
+            drawn = []
+            for each, reach in zip(patches, self.reaches, strict=True):
+                blurry, sharp = faded(each).unbind(1)
+                drawn.append(8 * blur_kernels(blurry, sharp, reach))
+                if len(drawn) == 1:
+                    drawn.append(4 * cepstra(blurry, reach))
+            return torch.cat([each.flatten(3) for each in drawn], -1).permute(0, 3, 1, 2)
+
+    def note(self, drawings: Tensor) -> Tensor:
+        """What is kept of each drawing: (B, K, h, w) to (B, channels, h, w)."""
+        return self.narrow(F.relu(self.read(drawings)))
+
+    def conclude(self, notes: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and guesses from the notes on a whole picture."""
+        features = self.confer(notes)
         guess = self.guess(features)
         return features, self.agreed(guess.float()) if self.sigma else guess
 

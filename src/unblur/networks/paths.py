@@ -86,15 +86,31 @@ class PathNet(nn.Module):
             self.evidence = Evidence(self.unet.multiple, widths[-1], 2 * degree, **evidence)
         self.tile_overlap = 16 * self.unet.multiple
 
-    def forward(self, blurry: Tensor, sharp: Tensor, keep_guess: bool = False) -> Tensor:
+    def survey(self, blurry: Tensor, sharp: Tensor) -> Tensor | None:
+        """What the evidence says of a whole picture, which no tile of it could: where motion agrees.
+
+        Two (B, 3, H, W) to (B, K, ceil(H / cell), ceil(W / cell)), for `forward`; None without evidence. In bands: the
+        memory that it takes beside the pictures hardly grows with them.
+        """
+        if self.evidence is None:
+            return None
+        padded = (pad_to_multiple(image, self.unet.multiple)[0] for image in (blurry, sharp))
+        return torch.cat([part.float() for part in self.evidence(*padded)], 1)
+
+    def forward(
+        self, blurry: Tensor, sharp: Tensor, surveyed: Tensor | None = None, *, keep_guess: bool = False
+    ) -> Tensor:
         """Two (B, 3, H, W) to path coefficients (B, 2 * degree, H, W) in pixels: x, y of tau, then of tau^2, ...
 
-        `keep_guess` lets no gradient pass to the evidence.
+        `surveyed` is what `survey` says of these pixels; by default of them alone. `keep_guess` lets no gradient pass
+        to the evidence.
         """
         pair, size = pad_to_multiple(torch.cat((blurry, sharp), 1), self.unet.multiple)
         blurry, sharp = pair[:, :3], pair[:, 3:]
         features = guess = None
-        if self.evidence is not None:
+        if surveyed is not None:
+            features, guess = surveyed.tensor_split((-2 * self.degree,), 1)
+        elif self.evidence is not None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and not keep_guess):
                 features, guess = self.evidence(blurry, sharp)
         # Motion is smooth: half resolution is enough, and in float32, as positions must be.
@@ -144,6 +160,7 @@ class FilmNet(nn.Module):
         self.multiple = max(self.restorer.unet.multiple, self.paths.unet.multiple)
         # Of `follow`; the restorer has tiles of its own, or is another one altogether.
         self.tile_overlap = self.paths.tile_overlap
+        self.cell = self.paths.unet.multiple
 
     def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
         """Blurry (B, 3, H, W) in [0, 1], times (T,) or (B, T) in [0, 1], to frames (B, T, 3, H, W), unclamped."""
@@ -153,9 +170,13 @@ class FilmNet(nn.Module):
         """All that does not depend on the time: (B, 3 + 2 * degree, H, W), the sharp middle frame and the paths."""
         return self.orient(self.follow(blurry, self.restorer(blurry).float()))
 
-    def follow(self, blurry: Tensor, sharp: Tensor) -> Tensor:
+    def survey(self, blurry: Tensor, sharp: Tensor) -> Tensor | None:
+        """See `PathNet.survey`: a look at the whole picture, before `follow` is run on its tiles."""
+        return self.paths.survey(blurry, sharp)
+
+    def follow(self, blurry: Tensor, sharp: Tensor, surveyed: Tensor | None = None) -> Tensor:
         """What `encode` returns, from a sharp middle frame of any origin; time may still run either way."""
-        return torch.cat((sharp, self.paths(blurry, sharp)), 1)
+        return torch.cat((sharp, self.paths(blurry, sharp, surveyed)), 1)
 
     @staticmethod
     def orient(state: Tensor) -> Tensor:
