@@ -1,8 +1,12 @@
+import numpy as np
 import pytest
 import torch
 
+from unblur.data.stills import Still
+from unblur.data.synthetic import SyntheticExposures
 from unblur.losses.film import CELL, guess_error, nearer_direction, part_terms
-from unblur.networks.paths import FilmNet, follow_back, reverse_time
+from unblur.losses.pixel import charbonnier
+from unblur.networks.paths import FilmNet, follow_back, reverse_time, warp
 
 SMALL = {"widths": (4, 8), "blocks": (1, 1)}
 
@@ -26,6 +30,25 @@ def test_the_parts_are_taught_apart():
     assert all(weight.grad is None for weight in network.restorer.parameters())
     terms["sharp"].backward()
     assert network.restorer.unet.outro.weight.grad.abs().sum() > 0
+
+
+def test_the_terms_are_those_of_all_frames():
+    torch.manual_seed(0)
+    network = FilmNet(restorer=SMALL, paths=SMALL)
+    torch.nn.init.normal_(network.paths.unet.outro.weight, std=0.1)
+    exposure = SyntheticExposures([Still(np.full((64, 64, 3), 99, np.uint8), "grey")], size=24, batch_size=4, times=3)
+    batch = exposure.batch(0)
+    blurry, frames, times, paths = (batch[name] for name in ("blurry", "frames", "times", "paths"))
+    torch.manual_seed(1)
+    terms = part_terms(network, blurry, frames, times, paths, path_weight=1.0)
+    torch.manual_seed(1)
+    share = (3 * torch.rand(4, 1, 1, 1) - 1).clamp(0, 1)
+    given = torch.lerp(network.restorer(blurry), frames[:, 0], share)
+    coefficients = nearer_direction(network.paths(blurry, given), paths, times)
+    back = follow_back(coefficients, times)
+    assert (back - paths).abs().mean() > 0.1
+    torch.testing.assert_close(terms["paths"], (back - paths).abs().mean())
+    torch.testing.assert_close(terms["moved"], charbonnier(warp(frames[:, 0], back[:, 1:]), frames[:, 1:], 1e-3))
 
 
 def test_a_guess_is_right_in_either_direction_and_wrong_elsewhere():

@@ -71,12 +71,15 @@ def part_terms(
             raise ValueError("a guess learns from true displacements")
         return {"guess": path_weight * guess_error(network.paths.guess(blurry, given), truth, paths, times)}
     coefficients = network.paths(blurry, given, keep_guess=train == "detail")
+    # The middle frame does not move, whatever is predicted: its share of the errors is zero, and need not be computed.
+    count, times = times.shape[1], times[:, 1:]
     if paths is not None:
+        paths = paths[:, 1:]
         coefficients = nearer_direction(coefficients, paths, times, network.iterations)
     back = follow_back(coefficients, times, network.iterations)
-    terms["moved"] = charbonnier(warp(truth, back[:, 1:]), frames[:, 1:], eps)
+    terms["moved"] = charbonnier(warp(truth, back), frames[:, 1:], eps)
     if paths is not None and path_weight:
-        terms["paths"] = path_weight * path_error(back, paths)
+        terms["paths"] = path_weight * (1 - 1 / count) * path_error(back, paths)
     return terms
 
 
