@@ -8,13 +8,17 @@
 * ``MIMO-UNet``: what a single sharp picture costs without any time.
 
 Each runs in a process of its own, with random weights of the released size, on random pictures; peak memory is that of
-the process. A busy machine stretches the time, not the processor time of all threads.
+the process. A busy machine stretches the time, and less so the processor time of all threads; the methods take turns, a
+sixth of the frames at a time, so that all suffer alike. Differences are the largest, relative to the largest value.
+
+    python benchmarks/moments.py --frames 51 --only released --only unblur
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -22,13 +26,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from deformable import taps
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
 from unblur.layers.deformable import deformable_conv2d
@@ -36,6 +39,9 @@ from unblur.networks.mimo_unet import MimoUNet
 from unblur.networks.moments import SLOPE, MomentNet
 
 METHODS = ("released", "released, usual operator", "unblur", "unblur, bfloat16", "MIMO-UNet")
+Numbers = dict[str, float]
+ONCE = ("released, usual operator", "MIMO-UNet")
+PARTS = 6
 
 
 class Released(nn.Module):
@@ -111,89 +117,93 @@ class Released(nn.Module):
         return part.smooth(F.leaky_relu(part.narrow(torch.cat(features, 1)), SLOPE))
 
 
-def run(method: str, frames: int, side: int, threads: int, out: Path) -> dict[str, float]:
-    """One measurement, in this process; the frames go to `out`."""
-    torch.set_num_threads(threads)
+def serve(method: str, frames: int, side: int, out: Path) -> None:
+    """Make the frames in as many parts as lines are read, the times taken printed after each; at the end to `out`."""
     torch.manual_seed(0)
-    network = MomentNet().eval()
+    network, mimo = MomentNet().eval(), MimoUNet().eval()
     for name, parameter in network.named_parameters():
         if ".offset." in name or ".mask." in name:
             nn.init.normal_(parameter, std=0.05)
-    mimo, blurry, times = MimoUNet().eval(), torch.rand(1, 3, side, side), torch.linspace(0, 1, max(frames, 2))[:frames]
-    ways: dict[str, Callable[[], Tensor]] = {
-        "released": lambda: Released(network)(blurry, times),
-        "released, usual operator": lambda: Released(network, taps)(blurry, times),
-        "unblur": lambda: network(blurry, times),
-        "unblur, bfloat16": lambda: network(blurry, times),
-        "MIMO-UNet": lambda: mimo(blurry)[:, None],
+    blurry, times = torch.rand(1, 3, side, side), torch.linspace(0, 1, max(frames, 2))[:frames]
+    ways: dict[str, Callable[[Tensor], Tensor]] = {
+        "released": lambda times: Released(network)(blurry, times),
+        "released, usual operator": lambda times: Released(network, taps)(blurry, times),
+        "unblur": lambda times: network(blurry, times),
+        "unblur, bfloat16": lambda times: network(blurry, times),
+        "MIMO-UNet": lambda times: mimo(blurry)[:, None],
     }
-    half = torch.autocast("cpu", torch.bfloat16, "bfloat16" in method)
-    with torch.inference_mode(), half:
-        before = _peak()
+    before, made = _peak(), []
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, "bfloat16" in method):
         if frames == 1:
-            ways[method]()
-        start, start_cpu = time.perf_counter(), time.process_time()
-        made = ways[method]()
-        seconds, cpu = time.perf_counter() - start, time.process_time() - start_cpu
-    np.save(out, made.float().numpy())
-    return {"seconds": seconds, "cpu": cpu, "memory": _peak(), "before": before}
+            ways[method](times)
+        for part in times.chunk(PARTS):
+            print("ready", flush=True)
+            sys.stdin.readline()
+            start, start_cpu = time.perf_counter(), time.process_time()
+            made.append(ways[method](part))
+            numbers = {"seconds": time.perf_counter() - start, "cpu": time.process_time() - start_cpu}
+            print(json.dumps(numbers | {"memory": _peak(), "before": before}), flush=True)
+    np.save(out, torch.cat(made, 1).float().numpy())
 
 
 def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def in_turns(
+    methods: list[str], frames: int, side: int, folder: Path
+) -> dict[str, tuple[dict[str, float], np.ndarray]]:
+    """Every method in a process of its own, one part of the frames at a time in turns: numbers and frames of each."""
+    others = {
+        method: subprocess.Popen(
+            [sys.executable, __file__, "--one", method, str(frames), str(side), str(folder / f"{number}.npy")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number, method in enumerate(methods)
+    }
+    totals = {method: {"seconds": 0.0, "cpu": 0.0, "memory": 0.0, "before": 0.0} for method in methods}
+    for _ in torch.arange(frames).chunk(PARTS):
+        for method, other in others.items():
+            to, back = cast(TextIO, other.stdin), cast(TextIO, other.stdout)
+            assert back.readline() == "ready\n", method
+            to.write("go\n")
+            to.flush()
+            numbers, total = json.loads(back.readline()), totals[method]
+            total.update(numbers, seconds=total["seconds"] + numbers["seconds"], cpu=total["cpu"] + numbers["cpu"])
+    for method, other in others.items():
+        assert other.wait() == 0, method
+    return {method: (totals[method], np.load(folder / f"{number}.npy")) for number, method in enumerate(methods)}
+
+
 def main() -> None:
-    """Print the table, or, asked for one measurement, its numbers as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help="1 and 3 frames of 128x128")
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--frames", type=int, nargs="+", default=[1, 7, 51])
     parser.add_argument("--only", action="append", choices=METHODS, help="these methods only")
     parser.add_argument("--one", nargs=4, metavar=("METHOD", "FRAMES", "SIDE", "OUT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)
     if options.one:
         method, frames, side, out = options.one
-        print(json.dumps(run(method, int(frames), int(side), options.threads, Path(out))))
+        serve(method, int(frames), int(side), Path(out))
         return
-    side, counts = (128, (1, 3)) if options.quick else (256, (1, 7, 51))
-    table = Table(
-        "method", title=f"frames of one {side}x{side} picture, {options.threads} threads, torch {torch.__version__}"
-    )
-    for name in (
-        "frames",
-        "time, s",
-        "CPU time, s",
-        "CPU time, released / this",
-        "peak MiB",
-        "of that by the run",
-        "difference",
-    ):
-        table.add_column(name, justify="right")
-    with tempfile.TemporaryDirectory() as folder:
-        for frames in counts:
-            base: tuple[float, np.ndarray] | None = None
-            for method in METHODS if options.only is None else options.only:
-                if frames > 1 and method in ("released, usual operator", "MIMO-UNet"):
-                    continue
-                out = Path(folder) / "frames.npy"
-                one = ["--one", method, str(frames), str(side), str(out), "--threads", str(options.threads)]
-                done = subprocess.run([sys.executable, __file__, *one], check=True, capture_output=True, text=True)
-                numbers, made = json.loads(done.stdout.splitlines()[-1]), np.load(out)
-                base = base or (numbers["cpu"], made)
-                difference = (
-                    np.abs(made - base[1]).max() / np.abs(base[1]).max() if "MIMO" not in method else float("nan")
-                )
-                table.add_row(
-                    method,
-                    str(frames),
-                    f"{numbers['seconds']:.2f}",
-                    f"{numbers['cpu']:.2f}",
-                    f"{base[0] / numbers['cpu']:.2f}",
-                    f"{numbers['memory']:.0f}",
-                    f"{numbers['memory'] - numbers['before']:.0f}",
-                    f"{difference:.1e}",
-                )
-    Console(width=150).print(table)
+    print(f"{options.side}x{options.side}, {options.threads} threads, torch {torch.__version__}\n")
+    print("| method | frames | seconds | processor s | released / this | peak MiB | of that by the run | difference |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    for frames in options.frames:
+        methods = [method for method in options.only or METHODS if frames == 1 or method not in ONCE]
+        with tempfile.TemporaryDirectory() as folder:
+            results = in_turns(methods, frames, options.side, Path(folder))
+        base, truth = results[methods[0]]
+        for method, (numbers, made) in results.items():
+            ratio, peak = base["cpu"] / numbers["cpu"], numbers["memory"]
+            difference = f"{np.abs(made - truth).max() / np.abs(truth).max():.1e}" if "MIMO" not in method else "–"
+            cells = f"{numbers['seconds']:.1f} | {numbers['cpu']:.2f} | {ratio:.2f} | {peak:.0f}"
+            print(f"| {method} | {frames} | {cells} | {peak - numbers['before']:.0f} | {difference} |", flush=True)
 
 
 if __name__ == "__main__":
