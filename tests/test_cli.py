@@ -224,6 +224,17 @@ def test_the_choice_of_a_model_is_told(capsys, photos, monkeypatch):
     assert "best" in out.splitlines()[-1], "what is there already takes no time"
 
 
+def test_a_refined_film(capsys, photos, tmp_path):
+    film = ("-n", "3", "-o", f"{tmp_path / 'film'}/", "--refine", *ON)
+    code, out, _ = run(capsys, "frames", photos / "a.png", *film)
+    assert code == 0
+    assert "refined" in out
+    code, out, _ = run(capsys, "frames", photos / "a.png", *film, "--json")
+    refinement = json.loads(out)["results"][0]["refinement"]
+    assert set(refinement) == {"kept", "shrinkage", "residual_before"}
+    assert refinement["residual_before"]["linear_light"]["db"] > 0
+
+
 def test_a_film_from_the_users_own_sharp_frame(capsys, photos, tmp_path):
     sharp = Picture(torch.rand(3, 24, 36)).save(tmp_path / "sharp.png")
     film = ["-n", 3, "-o", f"{tmp_path / 'frames'}/", "--json", *ON]

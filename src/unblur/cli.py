@@ -117,6 +117,9 @@ def frames(
     sharp: Annotated[
         str | None, typer.Option(metavar="PICTURE", help="The middle frame, sharp, from any other program.")
     ] = None,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Bend the paths until the film's mean is nearer to the photo.")
+    ] = False,
     fps: Annotated[float, typer.Option(min=0.01, help="Frames per second.")] = 25.0,
     kind: Annotated[
         str, typer.Option("--format", metavar="mp4|gif|webp|png", help="Of films that are named after their photos.")
@@ -137,7 +140,7 @@ def frames(
 
     with context.obj.running(as_json) as console:
         options = files.Options(model, device, dtype, tile, max_pixels, skip_existing)
-        film = files.FilmOptions(n, chosen, reverse, fps, kind, sharp)
+        film = files.FilmOptions(n, chosen, reverse, fps, kind, sharp, refine)
         return console.close(files.frames_files(photos, out, options, console, film))
 
 

@@ -1,5 +1,7 @@
 """Films through the Python twin: times, direction, streaming, files."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -8,6 +10,8 @@ from unblur.errors import UnblurError
 from unblur.media.image import Picture, read_image
 from unblur.media.video import read_clip
 from unblur.networks.moments import MomentNet
+from unblur.runtime.refine import Correction
+from unblur.tasks import engine as engine_module
 from unblur.tasks.engine import Engine
 
 
@@ -155,3 +159,31 @@ def test_pictures_keep_their_path_in_messages(tmp_path, engine):
     file = Picture(noise()).save(tmp_path / "big.png")
     with pytest.raises(UnblurError, match=r"big.png: .*pixels"):
         unblur.deblur(file, model=engine, max_pixels=10)
+
+
+def test_refined_paths_keep_the_middle_frame(engine):
+    plain = unblur.frames(noise(40, 40), n=3, model=engine)
+    refined = unblur.frames(noise(40, 40), n=3, model=engine, refine=True)
+    assert plain.refinement is None
+    assert refined.refinement.before == plain.residual
+    assert torch.allclose(refined.tensor()[1], plain.tensor()[1], atol=1e-5)
+    changed = not torch.equal(refined.tensor()[0], plain.tensor()[0])
+    assert changed == refined.refinement.kept
+
+
+def test_refined_paths_are_used_where_they_help(monkeypatch, engine):
+    found = Correction(torch.ones(1, 4, 6, 6), 1.0, (2.0, 1.0))
+    monkeypatch.setattr(engine_module, "find_correction", lambda *_, **__: found)
+    plain, refined = (unblur.frames(noise(), n=3, model=engine, refine=refine) for refine in (False, True))
+    assert refined.refinement.kept
+    assert torch.allclose(refined._film.state[:, 3:], plain._film.state[:, 3:] + 1)
+    monkeypatch.setattr(engine_module, "find_correction", lambda *_, **__: replace(found, shrinkage=0.2))
+    left = unblur.frames(noise(), n=3, model=engine, refine=True)
+    assert not left.refinement.kept
+    assert torch.equal(left.tensor(), plain.tensor())
+
+
+def test_only_paths_are_refined():
+    engine = Engine(MomentNet(), device="cpu", dtype="float32")
+    with pytest.raises(UnblurError, match="--refine: refines paths"):
+        unblur.frames(noise(), model=engine, refine=True)

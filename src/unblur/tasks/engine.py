@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from unblur.runtime.device import resolve_device
 from unblur.runtime.film import MapFilm, RetiledFilm, film_from, film_of
 from unblur.runtime.precision import resolve_dtype
+from unblur.runtime.refine import find_correction
 from unblur.runtime.runner import Runner
 from unblur.tasks.choice import Choice, choose
+from unblur.tasks.report import Refinement, measure_residual
 from unblur.tasks.source import tile_option
 from unblur.zoo.table import DEFAULT
 from unblur.zoo.weights import load_weights
@@ -32,11 +34,14 @@ class Seen(NamedTuple):
     film : MapFilm or RetiledFilm
     tile : int
         Side of the tiles that the sharp picture was made in, else the film.
+    refinement : Refinement or None
+        Of the film's paths, if it was asked for.
     """
 
     sharp: Tensor | None
     film: MapFilm | RetiledFilm
     tile: int
+    refinement: Refinement | None = None
 
 
 class Engine:
@@ -96,7 +101,13 @@ class Engine:
         return self.runner.is_film
 
     def see(
-        self, blurry: Tensor, subject: str, *, sharp: Tensor | None = None, progress: Progress | None = None
+        self,
+        blurry: Tensor,
+        subject: str,
+        *,
+        sharp: Tensor | None = None,
+        refine: bool = False,
+        progress: Progress | None = None,
     ) -> Seen:
         """Sharpen a picture, and find how everything in it moved.
 
@@ -108,6 +119,8 @@ class Engine:
             The file, for messages.
         sharp : Tensor, optional
             The middle frame, the same shape, in place of one of its own; only where the film `follows`.
+        refine : bool
+            Bend the paths until the film's mean is nearer to the picture; only where the film `follows`.
         progress : callable, optional
             Called with (stage, steps done, steps in all).
         """
@@ -122,7 +135,8 @@ class Engine:
         else:
             tell = _staged(progress, "following")
             film = film_from(self.film, blurry, sharp, tile=tile, subject=subject, progress=tell)
-        return Seen(sharp, film, side or film.tile)
+        refinement = _refined(film, blurry, progress) if refine and isinstance(film, MapFilm) else None
+        return Seen(sharp, film, side or film.tile, refinement)
 
     def as_dict(self) -> dict[str, object]:
         """For a machine-readable report."""
@@ -139,6 +153,14 @@ class Engine:
     def __str__(self) -> str:
         about = self.as_dict()
         return f"{about['name']} on {about['device']} in {about['dtype']}"
+
+
+def _refined(film: MapFilm, blurry: Tensor, progress: Progress | None) -> Refinement:
+    before = measure_residual(film, blurry[0])
+    correction = find_correction(blurry, film.state, progress=_staged(progress, "refining"))
+    if correction.helps:
+        film.bend(correction)
+    return Refinement(before, correction.helps, correction.shrinkage)
 
 
 def _staged(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:

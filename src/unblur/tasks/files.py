@@ -15,7 +15,7 @@ from unblur.tasks.batch import Job, Outcome, Report, plan, run
 from unblur.tasks.choice import sizes_of
 from unblur.tasks.deblur import deblur
 from unblur.tasks.engine import Engine, load
-from unblur.tasks.frames import check_starts_from_sharp, checked_times, frames
+from unblur.tasks.frames import check_has_paths, check_starts_from_sharp, checked_times, frames
 from unblur.tasks.report import Residual
 
 SHARP, FILM = ".sharp", ".film"
@@ -65,6 +65,7 @@ class FilmOptions:
     fps: float = 25.0
     format: str = "mp4"
     sharp: str | None = None
+    refine: bool = False
 
 
 def deblur_files(
@@ -136,13 +137,18 @@ def frames_files(
             film.reverse,
             engine,
             sharp=film.sharp,
+            refine=film.refine,
             max_pixels=options.max_pixels,
             progress=listener.progress,
         )
         made.save(f"{job.output}/" if as_folder else job.output, film.fps, progress=listener.progress)
         listener.progress("checking", 0, 1)
         said, facts = _facts(made.picture, made.tile, made.residual)
-        return Outcome(job, f"{len(made)} frames, {said}", {"frames": len(made), "times": list(made.times), **facts})
+        facts |= {"frames": len(made), "times": list(made.times)}
+        if made.refinement is not None:
+            said += f" ({made.refinement})"
+            facts["refinement"] = made.refinement.as_dict()
+        return Outcome(job, f"{len(made)} frames, {said}", facts)
 
     checked_times(film.n, film.times)
     report = Report("frames", "filmed")
@@ -164,6 +170,8 @@ def frames_files(
         engine = options.load(jobs)
         if film.sharp is not None:
             check_starts_from_sharp(engine)
+        if film.refine:
+            check_has_paths(engine)
         report.about = {"model": engine.as_dict(), "sharp": film.sharp, "fps": film.fps, "reverse": film.reverse}
         report.by = _by(engine)
     return _run(jobs, work, report, options, listener)

@@ -16,7 +16,7 @@ from unblur.media.image import Picture
 from unblur.media.video import write_clip
 from unblur.runtime.film import MapFilm, RetiledFilm
 from unblur.tasks.engine import Engine, Progress, load
-from unblur.tasks.report import Residual, measure_residual
+from unblur.tasks.report import Refinement, Residual, measure_residual
 from unblur.tasks.source import Source, name_of, open_picture
 from unblur.zoo.table import DEFAULT
 
@@ -39,6 +39,8 @@ class Film:
         What makes it.
     tile : int
         Side of the tiles that were used for the sharp frame.
+    refinement : Refinement or None
+        What refining came to, if it was asked for.
     """
 
     def __init__(
@@ -49,12 +51,14 @@ class Film:
         reverse: bool,
         engine: Engine,
         tile: int,
+        refinement: Refinement | None = None,
     ) -> None:
         self.picture = picture
         self.times = tuple(times)
         self.reverse = reverse
         self.engine = engine
         self.tile = tile
+        self.refinement = refinement
         self._film = film
 
     def __len__(self) -> int:
@@ -100,6 +104,7 @@ def frames(
     tile: int | str = "auto",
     *,
     sharp: Source | None = None,
+    refine: bool = False,
     max_pixels: int | None = None,
     progress: Progress | None = None,
 ) -> Film:
@@ -120,6 +125,9 @@ def frames(
         A model for single pictures makes the middle frame, and the film follows from it.
     sharp : path, Picture or Tensor, optional
         The middle frame, from any other program, in place of one that a model makes.
+    refine : bool
+        Bend the paths until the mean of the film is nearer to the photo; see `unblur.runtime.refine`. Pays with a
+        sharp middle frame; where that is still blurred, the paths stay as they are.
     max_pixels : int, optional
         Refuse files with more pixels.
     progress : callable, optional
@@ -141,8 +149,10 @@ def frames(
     else:
         engine = load(DEFAULT if model is None else model, device, dtype, tile)
         middle = _fitting(open_picture(sharp, max_pixels), picture, engine)
-    seen = engine.see(picture.pixels[None], name_of(picture), sharp=middle, progress=progress)
-    return Film(picture, seen.film, chosen, reverse, engine, seen.tile)
+    if refine:
+        check_has_paths(engine)
+    seen = engine.see(picture.pixels[None], name_of(picture), sharp=middle, refine=refine, progress=progress)
+    return Film(picture, seen.film, chosen, reverse, engine, seen.tile, seen.refinement)
 
 
 def _fitting(sharp: Picture, blurry: Picture, engine: Engine) -> Tensor:
@@ -159,6 +169,13 @@ def check_starts_from_sharp(engine: Engine) -> None:
     if not engine.runner.follows:
         problem = f"takes the place of what --model {engine.name} makes"
         raise UnblurError("--sharp", problem, "leave one of the two out")
+
+
+def check_has_paths(engine: Engine) -> None:
+    """Refuse to refine the paths of a model that has none."""
+    if not engine.film.follows:
+        problem = f"refines paths, but the films of --model {engine.name} have none"
+        raise UnblurError("--refine", problem, "leave one of the two out")
 
 
 def checked_times(n: int, times: Sequence[float] | None) -> list[float]:

@@ -70,6 +70,34 @@ def decibels(rms: float) -> float:
     return min(-20 * math.log10(rms), BEST_DB) if rms > 0 else BEST_DB
 
 
+@dataclass(frozen=True)
+class Refinement:
+    """What refining the paths of a film came to.
+
+    Attributes
+    ----------
+    before : Residual
+        Of the film as it was.
+    kept : bool
+        Whether the refined paths are used: not where the photo is explained better only because they collapsed.
+    shrinkage : float
+        Length of the refined paths, as a share of what they were.
+    """
+
+    before: Residual
+    kept: bool
+    shrinkage: float
+
+    def as_dict(self) -> dict[str, object]:
+        """For a machine-readable report."""
+        return {"kept": self.kept, "shrinkage": self.shrinkage, "residual_before": self.before.as_dict()}
+
+    def __str__(self) -> str:
+        if self.kept:
+            return f"refined from {self.before.linear_light_db:.1f} dB"
+        return "not refined: the middle frame is still blurred"
+
+
 class Averaging(Protocol):
     """A film that can average itself; see `unblur.runtime.film`."""
 
