@@ -107,5 +107,5 @@ def test_any_size_and_flat_pictures(height, width, level):
     ],
 )
 def test_what_does_not_fit(blurry, state):
-    with pytest.raises(ValueError, match="got|differ"):
+    with pytest.raises(ValueError, match=r"got|differ"):
         find_correction(blurry, state)

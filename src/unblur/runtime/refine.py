@@ -6,8 +6,8 @@ that makes
 
     mean over pixels of rho(grad(mean over t of warp(sharp, paths, t) - photo)) + RIDGE * |correction|^2
 
-small, with rho the pseudo-Huber loss and the correction in units of the motion that is there. It is smooth because it is
-drawn from a coarse grid of numbers, so that a large picture is refined on a small copy of itself.
+small, with rho the pseudo-Huber loss and the correction in units of the motion that is there. It is smooth because it
+is drawn from a coarse grid of numbers, so that a large picture is refined on a small copy of itself.
 
 Gradients of the light are compared, not the light: what the sharp frame has wrong in large areas is not the paths'
 fault. A residual that falls is no proof of better paths, either: a frame that is still blurred asks for paths that are
