@@ -267,6 +267,7 @@ def evaluate(
     ] = "fast",
     device: Device = "auto",
     dtype: Dtype = "auto",
+    refine: Annotated[bool, typer.Option("--refine", help="As `unblur frames --refine` does.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Exposures of each class, the first ones.")] = None,
     cache: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where built exposures are kept.")] = None,
     as_json: Json = False,
@@ -276,7 +277,15 @@ def evaluate(
 
     with context.obj.running(as_json) as console:
         report = task.evaluate(
-            model, protocol, data, device, dtype, limit=limit, cache=cache, progress=console.progress
+            model,
+            protocol,
+            data,
+            device,
+            dtype,
+            refine=refine,
+            limit=limit,
+            cache=cache,
+            progress=console.progress,
         )
         console.table(report)
         return console.close(report)

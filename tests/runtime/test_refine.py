@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from unblur.exposure.average import average, times_of
 from unblur.networks.paths import FilmNet, follow_back, warp
+from unblur.runtime import refine as refine_module
 from unblur.runtime.film import MapFilm
-from unblur.runtime.refine import GRID, Correction, find_correction
+from unblur.runtime.refine import GRID, Correction, find_correction, refine
 from unblur.runtime.runner import Runner
 from unblur.tasks.report import measure_residual
 
@@ -68,6 +69,18 @@ def test_paths_that_collapse_are_told():
     assert not correction.helps, "the frame is as blurred as the photo: no motion explains it best"
 
 
+def test_each_picture_of_a_batch_for_itself():
+    sharp = texture()
+    wrong, photos = moving(3.0, 0.5), [photo_of(sharp, moving(4.0, 2.0)), sharp]
+    states = torch.cat([torch.cat((sharp, wrong), 1)] * 2)
+    one, other = refine(torch.cat(photos), states, steps=10)
+    alone = refine(photos[0], states[:1], steps=10)[0]
+    assert torch.allclose(one, alone, atol=1e-5)
+    assert not torch.allclose(one, states[0], atol=0.1)
+    assert torch.equal(other[:3], sharp[0])
+    assert torch.equal(states[0, 3:], wrong[0]), "what was given stays"
+
+
 def test_inside_inference_mode_and_told():
     sharp, told = texture(), []
     state = torch.cat((sharp, moving(3.0, 0.5)), 1)
@@ -78,9 +91,7 @@ def test_inside_inference_mode_and_told():
 
 
 def test_a_large_picture_on_a_small_copy(monkeypatch):
-    from unblur.runtime import refine
-
-    monkeypatch.setattr(refine, "MOST_PIXELS", 48 * 48)
+    monkeypatch.setattr(refine_module, "MOST_PIXELS", 48 * 48)
     sharp, truth = texture(), moving(8.0, 4.0)
     state = torch.cat((sharp, moving(6.0, 1.0)), 1)
     correction = find_correction(photo_of(sharp, truth), state)

@@ -98,6 +98,19 @@ def test_of_networks_for_single_pictures_the_films_are_measured(shipped: None, f
     assert with_one["psnr@0"] != with_one["psnr@0.5"]
 
 
+def test_refined_films_are_measured(monkeypatch: pytest.MonkeyPatch, film_network: nn.Module) -> None:
+    options = {"data": "x", "device": "cpu", "dtype": "float32"}
+    plain = evaluate(film_network, **options)
+    halved = lambda blurry, state: torch.cat((state[:, :3], 0.5 * state[:, 3:]), 1)  # noqa: E731
+    monkeypatch.setattr(module, "refined", halved)
+    report = evaluate(film_network, refine=True, **options)
+    assert (plain.model["refined"], report.model["refined"]) == (False, True)
+    assert report.row().values["psnr@0.5"] == pytest.approx(plain.row().values["psnr@0.5"], abs=1e-3)
+    assert report.row().values["psnr@0"] != pytest.approx(plain.row().values["psnr@0"], abs=1e-3)
+    with pytest.raises(UnblurError, match="--refine"):
+        evaluate(Film(), refine=True, **options)
+
+
 def test_foreign_data_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PROTOCOLS", {"val-1": lambda *a, **k: {"mild": exposures(1, "no")}})
     assert "not on the published data" in evaluate(Film(), device="cpu").summary()

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from unblur.exposure.response import Response, to_linear
 from unblur.runtime.memory import working_memory
-from unblur.runtime.refine import Correction
+from unblur.runtime.refine import Correction, bend
 from unblur.runtime.runner import Runner, finished
 from unblur.runtime.tiling import Progress, until_it_fits
 
@@ -102,10 +102,7 @@ class MapFilm:
 
     def bend(self, correction: Correction) -> None:
         """Add a correction to the paths that the frames follow."""
-        with torch.inference_mode():
-            # One plane at a time: the whole correction is nearly as large as the state.
-            for channel in range(correction.grid.shape[1]):
-                self.state[:, 3 + channel] += correction.plane(channel, (self._height, self._width)).to(self.state)
+        bend(self.state, correction)
         self._margin = self._reach()
 
     def frames(self, times: Sequence[float]) -> Iterator[Tensor]:

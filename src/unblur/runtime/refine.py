@@ -66,9 +66,28 @@ class Correction:
         """Whether the mean is nearer to the photo, and not because the paths collapsed."""
         return self.misfit[1] < self.misfit[0] and self.shrinkage >= SHORTEST
 
-    def plane(self, channel: int, size: tuple[int, int]) -> Tensor:
+    def plane(self, channel: int, size: tuple[int, int] | torch.Size) -> Tensor:
         """What to add to one coefficient of every pixel of a picture, (1, H, W)."""
         return _enlarged(self.grid[:, channel : channel + 1], size)[:, 0]
+
+
+def refine(blurry: Tensor, state: Tensor, *, response: Response = "srgb", steps: int = STEPS) -> Tensor:
+    """States whose paths explain the photos better, where such are found; (B, ...) as in `find_correction`."""
+    refined = state.clone()
+    for number in range(len(state)):
+        photo, one = blurry[number : number + 1], refined[number : number + 1]
+        correction = find_correction(photo, one, response=response, steps=steps)
+        if correction.helps:
+            bend(one, correction)
+    return refined
+
+
+def bend(state: Tensor, correction: Correction) -> None:
+    """Add a correction to the paths of a state (1, 3 + 2 * degree, H, W), in place."""
+    with torch.inference_mode():
+        # One plane at a time: the whole correction is nearly as large as the state.
+        for channel in range(correction.grid.shape[1]):
+            state[:, 3 + channel] += correction.plane(channel, state.shape[-2:]).to(state)
 
 
 def find_correction(
@@ -101,8 +120,9 @@ def find_correction(
         If the shapes do not fit each other.
     """
     _check(blurry, state)
-    # Also where inference goes on around it.
-    with torch.inference_mode(False), torch.enable_grad():
+    # Also where inference goes on around it, and in full precision: these are positions.
+    apart = torch.inference_mode(False), torch.enable_grad(), torch.autocast(state.device.type, enabled=False)
+    with apart[0], apart[1], apart[2]:
         copy = _copied(blurry, state, response)
         grid = torch.zeros(1, state.shape[1] - 3, GRID, GRID, device=state.device, requires_grad=True)
         rms = lambda image: image.detach().square().mean().sqrt()  # noqa: E731

@@ -17,7 +17,9 @@ from unblur._version import __version__
 from unblur.data.val1 import Exposures, load_val1
 from unblur.errors import UnblurError
 from unblur.metrics.protocols import Film, Scores, score, score_blurry
+from unblur.runtime.refine import refine as refined
 from unblur.tasks.engine import Engine, load
+from unblur.tasks.frames import check_has_paths
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -155,6 +157,7 @@ def evaluate(
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     *,
+    refine: bool = False,
     limit: int | None = None,
     cache: str | PathLike[str] | None = None,
     batch_size: int = 4,
@@ -171,6 +174,8 @@ def evaluate(
         ``"val-1"``; see `unblur.data.val1` for the exposures, `unblur.metrics.protocols` for the numbers.
     data : path
         Folder with the protocol's pictures and clips.
+    refine : bool
+        Refine the paths of each film; see `unblur.runtime.refine`.
     limit : int, optional
         Measure this many exposures per class only, the first ones.
     cache : path, optional
@@ -194,7 +199,7 @@ def evaluate(
         raise UnblurError(protocol, "no such protocol", f"use {', '.join(PROTOCOLS)}")
     tell = progress or (lambda stage, done, total: None)
     engine = load(model, device, dtype)
-    film = _film_of(engine)
+    film = _film_of(engine, refine)
     classes = PROTOCOLS[protocol](
         Path(data),
         Path(cache) if cache else None,
@@ -210,21 +215,27 @@ def evaluate(
     verified = {name: str(exposures.verified) for name, exposures in classes.items()}
     everything = [_over_all([r for r in rows if r.of == of]) for of in (INPUT, engine.name)]
     seconds = time.perf_counter() - begun
-    return Report(protocol, engine.as_dict(), verified, (*rows, *everything), limit, seconds)
+    about = {**engine.as_dict(), "refined": refine}
+    return Report(protocol, about, verified, (*rows, *everything), limit, seconds)
 
 
-def _film_of(engine: Engine) -> Film:
+def _film_of(engine: Engine, refine: bool) -> Film:
     """The model as a function of blurry pictures and times."""
     network = engine.runner.network
     wanted = [p for p in inspect.signature(network.forward).parameters.values() if p.default is p.empty]
-    if engine.is_film or len(wanted) > 1:
+    makes_films = engine.is_film or len(wanted) > 1
+    if refine:
+        check_has_paths(engine.runner if makes_films else engine.film, engine.name)
+    elif makes_films:
         return network
     paths = engine.film.network
+    restorer = network.restorer if engine.is_film else network
 
     def following(blurry: Tensor, times: Tensor) -> Tensor:
-        sharp = network(blurry)
+        sharp = restorer(blurry)
         sharp = sharp if isinstance(sharp, Tensor) else sharp[-1]
-        return paths.decode(paths.orient(paths.follow(blurry, sharp.float())), times)
+        state = paths.orient(paths.follow(blurry, sharp.float()))
+        return paths.decode(refined(blurry, state) if refine else state, times)
 
     return following
 

@@ -171,7 +171,7 @@ def frames_files(
         if film.sharp is not None:
             check_starts_from_sharp(engine)
         if film.refine:
-            check_has_paths(engine)
+            check_has_paths(engine.film, engine.name)
         report.about = {"model": engine.as_dict(), "sharp": film.sharp, "fps": film.fps, "reverse": film.reverse}
         report.by = _by(engine)
     return _run(jobs, work, report, options, listener)

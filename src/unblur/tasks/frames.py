@@ -15,6 +15,7 @@ from unblur.exposure.average import times_of
 from unblur.media.image import Picture
 from unblur.media.video import write_clip
 from unblur.runtime.film import MapFilm, RetiledFilm
+from unblur.runtime.runner import Runner
 from unblur.tasks.engine import Engine, Progress, load
 from unblur.tasks.report import Refinement, Residual, measure_residual
 from unblur.tasks.source import Source, name_of, open_picture
@@ -150,7 +151,7 @@ def frames(
         engine = load(DEFAULT if model is None else model, device, dtype, tile)
         middle = _fitting(open_picture(sharp, max_pixels), picture, engine)
     if refine:
-        check_has_paths(engine)
+        check_has_paths(engine.film, engine.name)
     seen = engine.see(picture.pixels[None], name_of(picture), sharp=middle, refine=refine, progress=progress)
     return Film(picture, seen.film, chosen, reverse, engine, seen.tile, seen.refinement)
 
@@ -171,10 +172,10 @@ def check_starts_from_sharp(engine: Engine) -> None:
         raise UnblurError("--sharp", problem, "leave one of the two out")
 
 
-def check_has_paths(engine: Engine) -> None:
+def check_has_paths(runner: Runner, name: str) -> None:
     """Refuse to refine the paths of a model that has none."""
-    if not engine.film.follows:
-        problem = f"refines paths, but the films of --model {engine.name} have none"
+    if not runner.follows:
+        problem = f"refines paths, but the films of --model {name} have none"
         raise UnblurError("--refine", problem, "leave one of the two out")
 
 
