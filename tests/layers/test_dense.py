@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unblur.layers import dense as module
-from unblur.layers.dense import Dense, Mix, dense, gelu, mix
+from unblur.layers.dense import EPSILON, Dense, Mix, Norm, by_bands, dense, gelu, mix
 
 
 @settings(deadline=None, max_examples=40)
@@ -41,6 +41,33 @@ def test_layers_learn_the_same_either_way(layer: torch.nn.Linear, monkeypatch: p
         gradients.append(torch.autograd.grad(layer(features).square().sum(), [features, *layer.parameters()]))
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=4))
+def test_joined_parts_are_as_side_by_side(channels: list[int]) -> None:
+    parts, layer = [torch.randn(2, 3, count) for count in channels], Dense(sum(channels), 5)
+    torch.testing.assert_close(layer.joined(parts), layer(torch.cat(parts, -1)))
+
+
+@pytest.mark.parametrize("inference", [True, False])
+def test_norm_is_layer_norm(inference: bool) -> None:
+    norm, features = Norm(6), 3 * torch.randn(4, 5, 6) + 2
+    for parameter in norm.parameters():
+        torch.nn.init.normal_(parameter)
+    features[0, 0] = 7.0
+    before = features.clone()
+    with torch.inference_mode(inference):
+        out = norm(features)
+    torch.testing.assert_close(out, F.layer_norm(features, (6,), *norm.parameters(), EPSILON), atol=1e-5, rtol=1e-5)
+    assert torch.equal(features, before)
+
+
+@pytest.mark.parametrize("band", [1, 7, 2**40])
+def test_by_bands_is_as_at_once(band: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BAND", band)
+    layer, features = Dense(4, 3), torch.randn(2, 3, 5, 4)
+    torch.testing.assert_close(by_bands(layer, features), layer(features))
 
 
 @pytest.mark.parametrize("inference", [True, False])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from unblur.layers import multi_axis
+from unblur.layers import dense, multi_axis
 from unblur.networks.maxim import Maxim
 from unblur.zoo.weights import load_weights
 
@@ -86,7 +86,8 @@ def test_inference_is_as_training(tiny: nn.Module, monkeypatch: pytest.MonkeyPat
     expected = tiny(blurry)
     # A strip at a time, and all at once.
     for band in (1, 2**40):
-        monkeypatch.setattr(multi_axis, "BAND_BYTES", band)
+        for module in (dense, multi_axis):
+            monkeypatch.setattr(module, "BAND", band)
         with torch.inference_mode():
             torch.testing.assert_close(tiny(blurry), expected)
 

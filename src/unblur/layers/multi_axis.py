@@ -12,13 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
-from unblur.layers.dense import Dense, Mix, dense, gelu
-
-EPSILON = 1e-6
-# Bytes of features to work on at once: what stays in a CPU's cache.
-BAND_BYTES = 2**20
+from unblur.layers.dense import BAND, Dense, Mix, Norm, dense, gelu, mix
 
 
 class GatedMlp(nn.Module):
@@ -26,19 +23,17 @@ class GatedMlp(nn.Module):
 
     def __init__(self, channels: int, positions: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(channels, EPSILON)
+        self.norm = Norm(channels)
         self.widen = Dense(channels, 2 * channels)
-        self.gate_norm = nn.LayerNorm(channels, EPSILON)
+        self.gate_norm = Norm(channels)
         self.mix = Mix(positions, positions)
         self.narrow = Dense(channels, channels)
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, P, R, C), P the positions that are mixed, to the same shape."""
-        normal = self.norm(features)
-        half = features.shape[-1]
-        value = gelu(dense(normal, self.widen.weight[:half], self.widen.bias[:half]))
-        gate = gelu(dense(normal, self.widen.weight[half:], self.widen.bias[half:]))
-        return features + self.narrow(value * (self.mix(self.gate_norm(gate)) + 1))
+        value, gate = gelu(self.widen(self.norm(features))).chunk(2, -1)
+        gate = mix(self.gate_norm(gate), self.mix.weight, self.mix.bias + 1)
+        return self.narrow(value * gate).add_(features)
 
 
 class MultiAxis(nn.Module):
@@ -56,25 +51,26 @@ class MultiAxis(nn.Module):
     def __init__(self, channels: int, size: int, axis: Callable[[], nn.Module]) -> None:
         super().__init__()
         self.size = size
-        self.norm = nn.LayerNorm(channels, EPSILON)
+        self.norm = Norm(channels)
         self.widen = Dense(channels, 2 * channels)
         self.grid, self.block = axis(), axis()
         self.narrow = Dense(2 * channels, channels)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, H, W, C), sides multiples of `size`, to what the layer adds to them."""
-        normal, half = self.norm(features), features.shape[-1]
-        out = self.narrow.bias.to(features.dtype).expand(features.shape).contiguous()
-        for axis, strips, part in (
-            (self.grid, grid_strips, slice(0, half)),
-            (self.block, block_strips, slice(half, None)),
-        ):
-            sources, targets = strips(normal, self.size), strips(out, self.size)
+        """(B, H, W, C), sides multiples of `size`, to the same shape."""
+        out = self.narrow.bias.to(features.dtype).expand(features.shape)
+        return self.add_to(out.clone(memory_format=torch.contiguous_format), features)
+
+    def add_to(self, out: Tensor, features: Tensor) -> Tensor:
+        """Add to `out`, in place, what the layer makes of the features but for the bias."""
+        halves = zip(self.widen.weight.chunk(2), self.widen.bias.chunk(2), self.narrow.weight.chunk(2, 1), strict=True)
+        axes = ((self.grid, grid_strips), (self.block, block_strips))
+        for (axis, strips), (widen, shift, narrow) in zip(axes, halves, strict=True):
+            sources, targets = strips(features, self.size), strips(out, self.size)
             for band in bands(sources):
-                shape = targets[band].shape
-                tokens = sources[band].reshape(-1, self.size**2, shape[-2], half)
-                tokens = axis(gelu(dense(tokens, self.widen.weight[part], self.widen.bias[part])))
-                targets[band] += dense(tokens, self.narrow.weight[:, part]).view(shape)
+                tokens = sources[band].reshape(-1, self.size**2, *sources.shape[-2:])
+                tokens = axis(gelu(dense(self.norm(tokens), widen, shift)))
+                targets[band] += dense(tokens, narrow).view(targets[band].shape)
         return out
 
 
@@ -94,9 +90,8 @@ def block_strips(features: Tensor, size: int) -> Tensor:
 
 def bands(strips: Tensor) -> list[slice]:
     """Strips to work on at once: as many as fit into the cache, or all where there is none to speak of."""
-    count, bytes_each = len(strips), strips[0].numel() * strips.element_size()
-    step = max(1, BAND_BYTES // bytes_each) if strips.device.type == "cpu" else count
-    return [slice(start, start + step) for start in range(0, count, step)]
+    step = max(1, BAND // strips[0].numel()) if strips.device.type == "cpu" else len(strips)
+    return [slice(start, start + step) for start in range(0, len(strips), step)]
 
 
 class MultiAxisMlp(MultiAxis):
@@ -107,4 +102,4 @@ class MultiAxisMlp(MultiAxis):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, H, W, C) to the same shape."""
-        return super().forward(features).add_(features)
+        return self.add_to(features + self.narrow.bias, features)

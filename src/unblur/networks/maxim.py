@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unblur.layers.dense import Dense, Mix, gelu
-from unblur.layers.multi_axis import EPSILON, MultiAxis, MultiAxisMlp
+from unblur.layers.dense import Dense, Mix, Norm, by_bands, gelu
+from unblur.layers.multi_axis import MultiAxis, MultiAxisMlp
 from unblur.layers.padding import pad_around
 from unblur.layers.resample import shrink
 
@@ -62,7 +62,7 @@ class Resized(nn.Module):
 
 
 class Signals(nn.Module):
-    """Multi-scale skip signals: features of all levels as they are at one of them, side by side.
+    """Multi-scale skip signals: features of all levels as they are at one of them.
 
     Parameters
     ----------
@@ -76,9 +76,9 @@ class Signals(nn.Module):
         super().__init__()
         self.resized = nn.ModuleList(Resized(inputs, channels, steps) for inputs, steps in sources)
 
-    def forward(self, features: list[Tensor]) -> Tensor:
-        """(B, h, w, c) of every level to (B, H, W, levels * channels)."""
-        return torch.cat([resized(found) for resized, found in zip(self.resized, features, strict=True)], -1)
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """(B, h, w, c) of every level to as many (B, H, W, channels)."""
+        return [resized(found) for resized, found in zip(self.resized, features, strict=True)]
 
 
 class ChannelWeights(nn.Module):
@@ -99,14 +99,14 @@ class ChannelAttention(nn.Module):
 
     def __init__(self, channels: int, reduction: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(channels, EPSILON)
+        self.norm = Norm(channels)
         self.first = Convolution(channels, channels, 3, padding=1)
         self.second = Convolution(channels, channels, 3, padding=1)
         self.weights = ChannelWeights(channels, reduction)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, H, W, C) to the same shape."""
-        seen = self.second(F.leaky_relu(self.first(self.norm(features)), SLOPE, inplace=True))
+        seen = self.second(F.leaky_relu(self.first(by_bands(self.norm, features)), SLOPE, inplace=True))
         return torch.addcmul(features, seen, self.weights(seen))
 
 
@@ -115,7 +115,7 @@ class DenseAttention(nn.Module):
 
     def __init__(self, channels: int, reduction: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(channels, EPSILON)
+        self.norm = Norm(channels)
         self.first = Dense(channels, channels)
         self.second = Dense(channels, channels)
         self.weights = ChannelWeights(channels, reduction)
@@ -147,14 +147,14 @@ class GatedSide(nn.Module):
 
     def __init__(self, channels: int, size: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(channels, EPSILON)
+        self.norm = Norm(channels)
         self.widen = Dense(channels, channels)
         self.gate = MultiAxis(channels, size, lambda: Mix(size**2, size**2))
         self.narrow = Dense(channels, channels)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(B, H, W, C) to two of the same shape."""
-        active = gelu(self.widen(self.norm(features)))
+        active = by_bands(lambda pixels: gelu(self.widen(self.norm(pixels))), features)
         return active, self.gate(active)
 
 
@@ -180,9 +180,12 @@ class CrossGating(nn.Module):
         self.project_y = Dense(channels if enlarge else others, channels)
         self.x, self.y = GatedSide(channels, size), GatedSide(channels, size)
 
-    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, H, W, inputs) and (B, H', W', others) to their sum and the gated y, both (B, H, W, channels)."""
-        x, y = self.project_x(x), self.project_y(self.enlarge(y))
+    def forward(self, parts: list[Tensor], y: Tensor) -> tuple[Tensor, Tensor]:
+        """Parts of x, (B, H, W, inputs) in all, and y, (B, H', W', others).
+
+        To their sum and the gated y, both (B, H, W, channels).
+        """
+        x, y = self.project_x.joined(parts), self.project_y(self.enlarge(y))
         active_x, weights_x = self.x(x)
         active_y, weights_y = self.y(y)
         y = y + self.y.narrow(active_y * weights_x)
@@ -199,12 +202,12 @@ class Encoder(nn.Module):
         self.cross = CrossGating(channels, channels, channels, size) if gated else None
         self.down = Convolution(channels, channels, 4, stride=2, padding=1)
 
-    def forward(self, features: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(self, parts: list[Tensor], before: Tensor | None) -> tuple[Tensor, Tensor]:
         """(B, H, W, inputs) and what the U-Net before found here, to (B, H / 2, W / 2, C) and (B, H, W, C)."""
-        found = self.groups(self.entry(features))
+        found = self.groups(self.entry.joined(parts))
         if self.cross is not None:
             assert before is not None
-            found = self.cross(found, before)[0]
+            found = self.cross([found], before)[0]
         return self.down(found), found
 
 
@@ -230,9 +233,9 @@ class Decoder(nn.Module):
         self.entry = Dense(channels + skips, channels)
         self.groups = Groups(channels, size, groups, lambda: ChannelAttention(channels, reduction))
 
-    def forward(self, features: Tensor, skips: Tensor) -> Tensor:
+    def forward(self, features: Tensor, skips: list[Tensor]) -> Tensor:
         """(B, H / 2, W / 2, inputs) and (B, H, W, skips) to (B, H, W, C)."""
-        return self.groups(self.entry(torch.cat((self.up(features), skips), -1)))
+        return self.groups(self.entry.joined([self.up(features), *skips]))
 
 
 class SupervisedAttention(nn.Module):
@@ -309,14 +312,15 @@ class Stage(nn.Module):
         """The blurry picture at every level's size, (B, h, w, 3), to what is found."""
         levels = range(len(images))
         encoded: list[Tensor] = []
-        features = images[0]
+        above: list[Tensor] = []
         for i in levels:
             seen, earlier = self.inputs[i](images[i]), None
             if before is not None:
-                seen = self.fuse[i](seen, before.attended[i])[0]
+                seen = self.fuse[i]([seen], before.attended[i])[0]
                 earlier = before.encoded[i] + before.decoded[i]
-            features, found = self.encoders[i](torch.cat((features, seen), -1) if i else seen, earlier)
+            features, found = self.encoders[i]([*above, seen], earlier)
             encoded.append(found)
+            above = [features]
         features = context = self.bottlenecks(features)
         gated: list[Tensor] = []
         decoded = list(encoded)
