@@ -11,7 +11,7 @@ On GPUs, and where gradients are wanted, all is as torch offers it. On CPUs the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -31,12 +31,14 @@ class Dense(nn.Linear):
     def forward(self, features: Tensor) -> Tensor:
         return dense(features, self.weight, self.bias)
 
-    def joined(self, parts: list[Tensor]) -> Tensor:
-        """As of the parts (..., C) side by side, without the copy that would put them there."""
-        first, *rest = zip(parts, self.weight.split([part.shape[-1] for part in parts], 1), strict=True)
-        out = dense(*first, self.bias)
-        for part, weight in rest:
-            out += dense(part, weight)
+    def joined(self, parts: Iterable[Tensor]) -> Tensor:
+        """As of the parts (..., C) side by side, which are taken one at a time and never put there."""
+        out, start = None, 0
+        for part in parts:
+            weight = self.weight[:, start : start + part.shape[-1]]
+            out = dense(part, weight, self.bias) if out is None else out.add_(dense(part, weight))
+            start += part.shape[-1]
+        assert out is not None
         return out
 
 
@@ -56,10 +58,11 @@ class Norm(nn.LayerNorm):
     def forward(self, features: Tensor) -> Tensor:
         if torch.is_grad_enabled() or features.device.type != "cpu":
             return super().forward(features)
-        features = features.float()
-        centred = features - features.mean(-1, keepdim=True)
+        plain = features.float()
+        centred = plain - plain.mean(-1, keepdim=True)
         variance = torch.linalg.vector_norm(centred, dim=-1, keepdim=True).square_().div_(features.shape[-1])
-        return centred.mul_(variance.add_(EPSILON).rsqrt_()).mul_(self.weight).add_(self.bias)
+        normal = centred.mul_(variance.add_(EPSILON).rsqrt_()).mul_(self.weight).add_(self.bias)
+        return normal.to(features.dtype)
 
 
 def dense(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -88,25 +91,32 @@ def gelu(features: Tensor) -> Tensor:
     """GELU in its tanh form (Hendrycks, Gimpel 2016)."""
     if torch.is_grad_enabled() or features.device.type != "cpu":
         return F.gelu(features, approximate="tanh")
-    features = features.float()
-    gate = torch.addcmul(features.new_tensor(SLOPE), features, features, value=CURVE)
-    return gate.mul_(features).sigmoid_().mul_(features)
+    plain = features.float()
+    gate = torch.addcmul(plain.new_tensor(SLOPE), plain, plain, value=CURVE)
+    return gate.mul_(plain).sigmoid_().mul_(plain).to(features.dtype)
 
 
-def by_bands(function: Callable[[Tensor], Tensor], features: Tensor) -> Tensor:
-    """``function(features)`` for a function of single pixels, on CPUs as many at once as stay in the cache.
+def by_bands(function: Callable[..., Tensor], *features: Tensor) -> Tensor:
+    """``function(*features)`` for a function of single pixels, on CPUs as many at once as stay in the cache.
 
     Parameters
     ----------
     function : callable
-        (N, C) to (N, C').
-    features : Tensor (..., C)
+        As many (N, C) as there are features to (N, C').
+    *features : Tensor
+        (..., C), of the same pixels.
     """
-    if features.device.type != "cpu":
-        return function(features)
-    pixels = features.flatten(0, -2)
-    made = torch.cat([function(band) for band in pixels.split(max(1, BAND // features.shape[-1]))])
-    return made.view(*features.shape[:-1], -1)
+    if torch.is_grad_enabled() or features[0].device.type != "cpu":
+        return function(*features)
+    pixels = [some.flatten(0, -2) for some in features]
+    out, step = None, max(1, BAND // features[0].shape[-1])
+    for start in range(0, len(pixels[0]), step):
+        band = slice(start, start + step)
+        made = function(*(some[band] for some in pixels))
+        out = made.new_empty(len(pixels[0]), made.shape[-1]) if out is None else out
+        out[band] = made
+    assert out is not None
+    return out.view(*features[0].shape[:-1], -1)
 
 
 def _prefers_convolution(features: Tensor) -> bool:

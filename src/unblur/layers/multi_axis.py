@@ -102,4 +102,4 @@ class MultiAxisMlp(MultiAxis):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, H, W, C) to the same shape."""
-        return self.add_to(features + self.narrow.bias, features)
+        return self.add_to(features + self.narrow.bias.to(features.dtype), features)

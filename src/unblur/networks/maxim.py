@@ -13,8 +13,9 @@ As the grid has a fixed number of cells, its meaning depends on the size of the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -76,9 +77,9 @@ class Signals(nn.Module):
         super().__init__()
         self.resized = nn.ModuleList(Resized(inputs, channels, steps) for inputs, steps in sources)
 
-    def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """(B, h, w, c) of every level to as many (B, H, W, channels)."""
-        return [resized(found) for resized, found in zip(self.resized, features, strict=True)]
+    def forward(self, features: list[Tensor]) -> Iterator[Tensor]:
+        """(B, h, w, c) of every level to as many (B, H, W, channels), one at a time."""
+        return (resized(found) for resized, found in zip(self.resized, features, strict=True))
 
 
 class ChannelWeights(nn.Module):
@@ -157,6 +158,10 @@ class GatedSide(nn.Module):
         active = by_bands(lambda pixels: gelu(self.widen(self.norm(pixels))), features)
         return active, self.gate(active)
 
+    def gated(self, features: Tensor, active: Tensor, weights: Tensor) -> Tensor:
+        """The features and, gated by the other side's weights, what was made active of them; all (..., C)."""
+        return self.narrow(active * weights).add_(features)
+
 
 class CrossGating(nn.Module):
     """Cross-gating block (CGB): two features, each gated by weights made of the other.
@@ -180,7 +185,7 @@ class CrossGating(nn.Module):
         self.project_y = Dense(channels if enlarge else others, channels)
         self.x, self.y = GatedSide(channels, size), GatedSide(channels, size)
 
-    def forward(self, parts: list[Tensor], y: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, parts: Iterable[Tensor], y: Tensor) -> tuple[Tensor, Tensor]:
         """Parts of x, (B, H, W, inputs) in all, and y, (B, H', W', others).
 
         To their sum and the gated y, both (B, H, W, channels).
@@ -188,8 +193,8 @@ class CrossGating(nn.Module):
         x, y = self.project_x.joined(parts), self.project_y(self.enlarge(y))
         active_x, weights_x = self.x(x)
         active_y, weights_y = self.y(y)
-        y = y + self.y.narrow(active_y * weights_x)
-        return x + y + self.x.narrow(active_x * weights_y), y
+        y = by_bands(self.y.gated, y, active_y, weights_x)
+        return by_bands(self.x.gated, x, active_x, weights_y).add_(y), y
 
 
 class Encoder(nn.Module):
@@ -202,7 +207,7 @@ class Encoder(nn.Module):
         self.cross = CrossGating(channels, channels, channels, size) if gated else None
         self.down = Convolution(channels, channels, 4, stride=2, padding=1)
 
-    def forward(self, parts: list[Tensor], before: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(self, parts: Iterable[Tensor], before: Tensor | None) -> tuple[Tensor, Tensor]:
         """(B, H, W, inputs) and what the U-Net before found here, to (B, H / 2, W / 2, C) and (B, H, W, C)."""
         found = self.groups(self.entry.joined(parts))
         if self.cross is not None:
@@ -233,9 +238,9 @@ class Decoder(nn.Module):
         self.entry = Dense(channels + skips, channels)
         self.groups = Groups(channels, size, groups, lambda: ChannelAttention(channels, reduction))
 
-    def forward(self, features: Tensor, skips: list[Tensor]) -> Tensor:
+    def forward(self, features: Tensor, skips: Iterable[Tensor]) -> Tensor:
         """(B, H / 2, W / 2, inputs) and (B, H, W, skips) to (B, H, W, C)."""
-        return self.groups(self.entry.joined([self.up(features), *skips]))
+        return self.groups(self.entry.joined(chain((self.up(features),), skips)))
 
 
 class SupervisedAttention(nn.Module):
@@ -254,10 +259,17 @@ class SupervisedAttention(nn.Module):
 
 
 class Found(NamedTuple):
-    """What a U-Net found at every level, the largest first."""
+    """What a U-Net found at every level, the largest first.
 
-    encoded: list[Tensor]
-    decoded: list[Tensor]
+    Attributes
+    ----------
+    seen : list of Tensor
+        By its encoders and decoders, added; of the last U-Net by the decoders.
+    attended : list of Tensor
+        By its attentions; empty for the last U-Net.
+    """
+
+    seen: list[Tensor]
     attended: list[Tensor]
 
 
@@ -308,29 +320,34 @@ class Stage(nn.Module):
         )
         self.attend = nn.ModuleList(SupervisedAttention(width) for width in widths if not last)
 
-    def forward(self, images: list[Tensor], before: Found | None) -> Found:
-        """The blurry picture at every level's size, (B, h, w, 3), to what is found."""
-        levels = range(len(images))
+    def encode(self, images: list[Tensor], before: Found | None) -> list[Tensor]:
+        """The blurry picture at every level's size, (B, h, w, 3), to what encoders find, and last the bottlenecks."""
         encoded: list[Tensor] = []
         above: list[Tensor] = []
-        for i in levels:
-            seen, earlier = self.inputs[i](images[i]), None
+        for i, image in enumerate(images):
+            found, earlier = self.inputs[i](image), None
             if before is not None:
-                seen = self.fuse[i]([seen], before.attended[i])[0]
-                earlier = before.encoded[i] + before.decoded[i]
-            features, found = self.encoders[i]([*above, seen], earlier)
+                found = self.fuse[i]([found], before.attended[i])[0]
+                earlier = before.seen[i]
+            features, found = self.encoders[i]([*above, found], earlier)
             encoded.append(found)
             above = [features]
-        features = context = self.bottlenecks(features)
-        gated: list[Tensor] = []
-        decoded = list(encoded)
-        for i in reversed(levels):
+        return [*encoded, self.bottlenecks(features)]
+
+    def decode(self, images: list[Tensor], encoded: list[Tensor]) -> Found:
+        """The same picture, and what `encode` made of it."""
+        *encoded, features = encoded
+        levels = range(len(images) - 1, -1, -1)
+        gated, context, decoded = [], features, list(encoded)
+        for i in levels:
             found, context = self.gates[i](self.signals[i](encoded), context)
             gated.append(found)
-        for i in reversed(levels):
+        for i in levels:
             decoded[i] = features = self.decoders[i](features, self.skips[i](gated))
-        attended = [attend(decoded[i], images[i]) for i, attend in enumerate(self.attend)]
-        return Found(encoded, decoded, attended)
+        if not self.attend:
+            return Found(decoded, [])
+        attended = [attend(*pair) for attend, *pair in zip(self.attend, decoded, images, strict=True)]
+        return Found([one + other for one, other in zip(encoded, decoded, strict=True)], attended)
 
 
 class Maxim(nn.Module):
@@ -390,11 +407,16 @@ class Maxim(nn.Module):
         image = padded.permute(0, 2, 3, 1).contiguous()
         # Nearest neighbours of the centres.
         images = [image, *(image[:, half::step, half::step] for half, step in self._steps())]
-        found = None
+        found: Found | None = None
+        stage: Any
         for stage in self.stages:
-            found = stage(images, found)
+            encoded = stage.encode(images, found)
+            # Much of the memory, and no longer needed.
+            del found
+            found = stage.decode(images, encoded)
+            del encoded
         assert found is not None
-        sharp = (self.head(found.decoded[0]) + image).permute(0, 3, 1, 2)
+        sharp = (self.head(found.seen[0]) + image).permute(0, 3, 1, 2)
         return sharp[..., top : top + blurry.shape[-2], left : left + blurry.shape[-1]]
 
     def _steps(self) -> list[tuple[int, int]]:
