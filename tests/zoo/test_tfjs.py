@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from unblur.cli import main
 from unblur.errors import UnblurError
 from unblur.networks.maxim import Maxim
 from unblur.zoo import tfjs
@@ -211,6 +212,19 @@ def test_truncated_archives(share: float, package: Package, tmp_path: Path) -> N
     (tmp_path / "cut.tgz").write_bytes(whole[: max(3, int(share * len(whole)))])
     message = _refusal(tmp_path / "cut.tgz", tmp_path)
     assert "cut short or damaged" in message or "has no " in message
+
+
+def test_the_command_says_it_in_one_line(package: Package, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    strange = tarfile.TarInfo("package/../../out.bin")
+    (tmp_path / "in").mkdir()
+    source, out = _archive(package.files(), tmp_path / "in" / "a.tgz", strange), tmp_path / "in" / "out.safetensors"
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["models", "convert", str(source), str(out)]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert "is no plain file inside the package" in said.err
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_damaged_archives(tmp_path: Path) -> None:

@@ -1,10 +1,14 @@
-"""What a neighbourhood agrees on: fits of a plane through estimates that are trusted differently."""
+"""What a neighbourhood agrees on: which way time ran, and planes through estimates that are trusted differently."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from unblur.layers.motion import net_motion, odd_part, reverse_time
+
+ROUNDS = 6
 
 
 def local_planes(values: Tensor, weights: Tensor, sigma: float) -> Tensor:
@@ -33,6 +37,32 @@ def local_planes(values: Tensor, weights: Tensor, sigma: float) -> Tensor:
     ridge = 1e-3 * normal[..., 0, 0, None, None] * torch.eye(3, device=values.device, dtype=values.dtype)
     fitted = torch.linalg.solve(normal + ridge, moments)
     return fitted[..., 0, :].permute(0, 3, 1, 2)
+
+
+def aligned(paths: Tensor, weights: Tensor) -> Tensor:
+    """Turn the time of each path to run as in its neighbourhood, where each is known up to its direction.
+
+    All begin with the same sense along the axis of most motion; then each follows the majority around it, in rounds.
+
+    Parameters
+    ----------
+    paths : Tensor
+        (B, 2 * degree, H, W); see `layers.motion`.
+    weights : Tensor
+        (B, 1, H, W), above 0.
+    """
+    with torch.no_grad():
+        ways, weights = odd_part(paths), weights.detach()
+        net = net_motion(paths)
+        moment = lambda image: (weights * image).sum((1, 2, 3))  # noqa: E731
+        x, y = net[:, :1], net[:, 1:]
+        axis = torch.atan2(2 * moment(x * y), moment(x * x - y * y)) / 2
+        along = torch.stack((axis.cos(), axis.sin()), 1)[..., None, None]
+        sense = torch.where((net * along).sum(1, keepdim=True) < 0, -1.0, 1.0)
+        for _ in range(ROUNDS):
+            around = F.avg_pool2d(F.avg_pool2d(weights * sense * ways, 5, 1, 2), 5, 1, 2)
+            sense = torch.where((sense * ways * around).sum(1, keepdim=True) < 0, -sense, sense)
+    return torch.where(sense < 0, reverse_time(paths), paths)
 
 
 def _spread(image: Tensor, powers: Tensor) -> list[Tensor]:
