@@ -69,7 +69,16 @@ def python(code):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["deblur", "--help"], ["frames", "-h"], ["models", "--help"], ["frames"]]
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["deblur", "--help"],
+        ["inspect", "-h"],
+        ["frames", "-h"],
+        ["models", "--help"],
+        ["frames"],
+    ],
 )
 def test_help_imports_nothing_heavy(arguments):
     heavy = ["torch", "numpy", "lightning", "PIL", "av", "cv2", "jsonargparse", "rich"]
@@ -301,6 +310,46 @@ def test_progress_is_shown_on_a_terminal_and_never_on_stdout(capsys, photos, mon
     assert code == 0
     assert json.loads(out)["ok"]
     assert any("a.png" in line for line in err)
+
+
+def test_photos_are_inspected(capsys, photos):
+    code, out, err = run(capsys, "inspect", photos, *CPU)
+    assert (code, len(err)) == (1, 1)
+    assert "broken.png" in err[0]
+    first, _, last = out.splitlines()
+    assert first.startswith(f"{photos / 'a.png'} -> {photos / 'a.paths.png'}  (36x24, cannot tell")
+    assert last.startswith("2 inspected, 1 failed in ")
+    assert read_image(photos / "a.paths.png").width == 800
+    (photos / "broken.png").unlink()
+    code, out, _ = run(capsys, "inspect", photos, *CPU)
+    assert (code, len(out.splitlines())) == (0, 3), "the drawings are no photos"
+
+
+def test_the_report_of_an_inspection(capsys, photos, tmp_path):
+    code, out, _ = run(capsys, "inspect", photos, "-o", tmp_path / "out", "--json", *CPU)
+    report = json.loads(out)
+    assert (code, report["command"], report["ok"], len(report["errors"])) == (1, "inspect", False, 1)
+    assert report["model"]["name"] == "film-small"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
+    for result in report["results"]:
+        assert (result["width"], result["height"], result["tile"]) == (36, 24, None)
+        assert (result["verdict"], result["places"]) == ("unsure", 0)
+        assert set(result["probabilities"]) == {"sharp", "motion", "defocus"}
+        assert set(result["motion"]) == {"length", "length_95", "angle", "spread", "camera"}
+        assert all(isinstance(value, float) for value in result["motion"].values())
+
+
+def test_what_is_no_motion_blur_is_warned_of(capsys, tmp_path, leaves, defocused):
+    photo = Picture(defocused(leaves, 4)).save(tmp_path / "a.png")
+    code, out, err = run(capsys, "deblur", photo, *CPU)
+    assert (code, len(out.splitlines())) == (0, 2)
+    assert err == [f"unblur: {photo}: looks out of focus rather than moved, and motion is all that is undone here"]
+    code, out, err = run(capsys, "frames", photo, "-n", 2, "--json", *CPU)
+    report = json.loads(out)
+    assert (code, report["ok"], len(err)) == (0, True, 1)
+    assert "out of focus" in report["results"][0]["warning"]
+    code, out, err = run(capsys, "deblur", photo, "--no-check", "--json", *CPU)
+    assert (code, err, json.loads(out)["results"][0]["warning"]) == (0, [], None)
 
 
 @pytest.mark.parametrize("name", ["film.mp4", "film.gif", "film.webp"])

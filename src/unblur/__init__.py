@@ -17,11 +17,17 @@ if TYPE_CHECKING:
     from unblur.tasks.deblur import deblur
     from unblur.tasks.engine import load
     from unblur.tasks.frames import frames
+    from unblur.tasks.inspect import inspect
 
-__all__ = ["UnblurError", "__version__", "deblur", "frames", "load"]
+__all__ = ["UnblurError", "__version__", "deblur", "frames", "inspect", "load"]
 
 # Imported when first used: torch takes seconds, `import unblur` and the command line's help must not.
-_HOMES = {"deblur": "unblur.tasks.deblur", "frames": "unblur.tasks.frames", "load": "unblur.tasks.engine"}
+_HOMES = {
+    "deblur": "unblur.tasks.deblur",
+    "frames": "unblur.tasks.frames",
+    "inspect": "unblur.tasks.inspect",
+    "load": "unblur.tasks.engine",
+}
 
 
 def __getattr__(name: str) -> Any:

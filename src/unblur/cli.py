@@ -52,6 +52,9 @@ MaxPixels = Annotated[int | None, typer.Option("--max-pixels", min=1, help="Refu
 Skip = Annotated[
     bool, typer.Option("--skip-existing", help="Leave outputs that are there; they are replaced otherwise.")
 ]
+Check = Annotated[
+    bool, typer.Option("--check/--no-check", help="Warn of photos that are out of focus, or sharp already.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable report, and nothing else, on stdout.")]
 
 
@@ -85,13 +88,14 @@ def deblur(
     max_pixels: MaxPixels = None,
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
     skip_existing: Skip = False,
+    check: Check = True,
     as_json: Json = False,
 ) -> int:
     """Make blurry photos sharp."""
     from unblur.tasks import files
 
     with context.obj.running(as_json) as console:
-        options = files.Options(model, device, dtype, tile, max_pixels, skip_existing)
+        options = files.Options(model, device, dtype, tile, max_pixels, skip_existing, check)
         return console.close(files.deblur_files(photos, out, options, console, quality=quality))
 
 
@@ -130,6 +134,7 @@ def frames(
     dtype: Dtype = "auto",
     max_pixels: MaxPixels = None,
     skip_existing: Skip = False,
+    check: Check = True,
     as_json: Json = False,
 ) -> int:
     """Show what happened while the shutter was open, as a film."""
@@ -139,7 +144,7 @@ def frames(
     from unblur.tasks import files
 
     with context.obj.running(as_json) as console:
-        options = files.Options(model, device, dtype, tile, max_pixels, skip_existing)
+        options = files.Options(model, device, dtype, tile, max_pixels, skip_existing, check)
         film = files.FilmOptions(n, chosen, reverse, fps, kind, sharp, refine)
         return console.close(files.frames_files(photos, out, options, console, film))
 
@@ -154,6 +159,35 @@ def _times(times: str | None) -> list[float] | None:
     if not all(0 <= time <= 1 for time in chosen):
         raise typer.BadParameter("use numbers from 0 to 1, as in 0,0.5,1", param_hint="--times")
     return chosen
+
+
+@app.command(epilog="Example: unblur inspect photo.jpg")
+def inspect(
+    context: typer.Context,
+    photos: Photos,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="FILE|FOLDER",
+            help="For the picture of the paths; beside each photo, as NAME.paths.png, if left out.",
+        ),
+    ] = None,
+    model: Model = None,
+    tile: Tile = "auto",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    max_pixels: MaxPixels = None,
+    skip_existing: Skip = False,
+    as_json: Json = False,
+) -> int:
+    """Tell what blur photos have: motion (how long, which way), out of focus, or none; draw the paths."""
+    from unblur.tasks import files
+
+    with context.obj.running(as_json) as console:
+        options = files.Options(model, device, dtype, tile, max_pixels, skip_existing)
+        return console.close(files.inspect_files(photos, out, options, console))
 
 
 @models_app.command("list", epilog="Example: unblur models list")

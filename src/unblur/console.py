@@ -94,10 +94,12 @@ class Console:
             self._progress = None
 
     def done(self, outcome: Outcome) -> None:
-        """Print a file that was written."""
+        """Print a file that was written, and what speaks against it."""
         self.stop()
         if not self.as_json:
             typer.echo(f"{outcome.job.source} -> {outcome.job.output}  ({outcome.said})")
+        if outcome.facts.get("warning"):
+            typer.echo(f"unblur: {outcome.job.source}: {outcome.facts['warning']}", err=True)
 
     def failed(self, error: UnblurError, cause: BaseException | None = None) -> None:
         """Print an error in one line, and its traceback for those who want it."""

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from unblur.media.image import Picture
+from unblur.metrics.verdict import Verdict
 from unblur.runtime.runner import finished
+from unblur.tasks.check import verdict_of, warning_of
 from unblur.tasks.engine import Engine, Progress, load
 from unblur.tasks.report import Residual, measure_residual
 from unblur.tasks.source import Source, name_of, open_picture
@@ -30,17 +32,25 @@ class Deblurred:
         Side of the tiles that were used.
     engine : Engine
         What made it.
+    verdict : Verdict or None
+        Whether motion blurred the photo at all, if that was looked at.
     """
 
     picture: Picture
     residual: Residual
     tile: int
     engine: Engine
+    verdict: Verdict | None = None
 
     @property
     def image(self) -> Tensor:
         """The sharp picture, (3, H, W) float32 in [0, 1]."""
         return self.picture.pixels
+
+    @property
+    def warning(self) -> str | None:
+        """One line where the photo is out of focus or sharp already, rather than blurred by motion."""
+        return warning_of(self.verdict)
 
     def save(self, path: str | PathLike[str], quality: int = 95) -> Path:
         """Write it; the suffix decides the format. Written whole or not at all."""
@@ -54,6 +64,7 @@ def deblur(
     dtype: str | torch.dtype = "auto",
     tile: int | str = "auto",
     *,
+    check: bool = True,
     max_pixels: int | None = None,
     progress: Progress | None = None,
 ) -> Deblurred:
@@ -65,6 +76,8 @@ def deblur(
         A file, or a picture in memory; a tensor is (3, H, W) or (1, 3, H, W), RGB in [0, 1].
     model, device, dtype, tile
         See `unblur.load`; without a model the best one is taken if it is quick enough for this picture, else the fast.
+    check : bool
+        See whether it is motion that blurred the picture.
     max_pixels : int, optional
         Refuse files with more pixels.
     progress : callable, optional
@@ -87,4 +100,5 @@ def deblur(
         progress("checking", 0, 1)
     residual = measure_residual(seen.film, picture.pixels)
     sharp = next(seen.film.frames([0.5])) if seen.sharp is None else finished(seen.sharp[0], subject)
-    return Deblurred(picture.with_pixels(sharp), residual, seen.tile, engine)
+    verdict = verdict_of(seen.film, picture.pixels) if check else None
+    return Deblurred(picture.with_pixels(sharp), residual, seen.tile, engine, verdict)

@@ -16,9 +16,10 @@ from unblur.tasks.choice import sizes_of
 from unblur.tasks.deblur import deblur
 from unblur.tasks.engine import Engine, load
 from unblur.tasks.frames import check_has_paths, check_starts_from_sharp, checked_times, frames
+from unblur.tasks.inspect import check_finds_paths, inspect
 from unblur.tasks.report import Residual
 
-SHARP, FILM = ".sharp", ".film"
+SHARP, FILM, PATHS = ".sharp", ".film", ".paths"
 FILM_SUFFIXES = (".mp4", ".gif", ".webp")
 
 
@@ -48,6 +49,7 @@ class Options:
     tile: int | str = "auto"
     max_pixels: int | None = None
     skip_existing: bool = False
+    check: bool = True
 
     def load(self, jobs: Sequence[Job]) -> Engine:
         """The model, ready to run; where none is named, one for all that is to be done."""
@@ -91,10 +93,12 @@ def deblur_files(
         return source.with_name(source.stem + SHARP + suffix)
 
     def work(job: Job) -> Outcome:
-        result = deblur(job.source, engine, max_pixels=options.max_pixels, progress=listener.progress)
+        result = deblur(
+            job.source, engine, check=options.check, max_pixels=options.max_pixels, progress=listener.progress
+        )
         result.save(job.output, quality=quality)
         said, facts = _facts(result.picture, result.tile, result.residual)
-        return Outcome(job, said, facts)
+        return Outcome(job, said, facts | {"warning": result.warning})
 
     report = Report("deblur", "sharpened")
     found, several = _find(inputs, out, IMAGE_SUFFIXES, report)
@@ -138,13 +142,14 @@ def frames_files(
             engine,
             sharp=film.sharp,
             refine=film.refine,
+            check=options.check,
             max_pixels=options.max_pixels,
             progress=listener.progress,
         )
         made.save(f"{job.output}/" if as_folder else job.output, film.fps, progress=listener.progress)
         listener.progress("checking", 0, 1)
         said, facts = _facts(made.picture, made.tile, made.residual)
-        facts |= {"frames": len(made), "times": list(made.times)}
+        facts |= {"frames": len(made), "times": list(made.times), "warning": made.warning}
         if made.refinement is not None:
             said += f" ({made.refinement})"
             facts["refinement"] = made.refinement.as_dict()
@@ -177,6 +182,44 @@ def frames_files(
     return _run(jobs, work, report, options, listener)
 
 
+def inspect_files(inputs: Sequence[str], out: str | None, options: Options, listener: Listener) -> Report:
+    """Tell what blur files, folders and globs have, and draw the paths.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        Pictures, folders, globs.
+    out : str, optional
+        For the drawings: a file for one picture, a folder for several; beside each picture as NAME.paths.png if left
+        out.
+
+    Raises
+    ------
+    UnblurError
+        An option cannot be met. What concerns one file is in the report, and told to `listener`.
+    """
+
+    def work(job: Job) -> Outcome:
+        seen = inspect(job.source, engine, max_pixels=options.max_pixels, progress=listener.progress)
+        seen.save(job.output)
+        height, width = seen.picture.height, seen.picture.width
+        facts = {"width": width, "height": height, "tile": _tile(seen.picture, seen.tile), **seen.as_dict()}
+        return Outcome(job, f"{width}x{height}, {seen}", facts)
+
+    report = Report("inspect", "inspected")
+    found, several = _find(inputs, out, IMAGE_SUFFIXES, report)
+    if out is None:
+        jobs = _beside(found, inputs, lambda source: source.with_name(f"{source.stem}{PATHS}.png"), report)
+    else:
+        jobs = [Job(*pair) for pair in zip(found, output_paths(found, out, ".png", many=several), strict=True)]
+    if jobs:
+        engine = options.load(jobs)
+        check_finds_paths(engine)
+        report.about = {"model": engine.as_dict()}
+        report.by = _by(engine)
+    return _run(jobs, work, report, options, listener)
+
+
 def _by(engine: Engine) -> str:
     """For the summary."""
     return f"with {engine.name}" + (f" ({engine.reason})" if engine.reason else "")
@@ -197,7 +240,7 @@ def _beside(
 ) -> list[Job]:
     """Outputs beside their inputs; what an earlier run put into a folder is no input, unless it is named."""
     named = {os.path.realpath(name) for name in inputs}
-    fresh = [path for path in found if Path(path.stem).suffix != SHARP or os.path.realpath(path) in named]
+    fresh = [path for path in found if Path(path.stem).suffix not in (SHARP, PATHS) or os.path.realpath(path) in named]
     jobs, clashes = plan(fresh, output_of)
     report.errors.extend(clashes)
     return jobs
@@ -226,7 +269,12 @@ def _facts(picture: Picture, tile: int, residual: Residual) -> tuple[str, dict[s
         "width": width,
         "height": height,
         "bits": picture.bits,
-        "tile": tile if tile < max(height, width) else None,
+        "tile": _tile(picture, tile),
         "residual": residual.as_dict(),
     }
     return f"{width}x{height}, {residual}", facts
+
+
+def _tile(picture: Picture, tile: int) -> int | None:
+    """The side of the tiles, if there was more than one."""
+    return tile if tile < max(picture.height, picture.width) else None

@@ -14,8 +14,10 @@ from unblur.errors import UnblurError
 from unblur.exposure.average import times_of
 from unblur.media.image import Picture
 from unblur.media.video import write_clip
+from unblur.metrics.verdict import Verdict
 from unblur.runtime.film import MapFilm, RetiledFilm
 from unblur.runtime.runner import Runner
+from unblur.tasks.check import verdict_of, warning_of
 from unblur.tasks.engine import Engine, Progress, load
 from unblur.tasks.report import Refinement, Residual, measure_residual
 from unblur.tasks.source import Source, name_of, open_picture
@@ -42,6 +44,8 @@ class Film:
         Side of the tiles that were used for the sharp frame.
     refinement : Refinement or None
         What refining came to, if it was asked for.
+    verdict : Verdict or None
+        Whether motion blurred the photo at all, if that was looked at.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Film:
         engine: Engine,
         tile: int,
         refinement: Refinement | None = None,
+        verdict: Verdict | None = None,
     ) -> None:
         self.picture = picture
         self.times = tuple(times)
@@ -60,6 +65,7 @@ class Film:
         self.engine = engine
         self.tile = tile
         self.refinement = refinement
+        self.verdict = verdict
         self._film = film
 
     def __len__(self) -> int:
@@ -73,6 +79,11 @@ class Film:
         times = [1 - time for time in self.times] if self.reverse else list(self.times)
         for frame in self._film.frames(times):
             yield frame.mean(0, keepdim=True).expand(3, -1, -1) if self.picture.grey else frame
+
+    @property
+    def warning(self) -> str | None:
+        """One line where the photo is out of focus or sharp already, rather than blurred by motion."""
+        return warning_of(self.verdict)
 
     def tensor(self) -> Tensor:
         """All frames at once, (T, 3, H, W)."""
@@ -106,6 +117,7 @@ def frames(
     *,
     sharp: Source | None = None,
     refine: bool = False,
+    check: bool = True,
     max_pixels: int | None = None,
     progress: Progress | None = None,
 ) -> Film:
@@ -129,6 +141,8 @@ def frames(
     refine : bool
         Bend the paths until the mean of the film is nearer to the photo; see `unblur.runtime.refine`. Pays with a
         sharp middle frame; where that is still blurred, the paths stay as they are.
+    check : bool
+        See whether it is motion that blurred the picture.
     max_pixels : int, optional
         Refuse files with more pixels.
     progress : callable, optional
@@ -153,7 +167,8 @@ def frames(
     if refine:
         check_has_paths(engine.film, engine.name)
     seen = engine.see(picture.pixels[None], name_of(picture), sharp=middle, refine=refine, progress=progress)
-    return Film(picture, seen.film, chosen, reverse, engine, seen.tile, seen.refinement)
+    verdict = verdict_of(seen.film, picture.pixels) if check else None
+    return Film(picture, seen.film, chosen, reverse, engine, seen.tile, seen.refinement, verdict)
 
 
 def _fitting(sharp: Picture, blurry: Picture, engine: Engine) -> Tensor:

@@ -1,0 +1,139 @@
+"""How long a motion is, which way it goes, and whether one camera movement explains it: numbers from a path field."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unblur.exposure.average import times_of
+from unblur.networks.paths import path_at
+
+CELL = 16
+"""Side in pixels of the places at which a field is looked at."""
+TEXTURE = 4 / 255
+"""Standard deviation in a place below which nothing can be seen to move."""
+UNIFORM = 52.0
+"""Standard deviation in degrees of directions that are uniform over half a turn."""
+
+
+@dataclass(frozen=True)
+class Motion:
+    """The motion over one exposure, in pixels of the photo.
+
+    Attributes
+    ----------
+    length, length_95 : float
+        Of the paths: median and 95th percentile over the places with texture.
+    angle : float
+        Degrees in [0, 180), 0 horizontal, 90 vertical, 45 from bottom left to top right; a photo does not tell a
+        direction from its opposite.
+    spread : float
+        Degrees by which the places differ from `angle`; 0 all the same way, 52 (the most) every way alike.
+    camera : float
+        In [0, 1], the share of the motion that one smooth movement of the camera explains (shift, turn, zoom); low
+        where things move on their own.
+    """
+
+    length: float
+    length_95: float
+    angle: float
+    spread: float
+    camera: float
+
+    def as_dict(self) -> dict[str, object]:
+        """For a machine-readable report."""
+        return {key: round(value, 3) for key, value in asdict(self).items()}
+
+    def __str__(self) -> str:
+        return f"{self.length:.1f} px long (95 % under {self.length_95:.1f} px), at {self.angle:.0f} degrees"
+
+
+@dataclass(frozen=True)
+class Field:
+    """The paths at places `CELL` pixels apart.
+
+    Attributes
+    ----------
+    paths : Tensor
+        (T, 2, h, w): where the content of the middle frame stands at T times, pixels (x, y) from its place there.
+    textured : Tensor
+        (h, w) bool: where there is something to be seen.
+    """
+
+    paths: Tensor
+    textured: Tensor
+
+    def motion(self) -> Motion:
+        """The numbers; over all places if none has texture."""
+        chosen = self.textured if self.textured.any() else torch.ones_like(self.textured)
+        paths = self.paths[:, :, chosen]
+        lengths = paths.diff(dim=0).norm(dim=1).sum(0)
+        net = (paths[-1] - paths[0]).T
+        angle, spread = _angles(net)
+        where = chosen.nonzero().flip(-1).float()
+        median, most = lengths.quantile(lengths.new_tensor([0.5, 0.95])).tolist()
+        return Motion(median, most, angle, spread, _explained(net, where))
+
+
+def measure_field(coefficients: Tensor, blurry: Tensor, times: int = 9) -> Field:
+    """A path field, thinned out.
+
+    Parameters
+    ----------
+    coefficients : Tensor
+        (2 * degree, H, W) in pixels, as `unblur.networks.paths.PathNet` gives them.
+    blurry : Tensor
+        (3, H, W) in [0, 1].
+    times : int
+        Instants, equally spaced over the exposure.
+    """
+    thin = lambda image: F.avg_pool2d(image[None].float(), CELL, ceil_mode=True)[0]  # noqa: E731
+    grey = blurry.mean(0, keepdim=True)
+    spread = (thin(grey.square()) - thin(grey).square()).clamp_min(0).sqrt()[0]
+    paths = path_at(thin(coefficients).cpu()[None], times_of(times))[0]
+    return Field(paths, spread.cpu() > TEXTURE)
+
+
+def _angles(net: Tensor) -> tuple[float, float]:
+    """Mean direction of (N, 2) vectors whose sign is free, and the spread about it, in degrees.
+
+    Directions are doubled, averaged by length, and halved; the spread is that of a wrapped normal, half of
+    sqrt(-2 ln R) (Mardia and Jupp, Directional Statistics, 2000), as far as a uniform one.
+    """
+    x, y = net[:, 0], -net[:, 1]  # rows run down, angles are counted upwards
+    size = net.norm(dim=1).clamp_min(1e-9)
+    cosine, sine = ((x * x - y * y) / size).sum(), (2 * x * y / size).sum()
+    agreement = min(max(float(torch.hypot(cosine, sine) / size.sum()), 1e-9), 1.0)
+    angle = math.degrees(math.atan2(float(sine), float(cosine))) / 2 % 180
+    return angle, min(math.degrees(math.sqrt(-2 * math.log(agreement))) / 2, UNIFORM)
+
+
+def _explained(net: Tensor, where: Tensor) -> float:
+    """The share of (N, 2) vectors at places (N, 2) that an affine motion explains.
+
+    The sign of each is free: they are turned to agree with the fit, and the fit is repeated; from the signs as they
+    are, and from all in one half plane.
+    """
+    if len(net) <= 3 or not net.any():
+        return 1.0
+    centred = where - where.mean(0)
+    basis = torch.cat((torch.ones(len(where), 1), centred / centred.abs().amax().clamp_min(1)), 1)
+    basis, _ = torch.linalg.qr(basis)
+    longest = net[net.norm(dim=1).argmax()]
+    return max(_fitted(start, basis) for start in (net, _turned(net, longest)))
+
+
+def _fitted(net: Tensor, basis: Tensor) -> float:
+    for _ in range(4):
+        smooth = basis @ (basis.T @ net)
+        net = _turned(net, smooth)
+    smooth = basis @ (basis.T @ net)
+    return float((1 - (net - smooth).square().sum() / net.square().sum()).clamp(0, 1))
+
+
+def _turned(net: Tensor, towards: Tensor) -> Tensor:
+    return torch.where((net * towards).sum(1, keepdim=True) < 0, -net, net)

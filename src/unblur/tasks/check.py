@@ -1,0 +1,40 @@
+"""Whether a photo is what this package is for: blurred by motion; and what to say where it is not."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from unblur.metrics.motion import Field, measure_field
+from unblur.metrics.verdict import Verdict, judge
+from unblur.networks.paths import FilmNet
+from unblur.runtime.film import MapFilm, RetiledFilm
+from unblur.runtime.runner import Runner
+
+
+def has_paths(runner: Runner) -> bool:
+    """Whether the films of a network are made of paths."""
+    return isinstance(runner.network, FilmNet)
+
+
+def field_of(film: MapFilm | RetiledFilm, blurry: Tensor) -> Field | None:
+    """The paths that a film of (3, H, W) was made of, thinned out; None if it was made in another way."""
+    if isinstance(film, MapFilm) and has_paths(film.runner):
+        return measure_field(film.state[0, 3:], blurry)
+    return None
+
+
+def verdict_of(film: MapFilm | RetiledFilm, blurry: Tensor) -> Verdict:
+    """What kind of blur (3, H, W) has, by itself and by the paths of its film."""
+    field = field_of(film, blurry)
+    return judge(blurry, None if field is None else field.motion().length)
+
+
+def warning_of(verdict: Verdict | None) -> str | None:
+    """What to tell who wants a photo sharpened that motion did not blur, in one line."""
+    if verdict is None:
+        return None
+    if verdict.kind == "defocus":
+        return "looks out of focus rather than moved, and motion is all that is undone here"
+    if verdict.kind == "sharp":
+        return "looks sharp already, so there is little to undo"
+    return None

@@ -1,0 +1,124 @@
+"""A photo in; what kind of blur it has, how long, which way, and a picture of it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from unblur.errors import UnblurError
+from unblur.media.image import Picture
+from unblur.metrics.motion import Field, Motion
+from unblur.metrics.verdict import UNSURE, Verdict, judge
+from unblur.tasks.check import field_of, has_paths
+from unblur.tasks.drawing import draw_field
+from unblur.tasks.engine import Engine, Progress, load
+from unblur.tasks.source import Source, name_of, open_picture
+
+SAID = {
+    "motion": "motion blur",
+    "defocus": "out of focus",
+    "sharp": "sharp already",
+    UNSURE: "cannot tell what blur it has, if any",
+}
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What is known of a photo's blur.
+
+    Attributes
+    ----------
+    picture : Picture
+        The photo.
+    verdict : Verdict
+        Motion, defocus, sharp, or unsure.
+    field : Field
+        The paths found; they mean little where the verdict is not motion.
+    tile : int
+        Side of the tiles that were used.
+    engine : Engine
+        What found the paths.
+    """
+
+    picture: Picture
+    verdict: Verdict
+    field: Field
+    tile: int
+    engine: Engine
+
+    @cached_property
+    def motion(self) -> Motion:
+        """How long and which way; it means little where the verdict is not motion."""
+        return self.field.motion()
+
+    @cached_property
+    def drawing(self) -> Picture:
+        """The photo, dimmed, with the paths of a grid of places."""
+        return Picture(draw_field(self.picture.pixels, self.field))
+
+    def save(self, path: str | PathLike[str], quality: int = 95) -> Path:
+        """Write the drawing; the suffix decides the format. Written whole or not at all."""
+        return self.drawing.save(Path(path), quality=quality)
+
+    def as_dict(self) -> dict[str, object]:
+        """For a machine-readable report."""
+        return {**self.verdict.as_dict(), "motion": self.motion.as_dict()}
+
+    def __str__(self) -> str:
+        kind = self.verdict.kind
+        said = SAID[kind]
+        if kind != UNSURE:
+            said += f" ({100 * getattr(self.verdict, kind):.0f} %)"
+        return f"{said}, {self.motion}" if kind == "motion" else said
+
+
+def inspect(
+    source: Source,
+    model: str | PathLike[str] | nn.Module | Engine | None = None,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    tile: int | str = "auto",
+    *,
+    max_pixels: int | None = None,
+    progress: Progress | None = None,
+) -> Inspected:
+    """Tell whether a photo is blurred by motion, how far and which way, or out of focus, or sharp.
+
+    Parameters
+    ----------
+    source : path, Picture or Tensor
+        A file, or a picture in memory; a tensor is (3, H, W) or (1, 3, H, W), RGB in [0, 1].
+    model, device, dtype, tile
+        See `unblur.load`; without a model the best one is taken if it is quick enough for this picture, else the fast.
+    max_pixels : int, optional
+        Refuse files with more pixels.
+    progress : callable, optional
+        Called with (stage, steps done, steps in all).
+
+    Raises
+    ------
+    UnblurError
+        The file cannot be read, an option cannot be met, the model finds no paths, or memory ran out.
+
+    Examples
+    --------
+    >>> unblur.inspect("photo.jpg").motion.length                    # doctest: +SKIP
+    """
+    picture = open_picture(source, max_pixels)
+    engine = load(model, device, dtype, tile, sizes=[picture.width * picture.height])
+    check_finds_paths(engine)
+    seen = engine.see(picture.pixels[None], name_of(picture), progress=progress)
+    field = field_of(seen.film, picture.pixels)
+    assert field is not None
+    return Inspected(picture, judge(picture.pixels, field.motion().length), field, seen.tile, engine)
+
+
+def check_finds_paths(engine: Engine) -> None:
+    """Refuse a model whose films are not made of paths."""
+    if not has_paths(engine.film):
+        raise UnblurError(f"--model {engine.name}", "makes films without paths", "use best or fast")
