@@ -31,6 +31,8 @@ from unblur.data.stills import Still, load_stills
 from unblur.exposure.camera import MotionSpec
 from unblur.exposure.response import from_linear, to_linear
 from unblur.exposure.synthetic import SensorSpec, random_masks, render
+from unblur.media.folder import find_images
+from unblur.media.image import read_image
 from unblur.metrics import coefficients, verdict
 from unblur.metrics.motion import Field, Motion
 from unblur.metrics.verdict import KINDS
@@ -281,6 +283,12 @@ def accuracy(found: list[Found]) -> str:
     )
 
 
+def untouched(root: Path) -> str:
+    """The verdicts on the photos as they are, in a line."""
+    counts = Counter(verdict.judge(read_image(path).pixels).kind for path in find_images([f"{root}/**/*"])[0])
+    return f"{counts.total()} photos as they are: {', '.join(f'{n} {kind}' for kind, n in counts.most_common())}"
+
+
 def measures(found: list[Found]) -> str:
     """How near length and angle are to the truth, by the length."""
     lines = ["| true length | exposures | length found / true: median (10 %, 90 %) | angle error: median, 90 % |"]
@@ -323,7 +331,7 @@ def main() -> None:
         subprocess.run([sys.executable, "-m", "ruff", "format", "-q", str(file)], check=True)
         return
     found = find(args.val, 1, args.model, args.limit)
-    print(f"{accuracy(found)}\n\n{confusion(found)}\n\n{measures(found)}\n")
+    print(f"{accuracy(found)}\n\n{confusion(found)}\n\n{untouched(args.val)}\n\n{measures(found)}\n")
     print(f"a verdict on 12 megapixels: {seconds():.2f} s of one core")
 
 

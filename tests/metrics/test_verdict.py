@@ -32,6 +32,13 @@ def test_far_out_of_focus_is_told_at_a_smaller_size(leaves, defocused):
     assert judge(defocused(large, 20)).kind == "defocus"
 
 
+def test_a_soft_background_is_not_out_of_focus(leaves, defocused):
+    blurry = defocused(leaves, 5)
+    blurry[:, 80:180, 40:220] = leaves[:, 80:180, 40:220]
+    assert judge(blurry).defocus > 0.3
+    assert judge(blurry).kind != "defocus"
+
+
 def test_probabilities(leaves, moved):
     verdict = judge(moved(leaves, 12, 60))
     said = verdict.as_dict()

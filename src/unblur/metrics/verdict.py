@@ -8,7 +8,8 @@ unlike the two are, how well the windows agree on that direction. A logistic reg
 squares, `metrics.coefficients`, gives three probabilities, and their means over all places with texture the verdict.
 
 What is drawn out in one direction by itself, waves or grass, can look sharp still when it has moved along it. So if
-paths were found they are asked too, before a photo is called sharp.
+paths were found they are asked too, before a photo is called sharp. And a photo with a soft background is not out of
+focus.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ SURE = 0.5
 """The probability from which on a verdict is given."""
 SHORTEST = 3.0
 """Pixels; the shortest motion that the coefficients were fitted to see."""
+IN_FOCUS = 0.1
+"""The share of sharp places from which on a photo is not out of focus but focused there."""
 LUMA = (0.299, 0.587, 0.114)
 
 
@@ -85,12 +88,21 @@ def judge(image: Tensor, length: float | None = None) -> Verdict:
     described = describe(image)
     if not len(described):
         return Verdict(UNSURE, 1 / 3, 1 / 3, 1 / 3, 0)
-    shares = probabilities(described).mean(0)
-    kind = KINDS[int(shares.argmax())] if shares.max() >= SURE else UNSURE
-    if kind == "sharp" and length is not None and length > SHORTEST:
-        kind = UNSURE
-    sharp, motion, defocus = shares.tolist()
-    return Verdict(kind, sharp, motion, defocus, len(described))
+    places = probabilities(described)
+    sharp, motion, defocus = places.mean(0).tolist()
+    return Verdict(_decided(places, length), sharp, motion, defocus, len(described))
+
+
+def _decided(places: Tensor, length: float | None) -> str:
+    shares = places.mean(0)
+    kind = KINDS[int(shares.argmax())]
+    in_focus = (places.argmax(1) == 0).float().mean()
+    doubtful = {
+        "sharp": length is not None and length > SHORTEST,
+        "defocus": bool(in_focus > IN_FOCUS),
+        "motion": False,
+    }
+    return UNSURE if doubtful[kind] or shares.max() < SURE else kind
 
 
 def probabilities(described: Tensor) -> Tensor:

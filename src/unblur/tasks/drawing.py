@@ -14,8 +14,8 @@ from unblur.metrics.motion import CELL, Field
 
 LEAST, MOST = 800, 1600
 """Pixels of the drawing's longer side: small photos are enlarged, large ones made smaller."""
-SPACING = 32
-"""Pixels of the drawing between places, at least."""
+SPACING, ACROSS = 32, 36
+"""Pixels of the drawing between places, at least, and how many places its longer side holds, at most."""
 DIM = 0.55
 FOOT = 40
 FRACTION = 4  # bits of a position below the pixel, for OpenCV
@@ -49,16 +49,17 @@ def draw_field(blurry: Tensor, field: Field) -> Tensor:
     grey = torch.lerp(canvas.mean(0, keepdim=True).expand(3, -1, -1), canvas, 0.5)
     drawn = np.ascontiguousarray((255 * DIM * grey.clamp(0, 1)).byte().permute(1, 2, 0).numpy())
     motion = field.motion()
-    longer = _magnification(scale * motion.length_95)
-    for place, path in _chosen(field, max(math.ceil(SPACING / (scale * CELL)), 1)):
+    step = math.ceil(max(SPACING, max(size) / ACROSS) / (scale * CELL))
+    longer = _magnification(motion.length_95 / (step * CELL))
+    for place, path in _chosen(field, step):
         _curve(drawn, scale * (CELL * (place + 0.5)) - 0.5, scale * longer * path)
     foot = _legend(drawn.shape[1], f"median {motion.length:.1f} px" + (f", drawn {longer} x" if longer > 1 else ""))
     return torch.from_numpy(np.concatenate((drawn, foot))).permute(2, 0, 1).float() / 255
 
 
 def _magnification(length: float) -> int:
-    """How many times as long to draw, so that long paths about fill the grid."""
-    return next((times for times in (1, 2, 3, 5, 10) if times * length >= 0.6 * SPACING), 10)
+    """How many times as long to draw, so that long paths, a share of the grid's spacing, about fill it."""
+    return next((times for times in (1, 2, 3, 5) if times * length >= 0.5), 10)
 
 
 def _chosen(field: Field, step: int) -> list[tuple[np.ndarray, np.ndarray]]:
