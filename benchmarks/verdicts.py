@@ -3,8 +3,8 @@
     python benchmarks/verdicts.py --val VAL/photos                        the tables of docs/inspect.md
     python benchmarks/verdicts.py --train TRAIN/photos --fit              the coefficients, anew
 
-Every photo is shrunk until it is sharp, and made into exposures of 288 x 384 pixels: moved along smooth paths, half of
-them with something else moving in front; seen out of focus, through discs and Gaussians in linear light; left sharp,
+Every photo is shrunk until it is sharp, and made into exposures of 288 x 384 pixels: moved along smooth paths, four in
+ten with something else moving in front; seen out of focus, through discs and Gaussians in linear light; left sharp,
 some with a camera's sharpening, some with only a part of them in focus. 60 in 100 get a sensor's noise, 60 in 100 JPEG.
 One in six has a fifth of the contrast.
 """
