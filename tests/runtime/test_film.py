@@ -175,7 +175,7 @@ def test_running_out_of_memory_ends_in_smaller_tiles(network):
     frames = list(film.frames(TIMES))
     assert len(frames) == 3
     assert film.tile == 128
-    assert 256 in calls
+    assert max(calls) > 130
 
 
 def test_running_out_of_memory_in_a_band_ends_in_thinner_bands():

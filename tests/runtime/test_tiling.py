@@ -60,6 +60,18 @@ def test_shares_sum_to_one_at_every_pixel(length, units, shared, multiple, ramp)
         assert first + axis.size - second >= overlap
 
 
+@settings(max_examples=200, deadline=None)
+@given(length=st.integers(65, 3000), units=st.integers(4, 40), shared=st.integers(0, 3))
+def test_tiles_share_hardly_more_than_they_must(length, units, shared):
+    axis = lay_out(length, units * 16, shared * 16, multiple=16)
+    count = len(axis.starts)
+    assert axis.size <= max(units * 16, length)
+    if count > 1:
+        assert count * axis.size - (count - 1) * shared * 16 - length < 16 * (count + 1)
+        fewer = (count - 1) * units * 16 - (count - 2) * shared * 16
+        assert fewer < -(-length // 16) * 16, "as few as can be"
+
+
 def test_a_tiles_own_rim_counts_nothing():
     axis = lay_out(176, 80, 32, multiple=8)
     inner = axis.weights[1]

@@ -57,7 +57,7 @@ def lay_out(length: int, tile: int, overlap: int, *, multiple: int = MULTIPLE, r
     Parameters
     ----------
     length, tile, overlap : int
-        In pixels; `tile` is rounded down and `overlap` up to a multiple of `multiple`.
+        In pixels; `tile` is the most, rounded down to a multiple of `multiple`, and `overlap` is rounded up to one.
     multiple : int
         Stride of the network; tiles start at multiples of it.
     ramp : int, optional
@@ -74,6 +74,8 @@ def lay_out(length: int, tile: int, overlap: int, *, multiple: int = MULTIPLE, r
     if size <= shared or size < 2:
         raise ValueError(f"tiles of {tile} pixels cannot overlap by {overlap} on a stride of {multiple}")
     count = 1 + -(-(total - size) // (size - shared))
+    # No larger than so many tiles need be: what they share beyond the overlap is work for nothing.
+    size = -(-(total + (count - 1) * shared) // count)
     starts = tuple(i * (total - size) // max(count - 1, 1) * multiple for i in range(count))
     ramp = max(overlap // 4, 1) if ramp is None else max(min(ramp, overlap), 1)
     return Axis(length, size * multiple, starts, tuple(_shares(starts, size * multiple, ramp)))
