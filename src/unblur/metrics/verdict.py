@@ -118,7 +118,7 @@ def quadratic(numbers: Tensor) -> Tensor:
 
 def describe(image: Tensor) -> Tensor:
     """The numbers (N, K) that tell the blur of N places with texture; N is 0 if there are none."""
-    grey = (image.detach().float().cpu() * torch.tensor(LUMA)[:, None, None]).sum(0)
+    grey = torch.einsum("chw,c->hw", image.detach().float().cpu(), torch.tensor(LUMA))
     for _ in range(HALVINGS + 1):
         power = powers(grey)
         found = _described(power) if len(power) else power.new_zeros(0, 1)
