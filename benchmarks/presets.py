@@ -6,14 +6,14 @@
 From the photo alone:
 
 * ``cascade``: `FilmNet`, restorer and path network taught apart (`losses.film.part_terms`);
-* ``cascade, spectra``: the same, the path network shown the spectra of patches;
 * ``end to end``: `FilmNet`, taught by its frames alone;
 * ``joint``, ``joint, frames``: one trunk for the sharp frame and the paths, taught by both, and by its frames alone;
 * ``decoder``: moments: a trunk, then a light decoder per time, without warping.
 
 From the photo and a sharp middle frame, which is the truth with some of the blur laid over it and noise:
 
-* ``paths + sharp``, ``paths + sharp, spectra``: the path network alone, the film is the sharp frame moved;
+* ``paths + sharp``: the path network alone, a U-Net; the film is the sharp frame moved;
+* ``evidence + sharp``: the same with spectra and steps of Gauss and Newton in place of the U-Net, as it ships;
 * ``decoder + sharp``: moments, with the sharp frame as three more channels of input.
 
 The photo does not tell the direction of time, so every candidate is taught in the direction that it is nearer to.
@@ -28,6 +28,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,10 +37,11 @@ from torch import Tensor, nn
 from unblur.data.stills import load_stills
 from unblur.data.synthetic import SyntheticExposures
 from unblur.exposure.camera import MotionSpec
-from unblur.losses.film import nearer_direction, part_terms
+from unblur.layers.motion import follow_back, warp
+from unblur.losses.film import guess_error, nearer_direction, part_terms, rule_error
 from unblur.losses.pixel import charbonnier
 from unblur.losses.priors import path_error
-from unblur.networks.paths import FilmNet, PathNet, follow_back, warp
+from unblur.networks.paths import FilmNet, PathNet
 from unblur.networks.unet import UNet
 from unblur.training.muon import Muon, split
 
@@ -68,9 +70,9 @@ class Candidate(nn.Module):
 class Cascade(Candidate):
     """`FilmNet`."""
 
-    def __init__(self, apart: bool, **paths: bool) -> None:
+    def __init__(self, apart: bool) -> None:
         super().__init__()
-        self.network, self.apart = FilmNet(paths=paths), apart
+        self.network, self.apart = FilmNet(), apart
 
     def state(self, batch: Batch) -> tuple[Tensor, Tensor]:
         state = self.network.encode(batch["blurry"])
@@ -105,7 +107,7 @@ class Joint(Candidate):
 class PathsFromSharp(Candidate):
     """The path network behind somebody else's restorer."""
 
-    def __init__(self, **paths: bool) -> None:
+    def __init__(self, **paths: Any) -> None:
         super().__init__()
         self.paths = PathNet(**paths)
 
@@ -113,7 +115,11 @@ class PathsFromSharp(Candidate):
         return batch["sharp"], self.paths(batch["blurry"], batch["sharp"])
 
     def loss(self, batch: Batch) -> Tensor:
-        return moving_loss(batch, self.state(batch)[1])
+        if self.paths.evidence is None:
+            return moving_loss(batch, self.state(batch)[1])
+        true = batch["frames"][:, 0], batch["paths"], batch["times"]
+        guesses, rightwards, downwards = self.paths.guesses(batch["blurry"], batch["sharp"])
+        return sum((guess_error(guess, *true) for guess in guesses), rule_error(rightwards, downwards, *true))
 
 
 class Decoder(Candidate):
@@ -173,13 +179,12 @@ def moving_loss(batch: Batch, coefficients: Tensor) -> Tensor:
 
 CANDIDATES: dict[str, Callable[[], Candidate]] = {
     "cascade": lambda: Cascade(apart=True),
-    "cascade, spectra": lambda: Cascade(apart=True, spectra=True),
     "end to end": lambda: Cascade(apart=False),
     "joint": lambda: Joint(apart=True),
     "joint, frames": lambda: Joint(apart=False),
     "decoder": lambda: Decoder(sharp=False),
     "paths + sharp": PathsFromSharp,
-    "paths + sharp, spectra": lambda: PathsFromSharp(spectra=True),
+    "evidence + sharp": lambda: PathsFromSharp(evidence={}, corrected=False),
     "decoder + sharp": lambda: Decoder(sharp=True),
 }
 

@@ -240,7 +240,7 @@ def test_a_refined_film(capsys, photos, tmp_path):
     assert "refined" in out
     code, out, _ = run(capsys, "frames", photos / "a.png", *film, "--json")
     refinement = json.loads(out)["results"][0]["refinement"]
-    assert set(refinement) == {"kept", "shrinkage", "residual_before"}
+    assert set(refinement) == {"kept", "shrinkage", "residual_before", "residual_after"}
     assert refinement["residual_before"]["linear_light"]["db"] > 0
 
 

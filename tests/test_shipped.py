@@ -4,9 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 
 import unblur
 from unblur.data.flow import compare
+from unblur.exposure.average import times_of
+from unblur.exposure.camera import MotionSpec
+from unblur.exposure.synthetic import render
 from unblur.media.image import read_image
 from unblur.metrics.fidelity import psnr
 from unblur.zoo.table import DEFAULT, SHIPPED
@@ -60,3 +65,27 @@ def test_the_example_moves():
     # The camera pans to the right by about ten pixels; shown in the canonical direction, content moves to the right.
     assert 4 < across < 20
     assert abs(down) < across / 2
+
+
+def scene(side=256):
+    """Blobs and edges of all sizes, (1, 3, side, side): something to see everywhere, and nobody's picture."""
+    generator = torch.Generator().manual_seed(7)
+    layers = []
+    for cells in (6, 12, 24, 48, 96):
+        noise = torch.rand(1, 3, cells, cells, generator=generator)
+        layers.append((F.interpolate(noise, (side, side), mode="bicubic", align_corners=False) > 0.5).float())
+    blocks = sum(layer * weight for layer, weight in zip(layers, (0.35, 0.25, 0.2, 0.12, 0.08), strict=True))
+    return F.avg_pool2d(F.pad(blocks, (1, 1, 1, 1), "reflect"), 3, 1)
+
+
+@pytest.mark.parametrize(("seed", "length"), [(1, 5.0), (2, 11.0), (3, 11.0)])
+def test_first_and_last_frame_are_near_the_truth(seed, length):
+    spec = MotionSpec(length=(length, length), layer=0.0)
+    generator = torch.Generator().manual_seed(seed)
+    exposure = render(scene(320), (256, 256), times_of(3), spec, generator=generator)
+    blurry, truth = exposure.blurry[0], exposure.frames[0]
+    made = unblur.frames(blurry, n=3, sharp=truth[1], model=DEFAULT, device="cpu", dtype="float32").tensor()
+    ends = lambda film: psnr(film[[0, 2]], truth[[0, 2]]).mean()  # noqa: E731
+    moved = max(ends(made), ends(made.flip(0)))
+    assert moved > ends(blurry.expand(3, -1, -1, -1)) + 5
+    assert moved > ends(truth[1].expand(3, -1, -1, -1)) + 5

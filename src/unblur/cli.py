@@ -55,6 +55,14 @@ Skip = Annotated[
 Check = Annotated[
     bool, typer.Option("--check/--no-check", help="Warn of photos that are out of focus, or sharp already.")
 ]
+Consistency = Annotated[
+    int | None,
+    typer.Option(
+        "--consistency",
+        metavar="N",
+        help="Steps that bring the photo's light back into the sharp frame; 4, or 0 for none.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable report, and nothing else, on stdout.")]
 
 
@@ -89,13 +97,14 @@ def deblur(
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
     skip_existing: Skip = False,
     check: Check = True,
+    consistency: Consistency = None,
     as_json: Json = False,
 ) -> int:
     """Make blurry photos sharp."""
     from unblur.tasks import files
 
     with context.obj.running(as_json) as console:
-        options = files.Options(model, device, dtype, tile, max_pixels, skip_existing, check)
+        options = files.Options(model, device, dtype, tile, max_pixels, skip_existing, check, consistency)
         return console.close(files.deblur_files(photos, out, options, console, quality=quality))
 
 
@@ -135,6 +144,7 @@ def frames(
     max_pixels: MaxPixels = None,
     skip_existing: Skip = False,
     check: Check = True,
+    consistency: Consistency = None,
     as_json: Json = False,
 ) -> int:
     """Show what happened while the shutter was open, as a film."""
@@ -144,7 +154,7 @@ def frames(
     from unblur.tasks import files
 
     with context.obj.running(as_json) as console:
-        options = files.Options(model, device, dtype, tile, max_pixels, skip_existing, check)
+        options = files.Options(model, device, dtype, tile, max_pixels, skip_existing, check, consistency)
         film = files.FilmOptions(n, chosen, reverse, fps, kind, sharp, refine)
         return console.close(files.frames_files(photos, out, options, console, film))
 
@@ -302,6 +312,7 @@ def evaluate(
     device: Device = "auto",
     dtype: Dtype = "auto",
     refine: Annotated[bool, typer.Option("--refine", help="As `unblur frames --refine` does.")] = False,
+    consistency: Consistency = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Exposures of each class, the first ones.")] = None,
     cache: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where built exposures are kept.")] = None,
     as_json: Json = False,
@@ -317,6 +328,7 @@ def evaluate(
             device,
             dtype,
             refine=refine,
+            consistency=consistency,
             limit=limit,
             cache=cache,
             progress=console.progress,

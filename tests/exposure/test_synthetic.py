@@ -7,7 +7,7 @@ from unblur.exposure.average import average
 from unblur.exposure.camera import MotionSpec, is_canonical, random_path
 from unblur.exposure.jpeg import jpeg
 from unblur.exposure.synthetic import CLEAN, SensorSpec, render
-from unblur.networks.paths import warp
+from unblur.layers.motion import warp
 
 SIZE = (40, 48)
 
@@ -49,6 +49,16 @@ def test_displacements_bring_the_middle_frame_to_every_time():
 def test_paths_have_the_length_asked_for(wanted):
     path = random_path(16, 256, 256, MotionSpec(length=(wanted, wanted)), torch.Generator().manual_seed(1))
     assert torch.allclose(path.lengths(129), torch.full((16,), wanted), rtol=0.02)
+
+
+def test_short_motion_can_be_more_frequent():
+    lengths = [
+        random_path(200, 64, 64, MotionSpec(length=(2, 20), power=power), torch.Generator().manual_seed(1)).lengths()
+        for power in (1.0, 2.0)
+    ]
+    assert torch.allclose(lengths[1], 2 + 18 * ((lengths[0] - 2) / 18) ** 2, rtol=0.03)
+    with pytest.raises(ValueError, match="power"):
+        MotionSpec(power=0)
 
 
 def test_time_runs_in_the_canonical_direction():

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from unblur.layers.consensus import local_planes
+from unblur.layers.consensus import aligned, local_planes
+from unblur.layers.motion import reverse_time
 
 
 def plane(height: int = 9, width: int = 12) -> torch.Tensor:
@@ -36,3 +37,24 @@ def test_it_is_the_weighted_least_squares_fit() -> None:
 def test_the_smallest_pictures(size: tuple[int, int]) -> None:
     values = torch.ones(1, 2, *size)
     assert torch.allclose(local_planes(values, torch.ones(1, 1, *size), 8.0), values, atol=0.01)
+
+
+def smooth(angle: float) -> torch.Tensor:
+    """Paths that run about one way, and bend."""
+    y, x = torch.meshgrid(torch.linspace(-0.5, 0.5, 10), torch.linspace(-0.5, 0.5, 14), indexing="ij")
+    turn = torch.as_tensor(angle) + x + y
+    return torch.stack((3 * turn.cos(), 3 * turn.sin(), 1 + x, y))[None]
+
+
+@pytest.mark.parametrize("angle", [0.0, 1.5, 2.5, 3.1])
+def test_paths_known_up_to_their_direction_are_turned_alike(angle: float) -> None:
+    paths = smooth(angle)
+    senses = torch.rand(1, 1, 10, 14, generator=torch.Generator().manual_seed(1)) < 0.5
+    turned = aligned(torch.where(senses, reverse_time(paths), paths), torch.ones(1, 1, 10, 14))
+    assert torch.equal(turned, paths) or torch.equal(turned, reverse_time(paths))
+
+
+def test_each_picture_is_turned_for_itself() -> None:
+    pair = torch.cat((smooth(0.0), smooth(1.5)))
+    together = aligned(pair, torch.ones(2, 1, 10, 14))
+    assert torch.equal(together, torch.cat([aligned(one[None], torch.ones(1, 1, 10, 14)) for one in pair]))

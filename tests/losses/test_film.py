@@ -4,9 +4,10 @@ import torch
 
 from unblur.data.stills import Still
 from unblur.data.synthetic import SyntheticExposures
-from unblur.losses.film import CELL, guess_error, nearer_direction, part_terms
+from unblur.layers.motion import follow_back, reverse_time, warp
+from unblur.losses.film import CELL, guess_error, nearer_direction, part_terms, rule_error
 from unblur.losses.pixel import charbonnier
-from unblur.networks.paths import FilmNet, follow_back, reverse_time, warp
+from unblur.networks.paths import FilmNet
 
 SMALL = {"widths": (4, 8), "blocks": (1, 1)}
 
@@ -60,10 +61,24 @@ def test_a_guess_is_right_in_either_direction_and_wrong_elsewhere():
     assert max(right) < 0.2 < guess_error(0 * guess, truth, paths, times)
 
 
+def test_a_path_by_a_rule_is_wrong_if_it_runs_the_other_way():
+    torch.manual_seed(0)
+    coefficients = torch.tensor([3.0, -2.0, 0.5, 0.5])[None, :, None, None].expand(1, 4, 5, 5)
+    truth, times = torch.rand(1, 3, 5 * CELL, 5 * CELL), torch.tensor([[0.5, 0.0, 0.8]])
+    paths = follow_back(coefficients.repeat_interleave(CELL, -1).repeat_interleave(CELL, -2), times)
+    # Displacements point to where the content comes from: what they do is what the paths do, backwards.
+    told = coefficients, reverse_time(coefficients)
+    errors = {(x, y): float(rule_error(told[x], told[y], truth, paths, times)) for x in (0, 1) for y in (0, 1)}
+    right = min(errors, key=errors.__getitem__)
+    assert errors[right] < 0.2
+    assert right[0] != right[1], "what runs to the right here runs upwards"
+    assert all(error > 0.5 for choice, error in errors.items() if choice != right)
+
+
 @pytest.mark.parametrize(("train", "learns"), [("guess", True), ("detail", False)])
 def test_the_evidence_learns_to_guess_alone_and_then_stays(train, learns):
     torch.manual_seed(0)
-    evidence = {"hidden": 8, "blocks": 1, "window": 8, "reaches": [2]}
+    evidence = {"hidden": 8, "blocks": 1, "window": 8, "reaches": [2, 2]}
     network = FilmNet(restorer=SMALL, paths={"widths": (4, 8, 8), "blocks": (1, 1, 1), "evidence": evidence})
     frames, times = torch.rand(2, 3, 3, 32, 32), torch.tensor([[0.5, 0.0, 1.0]] * 2)
     terms = part_terms(network, torch.rand(2, 3, 32, 32), frames, times, torch.ones(2, 3, 2, 32, 32), train=train)
@@ -72,3 +87,16 @@ def test_the_evidence_learns_to_guess_alone_and_then_stays(train, learns):
     assert learnt
     assert all(name.startswith("paths.evidence.") == learns for name in learnt)
     assert not any(name.startswith("restorer.") for name in learnt)
+
+
+def test_paths_without_correction_learn_by_their_guesses():
+    torch.manual_seed(0)
+    evidence = {"hidden": 8, "blocks": 1, "window": 8, "reaches": [2, 2], "revisions": 1}
+    paths = {"widths": (4, 8, 8), "blocks": (1, 1, 1), "evidence": evidence, "corrected": False}
+    network = FilmNet(restorer=SMALL, paths=paths)
+    frames, times = torch.rand(2, 3, 3, 32, 32), torch.tensor([[0.5, 0.0, 1.0]] * 2)
+    terms = part_terms(network, torch.rand(2, 3, 32, 32), frames, times, torch.ones(2, 3, 2, 32, 32))
+    assert set(terms) == {"sharp", "guess", "rules"}
+    sum(terms.values()).backward()
+    assert all(weight.grad is not None for weight in network.paths.evidence.revision.parameters())
+    assert network.restorer.unet.outro.weight.grad.abs().sum() > 0

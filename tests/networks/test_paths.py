@@ -3,8 +3,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from unblur.layers.motion import follow_back, path_at, reverse_time, warp
 from unblur.networks import evidence
-from unblur.networks.paths import FilmNet, PathNet, Restorer, follow_back, path_at, reverse_time, warp
+from unblur.networks.paths import FilmNet, PathNet, Restorer
 
 SMALL = {"widths": (4, 8), "blocks": (1, 1)}
 
@@ -33,7 +34,23 @@ def test_any_size_with_evidence(height, width):
     picture = torch.rand(1, 3, height, width)
     paths = network(picture, picture)
     assert paths.shape == (1, 6, height, width)
-    assert (paths == 0).all(), "untrained, it guesses that nothing moves"
+    assert paths.abs().max() < 1e-3, "untrained, it guesses that nothing moves"
+
+
+def test_evidence_does_without_correction():
+    evidence = {"hidden": 8, "blocks": 1, "window": 12, "reaches": [3, 2], "sigma": 2.0}
+    network = PathNet(widths=(4, 4, 8), blocks=(1, 1, 1), evidence=evidence, corrected=False)
+    corrected = PathNet(widths=(4, 4, 8), blocks=(1, 1, 1), evidence=evidence)
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, std=0.1)
+    corrected.load_state_dict(network.state_dict(), strict=False)
+    blurry, sharp = torch.rand(2, 1, 3, 30, 45)
+    paths = network(blurry, sharp)
+    assert paths.abs().max() > 0.1
+    # The same, but for the place where the enlarging is done.
+    assert torch.nn.functional.cosine_similarity(paths, corrected(blurry, sharp)).mean() > 0.99
+    with pytest.raises(ValueError, match="nothing is left"):
+        PathNet(corrected=False)
 
 
 def test_decode_of_encode_is_forward_whatever_the_batch_of_times():

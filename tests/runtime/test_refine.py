@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unblur.exposure.average import average, times_of
-from unblur.networks.paths import FilmNet, follow_back, warp
+from unblur.layers.motion import follow_back, warp
+from unblur.networks.paths import FilmNet
 from unblur.runtime import refine as refine_module
 from unblur.runtime.film import MapFilm
 from unblur.runtime.refine import GRID, Correction, find_correction, refine

@@ -89,7 +89,9 @@ def test_of_networks_for_single_pictures_the_films_are_measured(shipped: None, f
     def film(blurry: Tensor, times: Tensor) -> Tensor:
         return film_network.decode(film_network.orient(film_network.follow(blurry, blurry * 0.9)), times)
 
-    with_one = evaluate(Single(), device="cpu", dtype="float32").row().values
+    with_one = evaluate(Single(), device="cpu", dtype="float32", consistency=0).row().values
+    consistent = evaluate(Single(), device="cpu", dtype="float32").row().values
+    assert consistent["reblur"] > with_one["reblur"] + 1
 
     class Whole(nn.Module):
         forward = staticmethod(film)
@@ -99,7 +101,7 @@ def test_of_networks_for_single_pictures_the_films_are_measured(shipped: None, f
 
 
 def test_refined_films_are_measured(monkeypatch: pytest.MonkeyPatch, film_network: nn.Module) -> None:
-    options = {"data": "x", "device": "cpu", "dtype": "float32"}
+    options = {"data": "x", "device": "cpu", "dtype": "float32", "consistency": 0}
     plain = evaluate(film_network, **options)
     halved = lambda blurry, state: torch.cat((state[:, :3], 0.5 * state[:, 3:]), 1)  # noqa: E731
     monkeypatch.setattr(module, "refined", halved)

@@ -20,7 +20,7 @@ def noise(height=20, width=30):
 
 
 def test_frames_are_those_of_the_network(engine, film_network):
-    film = unblur.frames(noise(), n=5, model=engine)
+    film = unblur.frames(noise(), n=5, model=engine, consistency=0)
     assert film.times == (0.0, 0.25, 0.5, 0.75, 1.0)
     assert len(film) == 5
     with torch.inference_mode():
@@ -101,13 +101,13 @@ def test_the_residual_comes_with_the_film(engine):
 
 def test_any_restorer_makes_films(shipped, picture_network, film_network):
     engine = Engine(picture_network, device="cpu", dtype="float32")
-    film = unblur.frames(noise(), times=[0, 0.5, 1], model=engine).tensor()
+    film = unblur.frames(noise(), times=[0, 0.5, 1], model=engine, consistency=0).tensor()
     with torch.inference_mode():
         state = film_network.orient(film_network.follow(noise()[None], picture_network(noise()[None])))
         expected = film_network.decode(state, torch.tensor([0, 0.5, 1.0]))[0].clamp(0, 1)
     assert torch.allclose(film, expected, atol=1e-5)
     assert not torch.allclose(film[0], film[2], atol=1e-3), "something moves"
-    assert torch.allclose(film[1], unblur.deblur(noise(), model=engine).image, atol=1e-5)
+    assert torch.allclose(film[1], unblur.deblur(noise(), model=engine, consistency=0).image, atol=1e-5)
 
 
 def test_a_film_without_a_sharp_frame():
@@ -162,8 +162,8 @@ def test_pictures_keep_their_path_in_messages(tmp_path, engine):
 
 
 def test_refined_paths_keep_the_middle_frame(engine):
-    plain = unblur.frames(noise(40, 40), n=3, model=engine)
-    refined = unblur.frames(noise(40, 40), n=3, model=engine, refine=True)
+    plain = unblur.frames(noise(40, 40), n=3, model=engine, consistency=0)
+    refined = unblur.frames(noise(40, 40), n=3, model=engine, refine=True, consistency=0)
     assert plain.refinement is None
     assert refined.refinement.before == plain.residual
     assert torch.allclose(refined.tensor()[1], plain.tensor()[1], atol=1e-5)
@@ -187,3 +187,13 @@ def test_only_paths_are_refined():
     engine = Engine(MomentNet(), device="cpu", dtype="float32")
     with pytest.raises(UnblurError, match="--refine: refines paths"):
         unblur.frames(noise(), model=engine, refine=True)
+
+
+def test_the_middle_frame_is_made_consistent_unless_it_is_the_users(engine):
+    plain, made = (unblur.frames(noise(), n=3, model=engine, consistency=n) for n in (0, 4))
+    assert made.residual.stored_values_db > plain.residual.stored_values_db + 0.5
+    assert torch.equal(unblur.frames(noise(), n=3, model=engine).tensor(), made.tensor())
+    own = unblur.frames(noise(), n=3, model=engine, sharp=noise()).tensor()
+    assert torch.allclose(own[1], noise(), atol=1e-5)
+    with pytest.raises(UnblurError, match="--consistency -1"):
+        unblur.frames(noise(), model=engine, consistency=-1)

@@ -76,6 +76,12 @@ def test_terms_that_the_network_has_nothing_for_are_refused(tiny: type[nn.Module
         Film(tiny(), Loss(parts="both"))
     with pytest.raises(UnblurError, match=r"loss\.paths: TinyFilm predicts no displacements"):
         Film(tiny(), Loss(paths=0.1))
+    small = {"widths": [8, 8], "blocks": [1, 1]}
+    with pytest.raises(UnblurError, match=r"loss\.parts guess: is a part that this network has not"):
+        Film(FilmNet(small, small), Loss(parts="guess"))
+    without = {**small, "corrected": False, "evidence": {"window": 8, "reaches": [2, 2]}}
+    with pytest.raises(UnblurError, match=r"loss\.parts detail"):
+        Film(FilmNet(small, without), Loss(parts="detail"))
 
 
 def test_reblur_joins_the_parts(source: Any) -> None:

@@ -25,7 +25,9 @@ class MotionSpec:
     Parameters
     ----------
     length : (float, float)
-        The path's length over the exposure in pixels of the picture, averaged over the picture; drawn uniformly.
+        The path's length over the exposure in pixels of the picture, averaged over the picture.
+    power : float
+        The length is low + (high - low) u ** power with uniform u: above 1, short motion is more frequent than long.
     rotation, zoom, tilt : float
         Typical motion at the picture's rim caused by each, relative to the shift's.
     tremor : float
@@ -35,6 +37,7 @@ class MotionSpec:
     """
 
     length: tuple[float, float] = (2.0, 28.0)
+    power: float = 1.0
     rotation: float = 0.3
     zoom: float = 0.2
     tilt: float = 0.1
@@ -45,6 +48,8 @@ class MotionSpec:
         low, high = self.length
         if not 0 <= low <= high:
             raise ValueError(f"length must be (low, high) with 0 <= low <= high, got {self.length}")
+        if self.power <= 0:
+            raise ValueError(f"power must be above 0, got {self.power}")
         if not 0 <= self.layer <= 1:
             raise ValueError(f"layer is a probability, got {self.layer}")
 
@@ -134,7 +139,7 @@ def random_path(
     weight = spec.tremor * normal(count, CURVES, TREMORS) * strength[:, None] / frequency
     phase = 2 * torch.pi * uniform(count, CURVES, TREMORS)
     low, high = spec.length
-    wanted = low + (high - low) * uniform(count)
+    wanted = low + (high - low) * uniform(count) ** spec.power
     path = Path(
         drift,
         torch.stack((weight, frequency, phase), -1),

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unblur.layers.motion import follow_back, reverse_time, warp
 from unblur.losses.pixel import charbonnier
 from unblur.losses.priors import path_error
-from unblur.networks.paths import FilmNet, follow_back, reverse_time, warp
+from unblur.networks.paths import FilmNet
 
 Part = Literal["both", "restorer", "paths", "guess", "detail"]
 CELL = 8
@@ -54,7 +55,7 @@ def part_terms(
     train : {"both", "restorer", "paths", "guess", "detail"}
         The part that learns; the other stays as it is. With "guess" only the coarse estimate of the path network
         learns (see `evidence.Evidence`), in a fraction of the time: the way to begin. With "detail" it stays, and
-        only what corrects it learns.
+        only what corrects it learns. Where there is nothing to correct it, the guess is all that the paths learn.
     """
     truth = frames[:, 0]
     learns = train in ("both", "restorer")
@@ -66,10 +67,13 @@ def part_terms(
     # Quality of the frame given: a third as restored, a third the truth, the others anything between.
     share = (3 * torch.rand(len(truth), 1, 1, 1, device=truth.device) - 1).clamp(0, 1)
     given = torch.lerp(sharp.detach(), truth, share)
-    if train == "guess":
+    if train == "guess" or network.paths.unet is None:
         if paths is None:
             raise ValueError("a guess learns from true displacements")
-        return {"guess": path_weight * guess_error(network.paths.guess(blurry, given), truth, paths, times)}
+        guesses, rightwards, downwards = network.paths.guesses(blurry, given)
+        error = torch.stack([guess_error(guess, truth, paths, times) for guess in guesses]).sum()
+        rules = rule_error(rightwards, downwards, truth, paths, times)
+        return {**terms, "guess": path_weight * error, "rules": path_weight * rules}
     coefficients = network.paths(blurry, given, keep_guess=train == "detail")
     # The middle frame does not move, whatever is predicted: its share of the errors is zero, and need not be computed.
     count, times = times.shape[1], times[:, 1:]
@@ -84,9 +88,10 @@ def part_terms(
 
 
 def guess_error(guess: Tensor, truth: Tensor, paths: Tensor, times: Tensor) -> Tensor:
-    """How far guessed paths are from the true ones, in pixels, up to the direction of time.
+    """How far guessed paths are from the true ones, up to the direction of time: log(1 + distance in pixels).
 
-    The mean distance, weighted by the contrast of the middle frame: where nothing is to be seen, nothing moves.
+    A path that is far off draws a wrong picture however far it is, so distances count by their logarithm; and where
+    nothing is to be seen nothing moves, so places count by the contrast of the middle frame.
 
     Parameters
     ----------
@@ -97,17 +102,54 @@ def guess_error(guess: Tensor, truth: Tensor, paths: Tensor, times: Tensor) -> T
     paths, times : Tensor
         As in `part_terms`.
     """
-    places = paths[..., CELL // 2 :: CELL, CELL // 2 :: CELL]
+    places, weight = _places(paths), _contrast(truth)
+    errors = [
+        (_distance(coefficients, places, times).log1p() * weight).mean((1, 2, 3))
+        for coefficients in (guess, reverse_time(guess))
+    ]
+    return torch.stack(errors).amin(0).mean()
+
+
+def rule_error(rightwards: Tensor, downwards: Tensor, truth: Tensor, paths: Tensor, times: Tensor) -> Tensor:
+    """As `guess_error`, of paths that are told to run one way: see `evidence.Evidence.both`.
+
+    Each place is compared in the direction in which it truly moves rightwards, or downwards, and counts by the square
+    of the cosine between its motion and that direction: nothing is asked where the rule jumps.
+
+    Parameters
+    ----------
+    rightwards, downwards : Tensor
+        Coefficients as in `guess_error`.
+    """
+    places, weight = _places(paths), _contrast(truth)
+    since = (times - 0.5)[..., None, None, None]
+    net = (places * since).sum(1) / since.square().sum(1).clamp_min(1e-3)
+    aligned = net.square() / (net.square().sum(1, keepdim=True) + 1e-2)
+    error = torch.zeros((), device=truth.device)
+    for axis, coefficients in enumerate((rightwards, downwards)):
+        as_told, reversed_ = (_distance(c, places, times) for c in (coefficients, reverse_time(coefficients)))
+        distance = torch.where(net[:, None, axis] > 0, as_told, reversed_)
+        error = error + (distance.log1p() * weight * aligned[:, axis : axis + 1]).mean()
+    return error
+
+
+def _places(paths: Tensor) -> Tensor:
+    """True displacements (B, T, 2, H / CELL, W / CELL) where a guess is compared."""
+    return paths[..., CELL // 2 :: CELL, CELL // 2 :: CELL]
+
+
+def _contrast(truth: Tensor) -> Tensor:
+    """How much is to be seen around each of those places, (B, 1, H / CELL, W / CELL), about 1."""
     cells = F.avg_pool2d(truth.mean(1, keepdim=True), 2)
     spread = (F.avg_pool2d(cells.square(), 4) - F.avg_pool2d(cells, 4).square()).clamp_min(0).sqrt()
     spread = F.avg_pool2d(spread, 3, 1, 1, count_include_pad=False)
-    weight = (spread / spread.mean((-2, -1), keepdim=True).clamp_min(1e-3)).clamp(0.25, 3)
-    errors = []
-    for coefficients in (guess, reverse_time(guess)):
-        back = CELL * follow_back(coefficients / CELL, times, 1)
-        distance = ((back - places).square().sum(2) + 0.01).sqrt()
-        errors.append((distance * weight).mean((1, 2, 3)))
-    return torch.stack(errors).amin(0).mean()
+    return (spread / spread.mean((-2, -1), keepdim=True).clamp_min(1e-3)).clamp(0.25, 3)
+
+
+def _distance(coefficients: Tensor, places: Tensor, times: Tensor) -> Tensor:
+    """(B, T, H / CELL, W / CELL), smooth at 0."""
+    back = CELL * follow_back(coefficients / CELL, times, 1)
+    return ((back - places).square().sum(2) + 0.01).sqrt()
 
 
 @torch.no_grad()

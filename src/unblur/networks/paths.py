@@ -4,9 +4,7 @@ The heavy work does not depend on the time: a restorer makes the sharp middle fr
 (blurry, sharp) how every pixel of that frame moved while the shutter was open. A frame at any time is then one warp
 of the middle frame, so 51 frames cost little more than one.
 
-The path is a polynomial in time. It belongs to the *content* of the middle frame, which is at x + p(x, t) at time t;
-to draw the frame at t one needs, at every pixel, where its content comes from: the displacement u with u(x) = -p(x +
-u(x), t), found by fixed-point iteration.
+See `layers.motion` for what a path is.
 """
 
 from __future__ import annotations
@@ -18,12 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur.exposure.camera import is_canonical
+from unblur.layers.motion import follow_back, path_at, reverse_time, warp
 from unblur.layers.padding import crop, pad_to_multiple
-from unblur.networks.evidence import Evidence
+from unblur.networks.evidence import PIXELS, Evidence
 from unblur.networks.unet import UNet
-
-PIXELS = 8.0
-"""A network output of 1 is a motion of this many pixels: outputs of order one train best."""
 
 
 class Restorer(nn.Module):
@@ -61,6 +57,8 @@ class PathNet(nn.Module):
         See `unet.UNet`.
     evidence : dict, optional
         Constructor arguments of `evidence.Evidence`, whose guess the U-Net then corrects; without, it is on its own.
+    corrected : bool
+        Whether there is a U-Net: evidence can do without.
     """
 
     is_local = True
@@ -71,20 +69,24 @@ class PathNet(nn.Module):
         widths: Sequence[int] = (32, 64, 96, 128),
         blocks: Sequence[int] = (1, 2, 2, 4),
         evidence: dict | None = None,
+        corrected: bool = True,
     ) -> None:
         super().__init__()
+        if evidence is None and not corrected:
+            raise ValueError("without evidence and a U-Net nothing is left")
         self.arguments: dict[str, object] = {
             "degree": degree,
             "widths": list(widths),
             "blocks": list(blocks),
             "evidence": evidence,
+            "corrected": corrected,
         }
-        self.degree = degree
-        self.unet = UNet(6, 2 * degree, widths, blocks)
+        self.degree, self.multiple = degree, 2 ** len(widths)
+        self.unet = UNet(6, 2 * degree, widths, blocks) if corrected else None
         self.evidence = None
         if evidence is not None:
-            self.evidence = Evidence(self.unet.multiple, widths[-1], 2 * degree, **evidence)
-        self.tile_overlap = 16 * self.unet.multiple
+            self.evidence = Evidence(self.multiple, widths[-1], degree, **evidence)
+        self.tile_overlap = 16 * self.multiple
 
     def survey(self, blurry: Tensor, sharp: Tensor) -> Tensor | None:
         """What the evidence says of a whole picture, which no tile of it could: where motion agrees.
@@ -94,7 +96,7 @@ class PathNet(nn.Module):
         """
         if self.evidence is None:
             return None
-        padded = (pad_to_multiple(image, self.unet.multiple)[0] for image in (blurry, sharp))
+        padded = (pad_to_multiple(image, self.multiple)[0] for image in (blurry, sharp))
         return torch.cat([part.float() for part in self.evidence(*padded)], 1)
 
     def forward(
@@ -105,7 +107,7 @@ class PathNet(nn.Module):
         `surveyed` is what `survey` says of these pixels; by default of them alone. `keep_guess` lets no gradient pass
         to the evidence.
         """
-        pair, size = pad_to_multiple(torch.cat((blurry, sharp), 1), self.unet.multiple)
+        pair, size = pad_to_multiple(torch.cat((blurry, sharp), 1), self.multiple)
         blurry, sharp = pair[:, :3], pair[:, 3:]
         features = guess = None
         if surveyed is not None:
@@ -113,21 +115,29 @@ class PathNet(nn.Module):
         elif self.evidence is not None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and not keep_guess):
                 features, guess = self.evidence(blurry, sharp)
-        # Motion is smooth: half resolution is enough, and in float32, as positions must be.
+        # In float32, as positions must be.
+        if self.unet is None:
+            assert guess is not None
+            return crop(_enlarged(PIXELS * guess.float(), self.multiple), size)
+        # Motion is smooth: half resolution is enough.
         coefficients = self.unet(torch.cat((blurry - sharp, sharp - 0.5), 1), features).float()
         if guess is not None:
-            coefficients = coefficients + _enlarged(guess.float(), self.unet.multiple // 2)
+            coefficients = coefficients + _enlarged(guess.float(), self.multiple // 2)
         return crop(_enlarged(PIXELS * coefficients, 2), size)
 
-    def guess(self, blurry: Tensor, sharp: Tensor) -> Tensor:
-        """The coarse estimate alone: two (B, 3, H, W) to coefficients (B, 2 * degree, H / 8, W / 8) in pixels.
+    def guesses(self, blurry: Tensor, sharp: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        """The coarse estimates alone, each better than the one before, and the first by either rule of direction.
 
-        H and W are multiples of the network's coarsest cell.
+        Two (B, 3, H, W), H and W multiples of the network's coarsest cell, to coefficients (B, 2 * degree, H / 8,
+        W / 8) in pixels: the estimates, then what runs rightwards, then what runs downwards; see `evidence.Evidence`.
         """
         if self.evidence is None:
             raise ValueError("a path network without evidence makes no guess")
-        _, guess = self.evidence(blurry, sharp)
-        return _enlarged(PIXELS * guess.float(), self.unet.multiple / 8)
+        enlarge = lambda guess: _enlarged(PIXELS * guess, self.multiple / 8)  # noqa: E731
+        features, light = self.evidence.look(blurry, sharp)
+        rightwards, downwards, _ = self.evidence.both(features)
+        guesses = [enlarge(guess) for guess in self.evidence.guesses(features, light)]
+        return guesses, enlarge(rightwards), enlarge(downwards)
 
 
 def _enlarged(image: Tensor, factor: float) -> Tensor:
@@ -157,10 +167,10 @@ class FilmNet(nn.Module):
             "paths": self.paths.arguments,
             "iterations": iterations,
         }
-        self.multiple = max(self.restorer.unet.multiple, self.paths.unet.multiple)
+        self.multiple = max(self.restorer.unet.multiple, self.paths.multiple)
         # Of `follow`; the restorer has tiles of its own, or is another one altogether.
         self.tile_overlap = self.paths.tile_overlap
-        self.cell = self.paths.unet.multiple
+        self.cell = self.paths.multiple
 
     def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
         """Blurry (B, 3, H, W) in [0, 1], times (T,) or (B, T) in [0, 1], to frames (B, T, 3, H, W), unclamped."""
@@ -211,53 +221,3 @@ class FilmNet(nn.Module):
         """A bound on how many pixels away a frame at any time looks for its content, in what `encode` returned."""
         coefficients = state[:, 3:].float().unflatten(1, (-1, 2))
         return coefficients.abs().sum(1).amax()
-
-
-def path_at(coefficients: Tensor, times: Tensor) -> Tensor:
-    """Evaluate paths: coefficients (B, 2 * degree, H, W), times (T,) or (B, T), to (B, T, 2, H, W) pixels (x, y)."""
-    tau = 2 * times.to(coefficients) - 1
-    tau = tau.expand(coefficients.shape[0], -1) if tau.ndim == 1 else tau
-    degree = coefficients.shape[1] // 2
-    powers = torch.stack([tau**k for k in range(1, degree + 1)], -1)
-    return torch.einsum("btk,bkchw->btchw", powers, coefficients.unflatten(1, (degree, 2)))
-
-
-def reverse_time(coefficients: Tensor) -> Tensor:
-    """Paths run backwards, t -> 1 - t: the odd powers of tau change sign."""
-    degree = coefficients.shape[1] // 2
-    sign = torch.tensor([(-1.0) ** k for k in range(1, degree + 1) for _ in "xy"]).to(coefficients)
-    return coefficients * sign[:, None, None]
-
-
-def follow_back(coefficients: Tensor, times: Tensor, iterations: int = 2) -> Tensor:
-    """Where what is seen at `times` stands in the middle frame, as displacements (B, T, 2, H, W) in pixels (x, y)."""
-    path = path_at(coefficients, times)
-    b, t = path.shape[:2]
-    path = path.flatten(0, 1)
-    back = -path
-    for _ in range(iterations):
-        back = -_sample(path, back)
-    return back.unflatten(0, (b, t))
-
-
-def warp(image: Tensor, displacements: Tensor) -> Tensor:
-    """Draw `image` (B, C, H, W) at x + displacement (B, T, 2, H, W), pixels, for every time: (B, T, C, H, W)."""
-    b, t, _, h, w = displacements.shape
-    # The times lie side by side in the grid, so that the image is read where it is, uncopied.
-    grid = _grid(displacements.flatten(0, 1)).view(b, t * h, w, 2)
-    drawn = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return drawn.unflatten(2, (t, h)).transpose(1, 2)
-
-
-def _sample(image: Tensor, displacement: Tensor) -> Tensor:
-    return F.grid_sample(image, _grid(displacement), mode="bilinear", padding_mode="border", align_corners=False)
-
-
-def _grid(displacement: Tensor) -> Tensor:
-    """Displacements (N, 2, H, W) in pixels to grid_sample's coordinates (N, H, W, 2)."""
-    h, w = displacement.shape[-2:]
-    x = torch.arange(w, device=displacement.device, dtype=displacement.dtype)
-    y = torch.arange(h, device=displacement.device, dtype=displacement.dtype)[:, None]
-    u = (displacement[:, 0] + x + 0.5) * (2 / w) - 1
-    v = (displacement[:, 1] + y + 0.5) * (2 / h) - 1
-    return torch.stack((u, v), -1)

@@ -20,11 +20,14 @@ import torch
 from torch import Tensor
 
 from unblur.exposure.response import Response, to_linear
+from unblur.runtime.consistency import STEPS, consistent
 from unblur.runtime.memory import working_memory
 from unblur.runtime.refine import Correction, bend
 from unblur.runtime.runner import Runner, finished
 from unblur.runtime.tiling import Progress, until_it_fits
 
+CONSISTENCY_COST = 2500
+"""Bytes that a step of `consistency` takes for a pixel."""
 Average = tuple[slice, Tensor]
 NOTHING = torch.zeros(())
 
@@ -99,6 +102,20 @@ class MapFilm:
         self._height, self._width = state.shape[-2:]
         self._cost = runner.cost("decode", self._probe)
         self._margin = self._reach()
+
+    def make_consistent(self, blurry: Tensor, steps: int = STEPS) -> None:
+        """Bring the sharp frame nearer to the photo (1, 3, H, W) that it was made of, in bands; see `consistency`."""
+
+        def attempt(rows: int) -> Tensor:
+            sharp, paths = self.state[:, :3], self.state[:, 3:]
+            decode = self.runner.network.decode
+            return consistent(blurry, sharp, paths, decode, steps=steps, rows=rows, margin=self._margin)
+
+        pixels = int(working_memory(self.runner.device) / 2 / CONSISTENCY_COST)
+        rows = max(min(pixels // self._width, self._height + 2 * self._margin) - 2 * self._margin, 64)
+        sharp, _ = until_it_fits(attempt, rows, smallest=16, subject=self.subject, multiple=1)
+        with torch.inference_mode():
+            self.state[:, :3] = sharp
 
     def bend(self, correction: Correction) -> None:
         """Add a correction to the paths that the frames follow."""

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from unblur.exposure.average import times_of
 from unblur.exposure.response import Response, to_linear
-from unblur.networks.paths import follow_back, path_at, warp
+from unblur.layers.motion import follow_back, path_at, warp
 from unblur.runtime.tiling import Progress
 
 STEPS = 30

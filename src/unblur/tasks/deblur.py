@@ -15,7 +15,7 @@ from unblur.runtime.runner import finished
 from unblur.tasks.check import verdict_of, warning_of
 from unblur.tasks.engine import Engine, Progress, load
 from unblur.tasks.report import Residual, measure_residual
-from unblur.tasks.source import Source, name_of, open_picture
+from unblur.tasks.source import Source, name_of, open_picture, steps_option
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ def deblur(
     dtype: str | torch.dtype = "auto",
     tile: int | str = "auto",
     *,
+    consistency: int | None = None,
     check: bool = True,
     max_pixels: int | None = None,
     progress: Progress | None = None,
@@ -76,6 +77,9 @@ def deblur(
         A file, or a picture in memory; a tensor is (3, H, W) or (1, 3, H, W), RGB in [0, 1].
     model, device, dtype, tile
         See `unblur.load`; without a model the best one is taken if it is quick enough for this picture, else the fast.
+    consistency : int
+        Steps that bring the photo's own light back into the sharp picture, along the paths that were found: 4 if left
+        out; 0 leaves it as the model made it. See `unblur.runtime.consistency`.
     check : bool
         See whether it is motion that blurred the picture.
     max_pixels : int, optional
@@ -95,7 +99,7 @@ def deblur(
     picture = open_picture(source, max_pixels)
     engine = load(model, device, dtype, tile, sizes=[picture.width * picture.height])
     subject = name_of(picture)
-    seen = engine.see(picture.pixels[None], subject, progress=progress)
+    seen = engine.see(picture.pixels[None], subject, consistency=steps_option(consistency), progress=progress)
     if progress is not None:
         progress("checking", 0, 1)
     residual = measure_residual(seen.film, picture.pixels)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from unblur.runtime.consistency import STEPS
 from unblur.runtime.device import resolve_device
 from unblur.runtime.film import MapFilm, RetiledFilm, film_from, film_of
 from unblur.runtime.precision import resolve_dtype
@@ -107,6 +108,7 @@ class Engine:
         *,
         sharp: Tensor | None = None,
         refine: bool = False,
+        consistency: int = STEPS,
         progress: Progress | None = None,
     ) -> Seen:
         """Sharpen a picture, and find how everything in it moved.
@@ -121,6 +123,9 @@ class Engine:
             The middle frame, the same shape, in place of one of its own; only where the film `follows`.
         refine : bool
             Bend the paths until the film's mean is nearer to the picture; only where the film `follows`.
+        consistency : int
+            Steps that bring the sharp frame nearer to the picture; see `unblur.runtime.consistency`. Only where the
+            film `follows`.
         progress : callable, optional
             Called with (stage, steps done, steps in all).
         """
@@ -136,6 +141,10 @@ class Engine:
             tell = _staged(progress, "following")
             film = film_from(self.film, blurry, sharp, tile=tile, subject=subject, progress=tell)
         refinement = _refined(film, blurry, progress) if refine and isinstance(film, MapFilm) else None
+        if consistency and isinstance(film, MapFilm):
+            _staged(progress, "comparing")
+            film.make_consistent(blurry, consistency)
+            sharp = film.state[:, :3].cpu()
         return Seen(sharp, film, side or film.tile, refinement)
 
     def as_dict(self) -> dict[str, object]:
@@ -158,9 +167,10 @@ class Engine:
 def _refined(film: MapFilm, blurry: Tensor, progress: Progress | None) -> Refinement:
     before = measure_residual(film, blurry[0])
     correction = find_correction(blurry, film.state, progress=_staged(progress, "refining"))
-    if correction.helps:
-        film.bend(correction)
-    return Refinement(before, correction.helps, correction.shrinkage)
+    if not correction.helps:
+        return Refinement(before, before, False, correction.shrinkage)
+    film.bend(correction)
+    return Refinement(before, measure_residual(film, blurry[0]), True, correction.shrinkage)
 
 
 def _staged(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:

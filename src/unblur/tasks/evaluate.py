@@ -17,9 +17,11 @@ from unblur._version import __version__
 from unblur.data.val1 import Exposures, load_val1
 from unblur.errors import UnblurError
 from unblur.metrics.protocols import Film, Scores, score, score_blurry
+from unblur.runtime.consistency import consistent
 from unblur.runtime.refine import refine as refined
 from unblur.tasks.engine import Engine, load
 from unblur.tasks.frames import check_has_paths
+from unblur.tasks.source import steps_option
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -158,6 +160,7 @@ def evaluate(
     dtype: str | torch.dtype = "auto",
     *,
     refine: bool = False,
+    consistency: int | None = None,
     limit: int | None = None,
     cache: str | PathLike[str] | None = None,
     batch_size: int = 4,
@@ -176,6 +179,8 @@ def evaluate(
         Folder with the protocol's pictures and clips.
     refine : bool
         Refine the paths of each film; see `unblur.runtime.refine`.
+    consistency : int, optional
+        Steps that bring the photo's light back into each sharp frame, as in `unblur.frames`.
     limit : int, optional
         Measure this many exposures per class only, the first ones.
     cache : path, optional
@@ -199,7 +204,8 @@ def evaluate(
         raise UnblurError(protocol, "no such protocol", f"use {', '.join(PROTOCOLS)}")
     tell = progress or (lambda stage, done, total: None)
     engine = load(model, device, dtype)
-    film = _film_of(engine, refine)
+    steps = steps_option(consistency)
+    film = _film_of(engine, refine, steps)
     classes = PROTOCOLS[protocol](
         Path(data),
         Path(cache) if cache else None,
@@ -215,18 +221,18 @@ def evaluate(
     verified = {name: str(exposures.verified) for name, exposures in classes.items()}
     everything = [_over_all([r for r in rows if r.of == of]) for of in (INPUT, engine.name)]
     seconds = time.perf_counter() - begun
-    about = {**engine.as_dict(), "refined": refine}
+    about = {**engine.as_dict(), "refined": refine, "consistency": steps}
     return Report(protocol, about, verified, (*rows, *everything), limit, seconds)
 
 
-def _film_of(engine: Engine, refine: bool) -> Film:
+def _film_of(engine: Engine, refine: bool, steps: int) -> Film:
     """The model as a function of blurry pictures and times."""
     network = engine.runner.network
     wanted = [p for p in inspect.signature(network.forward).parameters.values() if p.default is p.empty]
     makes_films = engine.is_film or len(wanted) > 1
     if refine:
         check_has_paths(engine.runner if makes_films else engine.film, engine.name)
-    elif makes_films:
+    elif makes_films and not engine.runner.follows:
         return network
     paths = engine.film.network
     restorer = network.restorer if engine.is_film else network
@@ -235,7 +241,9 @@ def _film_of(engine: Engine, refine: bool) -> Film:
         sharp = restorer(blurry)
         sharp = sharp if isinstance(sharp, Tensor) else sharp[-1]
         state = paths.orient(paths.follow(blurry, sharp.float()))
-        return paths.decode(refined(blurry, state) if refine else state, times)
+        state = refined(blurry, state) if refine else state
+        sharp = consistent(blurry, state[:, :3], state[:, 3:], paths.decode, steps=steps)
+        return paths.decode(torch.cat((sharp, state[:, 3:]), 1), times)
 
     return following
 

@@ -50,6 +50,7 @@ class Options:
     max_pixels: int | None = None
     skip_existing: bool = False
     check: bool = True
+    consistency: int | None = None
 
     def load(self, jobs: Sequence[Job]) -> Engine:
         """The model, ready to run; where none is named, one for all that is to be done."""
@@ -94,7 +95,12 @@ def deblur_files(
 
     def work(job: Job) -> Outcome:
         result = deblur(
-            job.source, engine, check=options.check, max_pixels=options.max_pixels, progress=listener.progress
+            job.source,
+            engine,
+            consistency=options.consistency,
+            check=options.check,
+            max_pixels=options.max_pixels,
+            progress=listener.progress,
         )
         result.save(job.output, quality=quality)
         said, facts = _facts(result.picture, result.tile, result.residual)
@@ -142,6 +148,7 @@ def frames_files(
             engine,
             sharp=film.sharp,
             refine=film.refine,
+            consistency=options.consistency,
             check=options.check,
             max_pixels=options.max_pixels,
             progress=listener.progress,

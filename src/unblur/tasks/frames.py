@@ -15,12 +15,13 @@ from unblur.exposure.average import times_of
 from unblur.media.image import Picture
 from unblur.media.video import write_clip
 from unblur.metrics.verdict import Verdict
+from unblur.runtime.consistency import STEPS
 from unblur.runtime.film import MapFilm, RetiledFilm
 from unblur.runtime.runner import Runner
 from unblur.tasks.check import verdict_of, warning_of
 from unblur.tasks.engine import Engine, Progress, load
 from unblur.tasks.report import Refinement, Residual, measure_residual
-from unblur.tasks.source import Source, name_of, open_picture
+from unblur.tasks.source import Source, name_of, open_picture, steps_option
 from unblur.zoo.table import DEFAULT
 
 
@@ -117,6 +118,7 @@ def frames(
     *,
     sharp: Source | None = None,
     refine: bool = False,
+    consistency: int | None = None,
     check: bool = True,
     max_pixels: int | None = None,
     progress: Progress | None = None,
@@ -141,6 +143,9 @@ def frames(
     refine : bool
         Bend the paths until the mean of the film is nearer to the photo; see `unblur.runtime.refine`. Pays with a
         sharp middle frame; where that is still blurred, the paths stay as they are.
+    consistency : int, optional
+        Steps that bring the photo's own light back into the middle frame; see `unblur.deblur`. By default none where
+        `sharp` is given.
     check : bool
         See whether it is motion that blurred the picture.
     max_pixels : int, optional
@@ -166,7 +171,15 @@ def frames(
         middle = _fitting(open_picture(sharp, max_pixels), picture, engine)
     if refine:
         check_has_paths(engine.film, engine.name)
-    seen = engine.see(picture.pixels[None], name_of(picture), sharp=middle, refine=refine, progress=progress)
+    steps = steps_option(consistency, STEPS if sharp is None else 0)
+    seen = engine.see(
+        picture.pixels[None],
+        name_of(picture),
+        sharp=middle,
+        refine=refine,
+        consistency=steps,
+        progress=progress,
+    )
     verdict = verdict_of(seen.film, picture.pixels) if check else None
     return Film(picture, seen.film, chosen, reverse, engine, seen.tile, seen.refinement, verdict)
 

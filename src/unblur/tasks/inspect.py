@@ -112,7 +112,7 @@ def inspect(
     picture = open_picture(source, max_pixels)
     engine = load(model, device, dtype, tile, sizes=[picture.width * picture.height])
     check_finds_paths(engine)
-    seen = engine.see(picture.pixels[None], name_of(picture), progress=progress)
+    seen = engine.see(picture.pixels[None], name_of(picture), consistency=0, progress=progress)
     field = field_of(seen.film, picture.pixels)
     assert field is not None
     return Inspected(picture, judge(picture.pixels, field.motion().length), field, seen.tile, engine)

@@ -76,8 +76,8 @@ class Refinement:
 
     Attributes
     ----------
-    before : Residual
-        Of the film as it was.
+    before, after : Residual
+        Of the film as it was, and as it is by refining alone.
     kept : bool
         Whether the refined paths are used: not where the photo is explained better only because they collapsed.
     shrinkage : float
@@ -85,16 +85,18 @@ class Refinement:
     """
 
     before: Residual
+    after: Residual
     kept: bool
     shrinkage: float
 
     def as_dict(self) -> dict[str, object]:
         """For a machine-readable report."""
-        return {"kept": self.kept, "shrinkage": self.shrinkage, "residual_before": self.before.as_dict()}
+        residuals = {"residual_before": self.before.as_dict(), "residual_after": self.after.as_dict()}
+        return {"kept": self.kept, "shrinkage": self.shrinkage, **residuals}
 
     def __str__(self) -> str:
         if self.kept:
-            return f"refined from {self.before.linear_light_db:.1f} dB"
+            return f"refined from {self.before.linear_light_db:.1f} to {self.after.linear_light_db:.1f} dB"
         return "not refined: the middle frame is still blurred"
 
 

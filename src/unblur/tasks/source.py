@@ -8,6 +8,7 @@ from torch import Tensor
 
 from unblur.errors import UnblurError
 from unblur.media.image import DEFAULT_MAX_PIXELS, Picture, read_image
+from unblur.runtime.consistency import STEPS
 
 Source = str | PathLike[str] | Picture | Tensor
 
@@ -51,6 +52,15 @@ def _from_tensor(image: Tensor) -> Picture:
 def name_of(picture: Picture) -> str:
     """What to call a picture in messages."""
     return str(picture.path) if picture.path is not None else "the picture"
+
+
+def steps_option(steps: int | None, default: int = STEPS) -> int:
+    """Steps of `unblur.runtime.consistency`."""
+    if steps is None:
+        return default
+    if steps < 0:
+        raise UnblurError(f"--consistency {steps}", "not a number of steps", "use 0 or more")
+    return steps
 
 
 def tile_option(tile: int | str) -> int | str:

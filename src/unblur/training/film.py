@@ -211,5 +211,13 @@ def _check(network: nn.Module, loss: Loss) -> None:
     kind = type(network).__name__
     if loss.parts != "off" and not isinstance(network, FilmNet):
         raise UnblurError("loss.parts", f"{kind} has no restorer and paths", "set it to off")
+    if isinstance(network, FilmNet):
+        wanted = {
+            "guess": ("evidence", "set network.arguments.paths.evidence"),
+            "detail": ("unet", "leave it corrected"),
+        }
+        part, remedy = wanted.get(loss.parts, ("", ""))
+        if part and getattr(network.paths, part) is None:
+            raise UnblurError(f"loss.parts {loss.parts}", "is a part that this network has not", remedy)
     if loss.paths and loss.parts == "off" and not hasattr(network, "displacements"):
         raise UnblurError("loss.paths", f"{kind} predicts no displacements", "set it to 0")

@@ -26,7 +26,7 @@ NETWORKS: dict[str, tuple[str, str]] = {
 }
 
 SHIPPED: dict[str, Shipped] = {
-    "film-small": Shipped("film-small.safetensors", "432dab7e9f0468cef66a9d8b6df2a6d02078d6d823984dcb4525227ea21b9f81"),
+    "film-small": Shipped("film-small.safetensors", "b2705e9c9e1a57053712908ef66c64ad559c629b18dd1e7dd53f8e9cd405b255"),
     "maxim": Shipped("maxim.safetensors", "f136c30c69950773f49e5601c33feb6d343e5fd309462bb0e8452c46a9e3e366"),
 }
 

@@ -1,0 +1,99 @@
+"""The photo's own light brought back into the sharp frame: data consistency, by Landweber's iteration.
+
+A restorer may invent, and may leave out; its frame, moved along the paths and averaged, shows where. With A the average
+of the film that a sharp frame makes (in linear light, see `exposure.average`) and b the photo, each step is
+
+    s <- s + A'(b - A s),
+
+(Landweber, 1951; A' is the derivative of A, transposed). Few steps: what the paths have wrong would be sharpened into
+the frame next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from unblur.exposure.average import times_of
+from unblur.exposure.response import Response, from_linear, to_linear
+
+STEPS = 4
+FRAMES = 9
+DARKEST = 1e-4
+"""Of linear light: below, the camera's response is too steep to follow."""
+
+Decode = Callable[[Tensor, Tensor], Tensor]
+
+
+def consistent(
+    blurry: Tensor,
+    sharp: Tensor,
+    paths: Tensor,
+    decode: Decode,
+    *,
+    steps: int = STEPS,
+    rows: int | None = None,
+    margin: int = 0,
+    response: Response = "srgb",
+) -> Tensor:
+    """Bring a sharp frame nearer to what the photo says.
+
+    Parameters
+    ----------
+    blurry, sharp : Tensor
+        (B, 3, H, W) in [0, 1].
+    paths : Tensor
+        (B, K, H, W), the rest of the state that `decode` wants.
+    decode : callable
+        ``decode(state, times)``, frames (B, T, 3, H, W) of a state (B, 3 + K, H, W); differentiable.
+    steps : int
+        Of the iteration; 0 changes nothing.
+    rows : int, optional
+        Work on this many rows at a time, and bound the memory so.
+    margin : int
+        How many rows away a frame looks for its content.
+    response : {"srgb", "gamma", "linear"}
+        Of the camera.
+
+    Returns
+    -------
+    Tensor
+        (B, 3, H, W) in [0, 1].
+    """
+    if steps == 0:
+        return sharp
+    sharp = sharp.clamp(0, 1)
+    for _ in range(steps):
+        step = torch.zeros_like(sharp)
+        for seen, kept in _bands(sharp.shape[-2], rows or sharp.shape[-2], margin):
+            step[..., seen, :] += _back(blurry, sharp, paths, decode, seen, kept, response)
+        sharp = (sharp + step).clamp(0, 1)
+    return sharp
+
+
+def _bands(height: int, rows: int, margin: int) -> Iterator[tuple[slice, slice]]:
+    """Bands of rows with what they are made of, and what of it is the band itself."""
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        seen = slice(max(top - margin, 0), min(bottom + margin, height))
+        yield seen, slice(top - seen.start, bottom - seen.start)
+
+
+def _back(
+    blurry: Tensor, sharp: Tensor, paths: Tensor, decode: Decode, seen: slice, kept: slice, response: Response
+) -> Tensor:
+    """A'(b - A s) of a band, as far as its frames reach: (B, 3, rows and margins, W)."""
+    # Also where inference goes on around it.
+    exact = torch.autocast(sharp.device.type, enabled=False)
+    with torch.inference_mode(False), torch.enable_grad(), exact:
+        part = sharp[..., seen, :].clone().requires_grad_()
+        frames = decode(torch.cat((part, paths[..., seen, :].clone().float()), 1), times_of(FRAMES).to(part.device))
+        shares = torch.full((FRAMES,), 1 / (FRAMES - 1), device=part.device)
+        shares[0] = shares[-1] = 0.5 / (FRAMES - 1)
+        light = torch.einsum("btchw,t->bchw", to_linear(frames[..., kept, :].clamp(0, 1), response), shares)
+        photo = blurry[..., seen, :][..., kept, :].clone().to(part)
+        left = from_linear(light.clamp(DARKEST, 1), response) - photo
+        (slope,) = torch.autograd.grad(left.square().sum() / 2, part)
+    return -slope
