@@ -30,7 +30,7 @@ def exposure():
 def test_it_comes_nearer_to_the_truth_and_to_the_photo():
     photo, truth, paths = exposure()
     begun = torch.lerp(photo, truth, 0.5)
-    made = consistent(photo, begun, paths, decode, steps=8)
+    made = consistent(photo, begun, paths, steps=8)
     assert psnr(made, truth) > psnr(begun, truth) + 1.5
     again = lambda sharp: average(decode(torch.cat((sharp, paths), 1), times_of(9)))  # noqa: E731
     assert psnr(again(made), photo) > psnr(again(begun), photo) + 4
@@ -38,7 +38,7 @@ def test_it_comes_nearer_to_the_truth_and_to_the_photo():
 
 def test_what_stands_still_becomes_the_photo():
     photo, still = texture(), torch.zeros(1, 4, 64, 80)
-    made = consistent(photo, (photo + 0.1).clamp(0, 1), still, decode)
+    made = consistent(photo, (photo + 0.1).clamp(0, 1), still)
     assert (made - photo).abs().max() < 1e-3
 
 
@@ -46,14 +46,14 @@ def test_what_stands_still_becomes_the_photo():
 def test_bands_are_the_whole(rows):
     photo, truth, paths = exposure()
     begun = torch.lerp(photo, truth, 0.5)
-    whole = consistent(photo, begun, paths, decode, steps=2)
+    whole = consistent(photo, begun, paths, steps=2)
     margin = int(paths.abs().sum(1).max()) + 2
-    assert torch.allclose(consistent(photo, begun, paths, decode, steps=2, rows=rows, margin=margin), whole, atol=1e-5)
+    assert torch.allclose(consistent(photo, begun, paths, steps=2, rows=rows, margin=margin), whole, atol=1e-5)
 
 
 def test_no_step_changes_nothing():
     photo, truth, paths = exposure()
-    assert consistent(photo, truth, paths, decode, steps=0) is truth
+    assert consistent(photo, truth, paths, steps=0) is truth
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (5, 3)])
@@ -61,7 +61,7 @@ def test_no_step_changes_nothing():
 def test_the_smallest_and_the_flattest(size, level):
     flat = torch.full((1, 3, *size), level)
     with torch.inference_mode():
-        made = consistent(flat, flat.clone(), torch.ones(1, 4, *size), decode)
+        made = consistent(flat, flat.clone(), torch.ones(1, 4, *size))
     assert (made - flat).abs().max() < 0.02
 
 
@@ -71,4 +71,4 @@ def test_of_a_film_only_the_frame_changes():
     film = MapFilm(Runner(FilmNet(), torch.device("cpu"), torch.float32), state.clone(), 80, "a.png")
     film.make_consistent(photo, 3)
     assert torch.equal(film.state[:, 3:], paths)
-    assert torch.allclose(film.state[:, :3], consistent(photo, state[:, :3], paths, decode, steps=3), atol=1e-5)
+    assert torch.allclose(film.state[:, :3], consistent(photo, state[:, :3], paths, steps=3), atol=1e-5)

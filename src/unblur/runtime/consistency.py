@@ -11,27 +11,25 @@ the frame next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from unblur.exposure.average import times_of
 from unblur.exposure.response import Response, from_linear, to_linear
+from unblur.layers.motion import follow_back, warp
 
 STEPS = 4
 FRAMES = 9
 DARKEST = 1e-4
 """Of linear light: below, the camera's response is too steep to follow."""
 
-Decode = Callable[[Tensor, Tensor], Tensor]
-
 
 def consistent(
     blurry: Tensor,
     sharp: Tensor,
     paths: Tensor,
-    decode: Decode,
     *,
     steps: int = STEPS,
     rows: int | None = None,
@@ -45,9 +43,7 @@ def consistent(
     blurry, sharp : Tensor
         (B, 3, H, W) in [0, 1].
     paths : Tensor
-        (B, K, H, W), the rest of the state that `decode` wants.
-    decode : callable
-        ``decode(state, times)``, frames (B, T, 3, H, W) of a state (B, 3 + K, H, W); differentiable.
+        (B, 2 * degree, H, W), coefficients in pixels; see `layers.motion`.
     steps : int
         Of the iteration; 0 changes nothing.
     rows : int, optional
@@ -68,7 +64,7 @@ def consistent(
     for _ in range(steps):
         step = torch.zeros_like(sharp)
         for seen, kept in _bands(sharp.shape[-2], rows or sharp.shape[-2], margin):
-            step[..., seen, :] += _back(blurry, sharp, paths, decode, seen, kept, response)
+            step[..., seen, :] += _back(blurry, sharp, paths, seen, kept, response)
         sharp = (sharp + step).clamp(0, 1)
     return sharp
 
@@ -81,18 +77,17 @@ def _bands(height: int, rows: int, margin: int) -> Iterator[tuple[slice, slice]]
         yield seen, slice(top - seen.start, bottom - seen.start)
 
 
-def _back(
-    blurry: Tensor, sharp: Tensor, paths: Tensor, decode: Decode, seen: slice, kept: slice, response: Response
-) -> Tensor:
+def _back(blurry: Tensor, sharp: Tensor, paths: Tensor, seen: slice, kept: slice, response: Response) -> Tensor:
     """A'(b - A s) of a band, as far as its frames reach: (B, 3, rows and margins, W)."""
     # Also where inference goes on around it.
     exact = torch.autocast(sharp.device.type, enabled=False)
     with torch.inference_mode(False), torch.enable_grad(), exact:
         part = sharp[..., seen, :].clone().requires_grad_()
-        frames = decode(torch.cat((part, paths[..., seen, :].clone().float()), 1), times_of(FRAMES).to(part.device))
-        shares = torch.full((FRAMES,), 1 / (FRAMES - 1), device=part.device)
-        shares[0] = shares[-1] = 0.5 / (FRAMES - 1)
-        light = torch.einsum("btchw,t->bchw", to_linear(frames[..., kept, :].clamp(0, 1), response), shares)
+        back = follow_back(paths[..., seen, :].clone().float(), times_of(FRAMES).to(part.device))
+        # Light is moved, not stored values, so that the camera's response is met twice and not in every frame.
+        frames = warp(to_linear(part, response), back)[..., kept, :]
+        ends = frames[:, 0] + frames[:, -1]
+        light = (frames.sum(1) - ends / 2) / (FRAMES - 1)
         photo = blurry[..., seen, :][..., kept, :].clone().to(part)
         left = from_linear(light.clamp(DARKEST, 1), response) - photo
         (slope,) = torch.autograd.grad(left.square().sum() / 2, part)

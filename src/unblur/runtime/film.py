@@ -26,7 +26,7 @@ from unblur.runtime.refine import Correction, bend
 from unblur.runtime.runner import Runner, finished
 from unblur.runtime.tiling import Progress, until_it_fits
 
-CONSISTENCY_COST = 2500
+CONSISTENCY_COST = 1000
 """Bytes that a step of `consistency` takes for a pixel."""
 Average = tuple[slice, Tensor]
 NOTHING = torch.zeros(())
@@ -108,8 +108,7 @@ class MapFilm:
 
         def attempt(rows: int) -> Tensor:
             sharp, paths = self.state[:, :3], self.state[:, 3:]
-            decode = self.runner.network.decode
-            return consistent(blurry, sharp, paths, decode, steps=steps, rows=rows, margin=self._margin)
+            return consistent(blurry, sharp, paths, steps=steps, rows=rows, margin=self._margin)
 
         pixels = int(working_memory(self.runner.device) / 2 / CONSISTENCY_COST)
         rows = max(min(pixels // self._width, self._height + 2 * self._margin) - 2 * self._margin, 64)

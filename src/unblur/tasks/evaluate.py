@@ -242,7 +242,7 @@ def _film_of(engine: Engine, refine: bool, steps: int) -> Film:
         sharp = sharp if isinstance(sharp, Tensor) else sharp[-1]
         state = paths.orient(paths.follow(blurry, sharp.float()))
         state = refined(blurry, state) if refine else state
-        sharp = consistent(blurry, state[:, :3], state[:, 3:], paths.decode, steps=steps)
+        sharp = consistent(blurry, state[:, :3], state[:, 3:], steps=steps)
         return paths.decode(torch.cat((sharp, state[:, 3:]), 1), times)
 
     return following
