@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unblur.exposure.average import average, quantise, reblur_residual, times_of
+from unblur.exposure.average import average, exposed, quantise, reblur_residual, shares_of, times_of
 from unblur.exposure.response import from_linear, to_linear
 
 RESPONSES = ["srgb", "gamma", "linear"]
@@ -60,3 +60,11 @@ def test_wrong_input_is_refused():
         average(torch.rand(3, 4, 4))
     with pytest.raises(ValueError, match="response"):
         to_linear(torch.rand(1), "film")
+
+
+def test_the_trapezoid_rule_counts_the_ends_by_half():
+    light = torch.rand(2, 5, 3, 4, 6)
+    assert torch.allclose(exposed(light), torch.einsum("btchw,t->bchw", light, shares_of(5)), atol=1e-6)
+    assert torch.allclose(shares_of(5), torch.tensor([0.125, 0.25, 0.25, 0.25, 0.125]))
+    straight = torch.linspace(0, 1, 2)[None, :, None, None, None].expand(1, 2, 3, 4, 6)
+    assert torch.allclose(exposed(straight), torch.full((1, 3, 4, 6), 0.5))

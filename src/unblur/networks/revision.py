@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unblur.exposure.average import times_of
+from unblur.exposure.average import shares_of, times_of
 from unblur.layers.motion import follow_back, warp
 from unblur.networks.unet import ResidualBlock
 
@@ -123,8 +123,7 @@ def _film_mean(sharp: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
     """
     fine = F.interpolate(coefficients, sharp.shape[-2:], mode="bilinear", align_corners=False)
     mean, bends = torch.zeros_like(sharp), torch.zeros_like(fine)
-    for time in times_of(FRAMES).tolist():
-        share = (0.5 if time in (0.0, 1.0) else 1.0) / (FRAMES - 1)
+    for time, share in zip(times_of(FRAMES).tolist(), shares_of(FRAMES).tolist(), strict=True):
         back = follow_back(fine, torch.tensor([time], device=sharp.device), 1)
         frame = warp(sharp, back)[:, 0]
         mean += share * frame

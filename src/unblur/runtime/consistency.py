@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from unblur.exposure.average import times_of
+from unblur.exposure.average import exposed, times_of
 from unblur.exposure.response import Response, from_linear, to_linear
 from unblur.layers.motion import follow_back, warp
 
@@ -85,9 +85,7 @@ def _back(blurry: Tensor, sharp: Tensor, paths: Tensor, seen: slice, kept: slice
         part = sharp[..., seen, :].clone().requires_grad_()
         back = follow_back(paths[..., seen, :].clone().float(), times_of(FRAMES).to(part.device))
         # Light is moved, not stored values, so that the camera's response is met twice and not in every frame.
-        frames = warp(to_linear(part, response), back)[..., kept, :]
-        ends = frames[:, 0] + frames[:, -1]
-        light = (frames.sum(1) - ends / 2) / (FRAMES - 1)
+        light = exposed(warp(to_linear(part, response), back)[..., kept, :])
         photo = blurry[..., seen, :][..., kept, :].clone().to(part)
         left = from_linear(light.clamp(DARKEST, 1), response) - photo
         (slope,) = torch.autograd.grad(left.square().sum() / 2, part)

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.exposure.average import times_of
+from unblur.exposure.average import exposed, times_of
 from unblur.exposure.response import Response, to_linear
 from unblur.layers.motion import follow_back, path_at, warp
 from unblur.runtime.tiling import Progress
@@ -166,10 +166,8 @@ class _Copy:
 
     def residual(self, grid: Tensor) -> Tensor:
         """What the film, its paths corrected by `grid`, does not explain: gradients, (1, 2, h, w)."""
-        weights = torch.full((FRAMES,), 1 / (FRAMES - 1), device=grid.device)
-        weights[0] = weights[-1] = 0.5 / (FRAMES - 1)
         frames = warp(self.sharp, follow_back(self.corrected(grid), times_of(FRAMES).to(grid.device)))
-        return _gradient(torch.einsum("btchw,t->bchw", frames, weights) - self.photo)
+        return _gradient(exposed(frames) - self.photo)
 
     def corrected(self, grid: Tensor) -> Tensor:
         """The coefficients with a correction."""
