@@ -26,7 +26,7 @@ NETWORKS: dict[str, tuple[str, str]] = {
 }
 
 SHIPPED: dict[str, Shipped] = {
-    "film-small": Shipped("film-small.safetensors", "b2705e9c9e1a57053712908ef66c64ad559c629b18dd1e7dd53f8e9cd405b255"),
+    "film-small": Shipped("film-small.safetensors", "e7b2ce6ac3f91ac17b4f12b2924f7b5973da991408cb84ad2ec5f682565e245e"),
     "maxim": Shipped("maxim.safetensors", "f136c30c69950773f49e5601c33feb6d343e5fd309462bb0e8452c46a9e3e366"),
 }
 
