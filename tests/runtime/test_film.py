@@ -260,6 +260,32 @@ def test_a_film_follows_a_sharp_frame_of_any_origin():
         assert (frames - expected.clamp(0, 1))[inside].abs().max() < 1 / 255
 
 
+class Surveying(FilmNet):
+    """One whose paths agree with their neighbours' over half the picture."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        evidence = {"hidden": 8, "blocks": 1, "window": 16, "reaches": [3, 3], "sigma": 8.0, "revisions": 1}
+        shape = {"degree": 2, "widths": (8, 8, 8), "blocks": (1, 1, 1)}
+        super().__init__({"widths": (8, 8), "blocks": (1, 1)}, {**shape, "evidence": evidence, "corrected": False})
+        for layer in (self.paths.evidence.guess, self.paths.evidence.revision.judge):
+            nn.init.normal_(layer.weight, std=0.1)
+            nn.init.normal_(layer.bias, std=0.1)
+            layer.bias.data[-1] = 3.0
+
+
+@pytest.mark.parametrize("size", [(150, 260), (203, 155)])
+def test_what_is_known_of_the_whole_is_known_in_every_tile(size, monkeypatch):
+    network, blurry, sharp = Surveying().eval(), picture(*size), picture(*size, seed=2)
+    expected = network.follow(blurry, sharp).detach()
+    state = film_from(runner_of(network), blurry, sharp, tile=128, subject="a.png").state
+    inside = (..., slice(24, -24), slice(24, -24))
+    assert (state - network.orient(expected))[inside].abs().max() < 1e-4
+    monkeypatch.setattr(FilmNet, "survey", lambda self, blurry, sharp: None)
+    state = film_from(runner_of(network), blurry, sharp, tile=128, subject="a.png").state
+    assert (state - network.orient(expected))[inside].abs().max() > 1e-2, "the test would see it"
+
+
 def test_both_stages_get_the_same_tiles_of_both_pictures():
     """The blurry and the sharp picture of a pass are of one place."""
     network, blurry = Small(), picture(150, 260)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -206,3 +207,24 @@ def test_tiles_with_a_free_sign_are_brought_into_agreement():
     align = lambda result, known: result * (result * known).sum().sign()  # noqa: E731
     together = tiled(apply, image, tile=64, overlap=32, multiple=16, align=align)
     assert torch.allclose(together, image, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(70, 150), (64, 64), (129, 33), (200, 61)])
+@pytest.mark.parametrize("multiple", [8, 16])
+def test_maps_with_fewer_pixels_are_cut_as_the_picture_is(size, multiple):
+    """Each tile gets the cells that lie under it, whole ones at the border too."""
+    down, across = (-(-side // 8) for side in size)
+    numbered = torch.arange(float(down * across)).view(1, 1, down, across)
+    image = F.interpolate(numbered, scale_factor=8)[..., : size[0], : size[1]]
+    seen = []
+
+    def apply(piece, cells):
+        assert cells.shape[-2:] == (-(-piece.shape[-2] // 8), -(-piece.shape[-1] // 8))
+        if multiple == 8:
+            assert torch.equal(piece[..., ::8, ::8], cells)
+        seen.append(1)
+        return piece
+
+    made = tiled(apply, image, tile=64, overlap=16, multiple=multiple, coarse=[(numbered, 8)])
+    assert torch.allclose(made, image, atol=1e-3)
+    assert (len(seen) > 1) == (max(size) > 64)

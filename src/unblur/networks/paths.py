@@ -86,7 +86,8 @@ class PathNet(nn.Module):
         self.evidence = None
         if evidence is not None:
             self.evidence = Evidence(self.multiple, widths[-1], degree, **evidence)
-        self.tile_overlap = 16 * self.multiple
+        # Without a U-Net a tile only enlarges its part of the survey.
+        self.tile_overlap = (16 if corrected else 2) * self.multiple
 
     def survey(self, blurry: Tensor, sharp: Tensor) -> Tensor | None:
         """What the evidence says of a whole picture, which no tile of it could: where motion agrees.

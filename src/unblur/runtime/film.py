@@ -58,12 +58,14 @@ def film_from(
     height, width = blurry.shape[-2:]
     grey = runner.grey
     cost = lambda: runner.cost("follow", lambda side: runner.follow(grey(side), grey(side)))  # noqa: E731
+    surveyed = runner.survey(blurry, sharp)
     state, side = runner.tiled(
         runner.follow,
         blurry,
         sharp,
         tile=runner.tile(height, width, tile, cost),
         subject=subject,
+        coarse=() if surveyed is None else ((surveyed, runner.network.cell),),
         store=_store(runner, 4 * runner.channels * height * width),
         progress=progress,
         align=getattr(runner.network, "align", None),

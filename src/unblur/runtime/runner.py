@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -24,7 +24,8 @@ class Runner:
 
     Networks for a single picture have ``forward(blurry)``. Film networks have ``encode(blurry)`` (what does not depend
     on the time) and ``decode(state, times)``; those that can start from any sharp frame have ``follow(blurry, sharp)``
-    too, whose state is a map of the picture's size. All may declare
+    too, whose state is a map of the picture's size, and may have ``survey(blurry, sharp)``, which sees the picture as a
+    whole and gives a map of ``cell`` times fewer pixels a side, for `follow` to take, or None. All may declare
 
     * ``tile_overlap``: pixels that neighbouring tiles must share;
     * ``is_local``: False if something in them sees the whole picture (channel attention). Tiles of such a network
@@ -86,10 +87,17 @@ class Runner:
         with self.inference():
             return self.network.encode(blurry.to(self.device))
 
-    def follow(self, blurry: Tensor, sharp: Tensor) -> Tensor:
-        """State (B, K, h, w) of two (B, 3, h, w), on the device."""
+    def survey(self, blurry: Tensor, sharp: Tensor) -> Tensor | None:
+        """What `follow` should know of the whole picture, on the device."""
+        if not hasattr(self.network, "survey"):
+            return None
         with self.inference():
-            return self.network.follow(blurry.to(self.device), sharp.to(self.device))
+            return self.network.survey(blurry.to(self.device), sharp.to(self.device))
+
+    def follow(self, *pictures: Tensor) -> Tensor:
+        """State (B, K, h, w) of (B, 3, h, w) blurry and sharp, and what `survey` says of them, on the device."""
+        with self.inference():
+            return self.network.follow(*(picture.to(self.device) for picture in pictures))
 
     def decode(self, state: Any, times: Tensor, *, mixed: bool) -> Tensor:
         """Frames (B, T, 3, h, w), on the device."""
@@ -127,6 +135,7 @@ class Runner:
         *images: Tensor,
         tile: int,
         subject: str,
+        coarse: Sequence[tuple[Tensor, int]] = (),
         store: torch.device | str = "cpu",
         progress: Progress | None = None,
         align: Align | None = None,
@@ -139,7 +148,7 @@ class Runner:
             Side of the tiles to begin with, from `tile`.
         subject : str
             The file, for messages.
-        apply, images, store, progress, align
+        apply, images, coarse, store, progress, align
             See `unblur.runtime.tiling.tiled`.
 
         Returns
@@ -154,6 +163,7 @@ class Runner:
             overlap=self.overlap,
             multiple=self.multiple,
             ramp=self.ramp,
+            coarse=coarse,
             store=store,
             progress=progress,
             align=align,

@@ -12,7 +12,7 @@ gives the same as without tiles when the overlap is 8/3 R or more, away from the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
@@ -99,6 +99,7 @@ def tiled(
     overlap: int,
     multiple: int = MULTIPLE,
     ramp: int | None = None,
+    coarse: Sequence[tuple[Tensor, int]] = (),
     store: torch.device | str | None = None,
     progress: Progress | None = None,
     align: Align | None = None,
@@ -108,10 +109,13 @@ def tiled(
     Parameters
     ----------
     apply : callable
-        As many (B, C, h, w) as there are images to (..., h, w), of one shape for all tiles. Whatever it raises is
-        passed on: there is never a picture with a tile missing.
+        As many (B, C, h, w) as there are images and maps to (..., h, w), of one shape for all tiles. Whatever it
+        raises is passed on: there is never a picture with a tile missing.
     *images : Tensor
         (B, C, H, W), any size from 1x1, H and W the same in all. What is no larger than a tile is passed as it is.
+    coarse : sequence of (Tensor, int)
+        What `apply` gets after the images: maps (B, C, ceil(H / cell), ceil(W / cell)) and their cell, of which
+        `multiple` is a multiple.
     tile, overlap, multiple, ramp : int
         See `lay_out`.
     store : torch.device, optional
@@ -133,14 +137,17 @@ def tiled(
     store = images[0].device if store is None else torch.device(store)
     total = len(rows.starts) * len(columns.starts)
     if total == 1:
-        result = apply(*images).to(store, torch.float32)
+        result = apply(*images, *(whole for whole, _ in coarse)).to(store, torch.float32)
         _tell(progress, 1, 1)
         return result
     canvas: Tensor | None = None
     corners = [(i, j) for i in range(len(rows.starts)) for j in range(len(columns.starts))]
     for done, (i, j) in enumerate(corners, 1):
-        pieces = (image[..., rows.starts[i] :, columns.starts[j] :] for image in images)
-        result = apply(*(_whole(piece[..., : rows.size, : columns.size], rows, columns, multiple) for piece in pieces))
+        pieces = (
+            _whole(_piece(image, rows, columns, i, j, cell), rows, columns, multiple, cell)
+            for image, cell in (*((image, 1) for image in images), *coarse)
+        )
+        result = apply(*pieces)
         if canvas is None:
             canvas = torch.zeros(*result.shape[:-2], height, width, device=store)
         elif align is not None:
@@ -151,25 +158,31 @@ def tiled(
     return canvas
 
 
-def _whole(piece: Tensor, rows: Axis, columns: Axis, multiple: int) -> Tensor:
+def _piece(image: Tensor, rows: Axis, columns: Axis, i: int, j: int, cell: int = 1) -> Tensor:
+    """What lies under a tile, short of it at the border; of a map with fewer pixels, all cells that it touches."""
+    top, left = rows.starts[i] // cell, columns.starts[j] // cell
+    return image[..., top : top - (-rows.size // cell), left : left - (-columns.size // cell)]
+
+
+def _whole(piece: Tensor, rows: Axis, columns: Axis, multiple: int, cell: int) -> Tensor:
     """Pad a tile that passes the border; a side with a single tile is left to the network, which pads it itself."""
-    height = piece.shape[-2] if len(rows.starts) == 1 else rows.size
-    width = piece.shape[-1] if len(columns.starts) == 1 else columns.size
+    height = piece.shape[-2] if len(rows.starts) == 1 else rows.size // cell
+    width = piece.shape[-1] if len(columns.starts) == 1 else columns.size // cell
     if piece.shape[-2:] == (height, width):
         return piece
-    return pad_to_multiple(piece, multiple)[0][..., :height, :width]
+    return pad_to_multiple(piece, multiple // cell)[0][..., :height, :width]
 
 
 def _known(canvas: Tensor, result: Tensor, rows: Axis, columns: Axis, i: int, j: int) -> Tensor:
     """What the tiles before this one say of its pixels: their blend, faded to nothing where they say nothing."""
-    there = canvas[..., rows.starts[i] :, columns.starts[j] :][..., : rows.size, : columns.size]
+    there = _piece(canvas, rows, columns, i, j)
     known = torch.zeros_like(result, dtype=torch.float32)
     known[..., : there.shape[-2], : there.shape[-1]] = there.to(result.device)
     return known
 
 
 def _add(canvas: Tensor, result: Tensor, rows: Axis, columns: Axis, i: int, j: int) -> None:
-    target = canvas[..., rows.starts[i] :, columns.starts[j] :][..., : rows.size, : columns.size]
+    target = _piece(canvas, rows, columns, i, j)
     height, width = target.shape[-2:]
     down = rows.weights[i][:height, None].to(result.device)
     across = columns.weights[j][:width].to(result.device)
