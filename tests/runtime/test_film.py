@@ -109,7 +109,7 @@ def test_bands_are_exactly_the_whole(monkeypatch):
     unbanded = torch.stack(list(film_of(runner, blurry, tile=512, subject="a.png").frames(TIMES)))
     limit(monkeypatch, 400_000)
     film = film_of(runner, blurry, tile=512, subject="a.png")
-    assert film._rows() < 200
+    assert film._rows(film._pixels()) < 200
     assert film._margin > 2
     assert torch.allclose(torch.stack(list(film.frames(TIMES))), unbanded, atol=5e-4)
 
@@ -129,7 +129,7 @@ def test_a_network_that_knows_no_reach_is_decoded_whole(monkeypatch):
     limit(monkeypatch, 400_000)
     monkeypatch.delattr(FilmNet, "reach")
     film = film_of(runner_of(Small()), picture(300, 30), tile=512, subject="a.png")
-    assert film._rows() == 300
+    assert film._rows(film._pixels()) == 300
 
 
 @pytest.mark.parametrize("network", [Small, Moments])

@@ -31,7 +31,7 @@ def test_frames_are_those_of_the_network(engine, film_network):
 
 def test_frames_come_one_by_one(engine, film_network):
     film = unblur.frames(noise(), n=1000, model=engine)
-    film._film._pixels = lambda: 1
+    film._film._pixels = lambda *_: 1
     decoded, decode = [], film_network.decode
     film_network.decode = lambda state, times: decoded.append(len(times)) or decode(state, times)
     assert next(iter(film)).shape == (3, 20, 30)
@@ -79,7 +79,7 @@ def test_a_folder_of_frames(tmp_path, engine):
 def test_a_failure_while_writing_leaves_no_file(tmp_path, film_network):
     engine = Engine(film_network, device="cpu", dtype="float32")
     film = unblur.frames(noise(), n=100, model=engine)
-    film._film._pixels = lambda: 1
+    film._film._pixels = lambda *_: 1
     calls, decode = [], film_network.decode
 
     def faulty(state, times):

@@ -26,6 +26,8 @@ from unblur.runtime.refine import Correction, bend
 from unblur.runtime.runner import Runner, finished
 from unblur.runtime.tiling import Progress, until_it_fits
 
+CACHED = 2**18
+"""Pixels on a CPU, from which on most of the time goes into handing out memory."""
 CONSISTENCY_COST = 1000
 """Bytes that a step of `consistency` takes for a pixel."""
 Average = tuple[slice, Tensor]
@@ -112,8 +114,7 @@ class MapFilm:
             sharp, paths = self.state[:, :3], self.state[:, 3:]
             return consistent(blurry, sharp, paths, steps=steps, rows=rows, margin=self._margin)
 
-        pixels = int(working_memory(self.runner.device) / 2 / CONSISTENCY_COST)
-        rows = max(min(pixels // self._width, self._height + 2 * self._margin) - 2 * self._margin, 64)
+        rows = self._rows(self._pixels(CONSISTENCY_COST))
         sharp, _ = until_it_fits(attempt, rows, smallest=16, subject=self.subject, multiple=1)
         with torch.inference_mode():
             self.state[:, :3] = sharp
@@ -153,7 +154,7 @@ class MapFilm:
 
     def _banded(self, run: Callable[[slice], Tensor]) -> Iterator[tuple[slice, Tensor]]:
         """Run over bands of rows from the top; with thinner ones from where memory ran out."""
-        top, rows = 0, self._rows()
+        top, rows = 0, self._rows(self._pixels())
 
         def attempt(rows: int) -> tuple[slice, Tensor]:
             band = slice(top, min(top + rows, self._height))
@@ -172,15 +173,17 @@ class MapFilm:
         frames = self.runner.decode(state, times, mixed=False)
         return frames[0, :, :, band.start - top : band.stop - top]
 
-    def _rows(self) -> int:
-        """Rows of a band, so that one frame of it with its margins fits."""
+    def _rows(self, pixels: int) -> int:
+        """Rows of a band, so that with its margins it has about as many pixels, but is no thinner than they are."""
         if self._margin >= self._height:
             return self._height
-        return max(min(self._pixels() // self._width, self._height) - 2 * self._margin, 64)
+        return max(min(pixels // self._width, self._height) - 2 * self._margin, 2 * self._margin, 64)
 
-    def _pixels(self) -> int:
+    def _pixels(self, cost: float | None = None) -> int:
+        """Pixels to work on at once, at `cost` bytes each."""
         # Half of the memory: the state, the frame and what is being written are there too.
-        return int(working_memory(self.runner.device) / 2 / self._cost)
+        pixels = int(working_memory(self.runner.device) / 2 / (cost or self._cost))
+        return min(pixels, CACHED) if self.runner.device.type == "cpu" else pixels
 
     def _probe(self, side: int) -> Tensor:
         state = torch.zeros(1, self.state.shape[1], side, side, device=self.runner.device)

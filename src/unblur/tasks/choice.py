@@ -15,7 +15,7 @@ from unblur.zoo.table import ALIASES
 PATIENCE = 60.0
 """Seconds that a command may take before the fast model serves better."""
 
-COST = {"maxim": {torch.float32: 65.0, torch.bfloat16: 50.0}, "film-small": {torch.float32: 4.2, torch.bfloat16: 2.7}}
+COST = {"maxim": {torch.float32: 65.0, torch.bfloat16: 50.0}, "film-small": {torch.float32: 13.0, torch.bfloat16: 11.0}}
 """Seconds of one core per megapixel, from reading to the reblur residual, in either number format; measured."""
 
 
