@@ -65,7 +65,7 @@ def consistent(
         step = torch.zeros_like(sharp)
         for seen, kept in _bands(sharp.shape[-2], rows or sharp.shape[-2], margin):
             step[..., seen, :] += _back(blurry, sharp, paths, seen, kept, response)
-        sharp = (sharp + step).clamp(0, 1)
+        sharp.add_(step).clamp_(0, 1)
     return sharp
 
 

@@ -136,16 +136,15 @@ class Engine:
         # Of two networks the one that the tiles are meant for is the first.
         tile = self.tile if isinstance(self.tile, str) else max(self.tile, self.film.smallest)
         if sharp is None:
-            film: MapFilm | RetiledFilm = film_of(self.film, blurry, tile=tile, subject=subject)
-        else:
-            tell = _staged(progress, "following")
-            film = film_from(self.film, blurry, sharp, tile=tile, subject=subject, progress=tell)
-        refinement = _refined(film, blurry, progress) if refine and isinstance(film, MapFilm) else None
-        if consistency and isinstance(film, MapFilm):
+            retiled = film_of(self.film, blurry, tile=tile, subject=subject)
+            return Seen(None, retiled, side or retiled.tile)
+        film = film_from(self.film, blurry, sharp, tile=tile, subject=subject, progress=_staged(progress, "following"))
+        del sharp  # which is in the film: a large picture is not held twice
+        refinement = _refined(film, blurry, progress) if refine else None
+        if consistency:
             _staged(progress, "comparing")
             film.make_consistent(blurry, consistency)
-            sharp = film.state[:, :3].cpu()
-        return Seen(sharp, film, side or film.tile, refinement)
+        return Seen(film.state[:, :3].cpu(), film, side or film.tile, refinement)
 
     def as_dict(self) -> dict[str, object]:
         """For a machine-readable report."""
