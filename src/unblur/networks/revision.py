@@ -104,7 +104,10 @@ def gauss_newton(light: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
     cells = coefficients.shape[-2:]
     pooled = lambda image: _pooled(image.sum(1, keepdim=True), cells)  # noqa: E731
     slopes = [_gradient(bend) for bend in bends.split(1, 1)]
-    matrix = torch.stack([torch.cat([pooled(a * b) for b in slopes], 1) for a in slopes], 1).permute(0, 3, 4, 1, 2)
+    # Symmetric, so that each pair is looked at once.
+    products = {(i, j): pooled(slopes[i] * slopes[j]) for i in range(len(slopes)) for j in range(i + 1)}
+    rows = [[products[max(i, j), min(i, j)] for j in range(len(slopes))] for i in range(len(slopes))]
+    matrix = torch.stack([torch.cat(row, 1) for row in rows], 1).permute(0, 3, 4, 1, 2)
     moment = torch.cat([pooled(a * left) for a in slopes], 1)
     size = matrix.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
     matrix = matrix + (DAMPING * size + NOISE) * torch.eye(len(slopes), device=light.device)
