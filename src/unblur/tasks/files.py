@@ -108,10 +108,7 @@ def deblur_files(
 
     report = Report("deblur", "sharpened")
     found, several = _find(inputs, out, IMAGE_SUFFIXES, report)
-    if out is None:
-        jobs = _beside(found, inputs, beside, report)
-    else:
-        jobs = [Job(*pair) for pair in zip(found, output_paths(found, out, many=several), strict=True)]
+    jobs = _jobs(found, several, inputs, out, beside, report)
     if jobs:
         engine = options.load(jobs)
         report.about = {"model": engine.as_dict()}
@@ -167,10 +164,9 @@ def frames_files(
     found, several = _find(inputs, out, FILM_SUFFIXES, report)
     # A name that ends with a slash is a folder of frames, whatever dots are in it.
     as_folder = suffix == ""
-    if out is None:
-        jobs = _beside(found, inputs, lambda source: source.with_name(source.stem + FILM + suffix), report)
-    elif several:
-        jobs = [Job(*pair) for pair in zip(found, output_paths(found, out, suffix, many=True), strict=True)]
+    if out is None or several:
+        beside = lambda source: source.with_name(source.stem + FILM + suffix)  # noqa: E731
+        jobs = _jobs(found, several, inputs, out, beside, report, suffix)
     else:
         as_folder = out.endswith(("/", os.sep))
         jobs = [Job(source, Path(out)) for source in found]
@@ -215,10 +211,8 @@ def inspect_files(inputs: Sequence[str], out: str | None, options: Options, list
 
     report = Report("inspect", "inspected")
     found, several = _find(inputs, out, IMAGE_SUFFIXES, report)
-    if out is None:
-        jobs = _beside(found, inputs, lambda source: source.with_name(f"{source.stem}{PATHS}.png"), report)
-    else:
-        jobs = [Job(*pair) for pair in zip(found, output_paths(found, out, ".png", many=several), strict=True)]
+    beside = lambda source: source.with_name(f"{source.stem}{PATHS}.png")  # noqa: E731
+    jobs = _jobs(found, several, inputs, out, beside, report, ".png")
     if jobs:
         engine = options.load(jobs)
         check_finds_paths(engine)
@@ -240,6 +234,21 @@ def _find(inputs: Sequence[str], out: str | None, suffixes: Iterable[str], repor
     if several and out is not None and Path(out).suffix.lower() in suffixes and not Path(out).is_dir():
         raise UnblurError(f"-o {out}", "is one file, but several pictures need a folder", "name a folder")
     return found, several
+
+
+def _jobs(
+    found: Sequence[Path],
+    several: bool,
+    inputs: Sequence[str],
+    out: str | None,
+    beside: Callable[[Path], Path],
+    report: Report,
+    suffix: str | None = None,
+) -> list[Job]:
+    """Where each picture's output goes: into `out`, with another suffix if one is given, or `beside` it."""
+    if out is None:
+        return _beside(found, inputs, beside, report)
+    return [Job(*pair) for pair in zip(found, output_paths(found, out, suffix, many=several), strict=True)]
 
 
 def _beside(
