@@ -116,6 +116,10 @@ class Path:
         """A copy on `device`."""
         return self._each(lambda field: field.to(device))
 
+    def split(self) -> list[Path]:
+        """Each path by itself."""
+        return [self.of(torch.tensor([i])) for i in range(len(self.scale))]
+
     def of(self, chosen: Tensor) -> Path:
         """The chosen (B',) paths alone."""
         return self._each(lambda field: field[chosen])

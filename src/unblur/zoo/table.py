@@ -23,6 +23,7 @@ NETWORKS: dict[str, tuple[str, str]] = {
     "mimo_unet": ("unblur.networks.mimo_unet", "MimoUNet"),
     "nafnet": ("unblur.networks.nafnet", "NAFNet"),
     "maxim": ("unblur.networks.maxim", "Maxim"),
+    "path_space": ("unblur.networks.path_space", "PathSpace"),
 }
 
 SHIPPED: dict[str, Shipped] = {
