@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> tuple[Tensor, tuple[int, int]]:
@@ -49,8 +49,37 @@ def pad_around(image: Tensor, multiple: int) -> tuple[Tensor, tuple[int, int]]:
     return image, (top, left)
 
 
-def _mirror(length: int, more: int, device: torch.device) -> Tensor:
-    """Positions in a line of `length` that a line longer by `more` shows: a mirror at each end, the end seen once."""
+def pad_to_size(image: Tensor, height: int, width: int) -> Tensor:
+    """Pad (..., H, W) at the right and at the bottom to (..., height, width), by reflection as often as it takes."""
+    for axis, length in ((-2, height), (-1, width)):
+        more = length - image.shape[axis]
+        if more:
+            image = image.index_select(axis, _mirror(image.shape[axis], more, image.device, before=0))
+    return image
+
+
+def rimmed(image: Tensor, rim: int) -> Tensor:
+    """(B, C, H, W) with `rim` more pixels on every side, by reflection as often as it takes."""
+    if min(image.shape[-2:]) > rim:
+        return F.pad(image, (rim, rim, rim, rim), mode="reflect")
+    for axis in (-2, -1):
+        image = image.index_select(axis, _mirror(image.shape[axis], 2 * rim, image.device))
+    return image
+
+
+class MirroredConv2d(nn.Conv2d):
+    """A convolution that sees its input mirrored at the rim, of any size; padded by half of its odd kernel."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C', ceil(H / stride), ceil(W / stride))."""
+        return super().forward(rimmed(features, self.kernel_size[0] // 2))
+
+
+def _mirror(length: int, more: int, device: torch.device, before: int | None = None) -> Tensor:
+    """Positions in a line of `length` that a line longer by `more` shows: a mirror at each end, the end seen once.
+
+    `before` of them are in front, half if left out.
+    """
     period = max(2 * length - 2, 1)
-    positions = (torch.arange(length + more, device=device) - more // 2) % period
+    positions = (torch.arange(length + more, device=device) - (more // 2 if before is None else before)) % period
     return torch.minimum(positions, period - positions) if length > 1 else torch.zeros_like(positions)

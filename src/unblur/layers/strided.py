@@ -1,0 +1,64 @@
+"""Strided residual encoders: a picture, or features, to a vector for every 32 x 32 pixels.
+
+One topology serves three of the papers' networks: the blur encoder of Blur Kernel Space (its G), the deep prior of its
+codes, and HyperCUT's encoder of pairs of frames.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unblur.layers.padding import MirroredConv2d
+
+STRIDE = 32
+LEVELS = 5
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(relu(conv(x))), mirrored at the rim."""
+
+    def __init__(self, channels: int, bias: bool) -> None:
+        super().__init__()
+        self.first = MirroredConv2d(channels, channels, 3, bias=bias)
+        self.second = MirroredConv2d(channels, channels, 3, bias=bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        return features + self.second(F.relu(self.first(features), inplace=True))
+
+
+class StridedEncoder(nn.Module):
+    """A 7x7 convolution, five of 3x3 with stride 2, each twice as wide, and residual blocks.
+
+    Parameters
+    ----------
+    inputs : int
+        Channels in.
+    width : int
+        Of the first convolution.
+    most : int
+        Channels out, which no convolution exceeds.
+    blocks : int
+        Residual blocks at the end.
+    bias : bool
+        Of every convolution.
+    """
+
+    def __init__(self, inputs: int, width: int, most: int, blocks: int, bias: bool) -> None:
+        super().__init__()
+        widths = [min(width << level, most) for level in range(LEVELS)] + [most]
+        self.entry = MirroredConv2d(inputs, widths[0], 7, bias=bias)
+        self.down = nn.ModuleList(
+            nn.Conv2d(fine, coarse, 3, stride=2, padding=1, bias=bias) for fine, coarse in pairwise(widths)
+        )
+        self.blocks = nn.Sequential(*(ResidualBlock(most, bias) for _ in range(blocks)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, inputs, H, W), any size, to (B, most, ceil(H / 32), ceil(W / 32)), unbounded and signed."""
+        features = F.relu(self.entry(features), inplace=True)
+        for convolution in self.down:
+            features = F.relu(convolution(features), inplace=True)
+        return self.blocks(features)
