@@ -83,8 +83,8 @@ class SyntheticFields:
             return self._coefficients(ground, corner, 1)
         count = self.size * FINE
         mask = random_masks(1, (count, count), generator)[0] > 0.5
-        fields = (self._coefficients(path, corner, FINE) for path in (front, ground))
-        return F.avg_pool2d(torch.where(mask, *fields)[None], FINE)[0]
+        moving, still = (self._coefficients(path, corner, FINE) for path in (front, ground))
+        return F.avg_pool2d(torch.where(mask, moving, still)[None], FINE)[0]
 
     def _coefficients(self, path: Path, corner: Tensor, fine: int) -> Tensor:
         """Of the paths at the centres of patches, cut `fine` times: (2 * degree, size * fine, size * fine)."""

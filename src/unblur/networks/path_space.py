@@ -62,6 +62,9 @@ class PathSpace(nn.Module):
     cell = CELL
     variational = True
     is_local = True
+    prior_mean: Tensor
+    prior_factor: Tensor
+    prior_nearness: Tensor
 
     def __init__(
         self,

@@ -1,0 +1,183 @@
+"""A blur space, ready to run, and the codes that it reads from pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from unblur.errors import UnblurError
+from unblur.media.atomic import atomic_path
+from unblur.runtime.device import resolve_device
+from unblur.runtime.tiling import is_out_of_memory
+from unblur.zoo.table import BLUR_SPACE
+from unblur.zoo.weights import load_weights
+
+
+@dataclass(frozen=True)
+class BlurCode:
+    """A blur that was read from two pictures, or drawn.
+
+    Attributes
+    ----------
+    values : Tensor
+        (C, h, w) float32, a vector for every 128 x 128 pixels.
+    height, width : int
+        Of the picture that it is for.
+    space : str
+        The blur space whose code it is.
+    fingerprint : str
+        Of that space's weights: the numbers mean nothing to others.
+    """
+
+    values: Tensor
+    height: int
+    width: int
+    space: str
+    fingerprint: str
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write it as safetensors; whole or not at all."""
+        facts = {"height": self.height, "width": self.width, "space": self.space, "fingerprint": self.fingerprint}
+        contents = save({"code": self.values.contiguous()}, {"blur_code": json.dumps(facts, sort_keys=True)})
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(contents)
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> BlurCode:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        UnblurError
+            The file is missing, damaged, or no code.
+        """
+        remedy = "name a file that unblur reblur --save-code wrote"
+        if not Path(path).is_file():
+            raise UnblurError(path, "no such file", remedy)
+        try:
+            with safe_open(path, framework="pt") as file:
+                facts = json.loads((file.metadata() or {})["blur_code"])
+                values = file.get_tensor("code")
+            if values.ndim != 3 or not bool(torch.isfinite(values).all()):
+                raise ValueError(f"its values are {tuple(values.shape)}")
+            sides = int(facts["height"]), int(facts["width"])
+            return cls(values.float(), *sides, str(facts["space"]), str(facts["fingerprint"]))
+        except KeyError:
+            raise UnblurError(path, "is no blur code", remedy) from None
+        except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
+            raise UnblurError(path, f"is no blur code, or is damaged ({error})", remedy) from None
+
+
+class Space:
+    """A blur space with its card, on a device.
+
+    Pass it as ``model`` to `unblur.encode_blur` and the others to load once for many pictures.
+
+    Attributes
+    ----------
+    name : str
+        Of the model.
+    card : object or None
+        What is known of its weights; see `unblur.zoo.card.Card`.
+    network : nn.Module
+        With `encode`, `reblur`, `fitted` and `draw`; see `unblur.networks.path_space.PathSpace`.
+    device : torch.device
+    """
+
+    def __init__(self, network: nn.Module, card: Any = None, *, device: str | torch.device = "auto") -> None:
+        self.card = card
+        self.name: str = getattr(card, "name", None) or type(network).__name__
+        if not hasattr(network, "reblur"):
+            raise UnblurError(f"--model {self.name}", "is no blur space", f"use {BLUR_SPACE}, or a file of one")
+        self.device = resolve_device(device)
+        self.network: Any = network.to(self.device).eval()
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the weights, as far as they came from a file."""
+        return getattr(self.card, "sha256", None) or "unknown"
+
+    def as_dict(self) -> dict[str, object]:
+        """For a machine-readable report."""
+        return {"name": self.name, "sha256": self.fingerprint, "device": str(self.device)}
+
+    def encode(self, sharp: Tensor, blurry: Tensor, subject: str = "the pair") -> BlurCode:
+        """The blur between two (3, H, W) in [0, 1]."""
+        with torch.inference_mode(), _fits(subject):
+            code = self.network.encode(*(image[None].to(self.device) for image in (sharp, blurry))).mean
+        return self._code(code, sharp)
+
+    def apply(self, sharp: Tensor, code: BlurCode, subject: str = "the picture") -> Tensor:
+        """Blur (3, H, W) in [0, 1], of any size, as `code` says; a code of another size is fitted to it.
+
+        Raises
+        ------
+        UnblurError
+            The code belongs to another blur space, or memory ran out.
+        """
+        if code.fingerprint != self.fingerprint or code.values.shape[0] != self.network.channels:
+            raise UnblurError(
+                f"the code of {code.space}", f"means nothing to {self.name}", "use the model it was read by"
+            )
+        with torch.inference_mode(), _fits(subject):
+            values = self.network.fitted(code.values[None].to(self.device), *sharp.shape[-2:])
+            return self.network.reblur(sharp[None].to(self.device), values)[0].float().clamp(0, 1).cpu()
+
+    def draw(self, height: int, width: int, seed: int) -> BlurCode:
+        """A blur that never was, for a picture of this size.
+
+        Raises
+        ------
+        UnblurError
+            The space is not variational: nothing is known of where its codes lie.
+        """
+        if not self.network.variational:
+            raise UnblurError(
+                f"--model {self.name}", "is not variational, so no blur can be drawn from it", f"use {BLUR_SPACE}"
+            )
+        with torch.inference_mode():
+            values = self.network.draw(1, height, width, torch.Generator().manual_seed(seed))[0]
+        return BlurCode(values.float().cpu(), height, width, self.name, self.fingerprint)
+
+    def _code(self, values: Tensor, picture: Tensor) -> BlurCode:
+        height, width = picture.shape[-2:]
+        return BlurCode(values[0].float().cpu(), height, width, self.name, self.fingerprint)
+
+
+def load_space(
+    model: str | PathLike[str] | nn.Module | Space | None = None, device: str | torch.device = "auto"
+) -> Space:
+    """A blur space by its name or file, from a network, or as it is.
+
+    Raises
+    ------
+    UnblurError
+        No such model, it is no blur space, or there is no such device.
+    """
+    if isinstance(model, Space):
+        return model
+    if isinstance(model, nn.Module):
+        return Space(model, device=device)
+    loaded = load_weights(BLUR_SPACE if model is None else model)
+    return Space(loaded.network, loaded.card, device=device)
+
+
+@contextmanager
+def _fits(subject: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UnblurError(subject, "is too large for the memory", "use a smaller picture, or --device cpu") from None
