@@ -18,15 +18,32 @@ if TYPE_CHECKING:
     from unblur.tasks.engine import load
     from unblur.tasks.frames import frames
     from unblur.tasks.inspect import inspect
+    from unblur.tasks.reblur import apply_blur, encode_blur, sample_blur
+    from unblur.tasks.space import load_space
 
-__all__ = ["UnblurError", "__version__", "deblur", "frames", "inspect", "load"]
+__all__ = [
+    "UnblurError",
+    "__version__",
+    "apply_blur",
+    "deblur",
+    "encode_blur",
+    "frames",
+    "inspect",
+    "load",
+    "load_space",
+    "sample_blur",
+]
 
 # Imported when first used: torch takes seconds, `import unblur` and the command line's help must not.
 _HOMES = {
+    "apply_blur": "unblur.tasks.reblur",
     "deblur": "unblur.tasks.deblur",
+    "encode_blur": "unblur.tasks.reblur",
     "frames": "unblur.tasks.frames",
     "inspect": "unblur.tasks.inspect",
     "load": "unblur.tasks.engine",
+    "load_space": "unblur.tasks.space",
+    "sample_blur": "unblur.tasks.reblur",
 }
 
 

@@ -200,6 +200,45 @@ def inspect(
         return console.close(files.inspect_files(photos, out, options, console))
 
 
+@app.command(epilog="Example: unblur reblur other.jpg --like sharp.png blurry.png -o moved.jpg")
+def reblur(
+    context: typer.Context,
+    photos: Annotated[list[str] | None, typer.Argument(metavar="SHARP", help="Pictures, folders or globs.")] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "-o", "--out", metavar="FILE|FOLDER", help="Beside each picture, as NAME.reblurred.EXT, if left out."
+        ),
+    ] = None,
+    like: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="SHARP BLURRY", help="Read the blur from a sharp picture and the same one blurry."),
+    ] = None,
+    code: Annotated[str | None, typer.Option(metavar="FILE", help="Take a blur that --save-code kept.")] = None,
+    sample: Annotated[int | None, typer.Option(metavar="N", help="Draw N new blurs for each picture.")] = None,
+    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    save_code: Annotated[str | None, typer.Option(metavar="FILE", help="Keep the blur's code.")] = None,
+    impulses: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Draw what the blur does to points of light.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME|FILE", help="A blur space; blur-space-small if left out.")
+    ] = None,
+    device: Device = "auto",
+    max_pixels: MaxPixels = None,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
+    skip_existing: Skip = False,
+    as_json: Json = False,
+) -> int:
+    """Blur sharp pictures as another photo was blurred, or as none ever was."""
+    from unblur.tasks import files, reblur_files
+
+    with context.obj.running(as_json) as console:
+        options = files.Options(model, device, max_pixels=max_pixels, skip_existing=skip_existing)
+        origin = reblur_files.Origin(like, code, sample, seed, save_code, impulses)
+        return console.close(reblur_files.reblur_files(photos or [], out, origin, options, console, quality=quality))
+
+
 @models_app.command("list", epilog="Example: unblur models list")
 def models_list(as_json: Json = False) -> int:
     """List the models that came with the package."""
@@ -291,6 +330,20 @@ def data_blur(
     )
     with context.obj.running(as_json) as console:
         return console.close(task.blur_data(sources, out, options, console))
+
+
+@data_app.command("lmdb", epilog="Example: unblur data lmdb GOPRO_Large/ -o gopro.lmdb")
+def data_lmdb(
+    context: typer.Context,
+    source: Annotated[Path, typer.Argument(metavar="FOLDER", help="With pictures, at any depth, of any sizes.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT.lmdb", help="Goes on where it was interrupted.")],
+    as_json: Json = False,
+) -> int:
+    """Put the pictures of a folder into one LMDB, as they are: faster to read on slow disks."""
+    from unblur.tasks.store import store_pictures
+
+    with context.obj.running(as_json) as console:
+        return console.close(store_pictures(source, out, console))
 
 
 def _range(text: str) -> tuple[float, float]:

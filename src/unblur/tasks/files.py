@@ -19,7 +19,8 @@ from unblur.tasks.frames import check_has_paths, check_starts_from_sharp, checke
 from unblur.tasks.inspect import check_finds_paths, inspect
 from unblur.tasks.report import Residual
 
-SHARP, FILM, PATHS = ".sharp", ".film", ".paths"
+SHARP, FILM, PATHS, REBLURRED = ".sharp", ".film", ".paths", ".reblurred"
+OURS = (SHARP, PATHS, REBLURRED)
 FILM_SUFFIXES = (".mp4", ".gif", ".webp")
 
 
@@ -107,13 +108,13 @@ def deblur_files(
         return Outcome(job, said, facts | {"warning": result.warning})
 
     report = Report("deblur", "sharpened")
-    found, several = _find(inputs, out, IMAGE_SUFFIXES, report)
-    jobs = _jobs(found, several, inputs, out, beside, report)
+    found, several = find(inputs, out, IMAGE_SUFFIXES, report)
+    jobs = jobs_of(found, several, inputs, out, beside, report)
     if jobs:
         engine = options.load(jobs)
         report.about = {"model": engine.as_dict()}
         report.by = _by(engine)
-    return _run(jobs, work, report, options, listener)
+    return run_jobs(jobs, work, report, options, listener)
 
 
 def frames_files(
@@ -161,12 +162,12 @@ def frames_files(
 
     checked_times(film.n, film.times)
     report = Report("frames", "filmed")
-    found, several = _find(inputs, out, FILM_SUFFIXES, report)
+    found, several = find(inputs, out, FILM_SUFFIXES, report)
     # A name that ends with a slash is a folder of frames, whatever dots are in it.
     as_folder = suffix == ""
     if out is None or several:
         beside = lambda source: source.with_name(source.stem + FILM + suffix)  # noqa: E731
-        jobs = _jobs(found, several, inputs, out, beside, report, suffix)
+        jobs = jobs_of(found, several, inputs, out, beside, report, suffix)
     else:
         as_folder = out.endswith(("/", os.sep))
         jobs = [Job(source, Path(out)) for source in found]
@@ -182,7 +183,7 @@ def frames_files(
             check_has_paths(engine.film, engine.name)
         report.about = {"model": engine.as_dict(), "sharp": film.sharp, "fps": film.fps, "reverse": film.reverse}
         report.by = _by(engine)
-    return _run(jobs, work, report, options, listener)
+    return run_jobs(jobs, work, report, options, listener)
 
 
 def inspect_files(inputs: Sequence[str], out: str | None, options: Options, listener: Listener) -> Report:
@@ -210,15 +211,15 @@ def inspect_files(inputs: Sequence[str], out: str | None, options: Options, list
         return Outcome(job, f"{width}x{height}, {seen}", facts)
 
     report = Report("inspect", "inspected")
-    found, several = _find(inputs, out, IMAGE_SUFFIXES, report)
+    found, several = find(inputs, out, IMAGE_SUFFIXES, report)
     beside = lambda source: source.with_name(f"{source.stem}{PATHS}.png")  # noqa: E731
-    jobs = _jobs(found, several, inputs, out, beside, report, ".png")
+    jobs = jobs_of(found, several, inputs, out, beside, report, ".png")
     if jobs:
         engine = options.load(jobs)
         check_finds_paths(engine)
         report.about = {"model": engine.as_dict()}
         report.by = _by(engine)
-    return _run(jobs, work, report, options, listener)
+    return run_jobs(jobs, work, report, options, listener)
 
 
 def _by(engine: Engine) -> str:
@@ -226,17 +227,19 @@ def _by(engine: Engine) -> str:
     return f"with {engine.name}" + (f" ({engine.reason})" if engine.reason else "")
 
 
-def _find(inputs: Sequence[str], out: str | None, suffixes: Iterable[str], report: Report) -> tuple[list[Path], bool]:
-    """The pictures that were named, and whether the outputs go into a folder for several."""
+def find(
+    inputs: Sequence[str], out: str | None, suffixes: Iterable[str], report: Report, *, several: bool = False
+) -> tuple[list[Path], bool]:
+    """The pictures that were named, and whether the outputs go into a folder for several, as `several` may demand."""
     found, errors = find_images(inputs)
     report.errors.extend(errors)
-    several = len(inputs) > 1 or len(found) > 1 or any(Path(name).is_dir() for name in inputs)
+    several = several or len(inputs) > 1 or len(found) > 1 or any(Path(name).is_dir() for name in inputs)
     if several and out is not None and Path(out).suffix.lower() in suffixes and not Path(out).is_dir():
         raise UnblurError(f"-o {out}", "is one file, but several pictures need a folder", "name a folder")
     return found, several
 
 
-def _jobs(
+def jobs_of(
     found: Sequence[Path],
     several: bool,
     inputs: Sequence[str],
@@ -256,13 +259,13 @@ def _beside(
 ) -> list[Job]:
     """Outputs beside their inputs; what an earlier run put into a folder is no input, unless it is named."""
     named = {os.path.realpath(name) for name in inputs}
-    fresh = [path for path in found if Path(path.stem).suffix not in (SHARP, PATHS) or os.path.realpath(path) in named]
+    fresh = [path for path in found if Path(path.stem).suffix not in OURS or os.path.realpath(path) in named]
     jobs, clashes = plan(fresh, output_of)
     report.errors.extend(clashes)
     return jobs
 
 
-def _run(
+def run_jobs(
     jobs: list[Job], work: Callable[[Job], Outcome], report: Report, options: Options, listener: Listener
 ) -> Report:
     for error in report.errors:
