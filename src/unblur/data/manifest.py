@@ -87,11 +87,16 @@ def read_manifest(path: Path) -> list[Record]:
         One line that names the file, the line and what is wrong there.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise UnblurError(path, f"cannot be read ({reason})", "name a manifest written by `unblur data`") from error
-    return [_parse(line, f"{path}, line {number}") for number, line in enumerate(lines, 1)]
+    return parse_manifest(text, path)
+
+
+def parse_manifest(text: str, where: str | Path) -> list[Record]:
+    """As `read_manifest`, of a text that was found at `where`."""
+    return [_parse(line, f"{where}, line {number}") for number, line in enumerate(text.splitlines(), 1)]
 
 
 def _parse(line: str, where: str) -> Record:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from typing import BinaryIO
 
 import numpy as np
 from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
+from unblur.errors import UnblurError
 from unblur.media.exif import kept_exif, orientation_of, upright
-from unblur.media.header import Format, Header, check_size, unsupported
+from unblur.media.header import Format, Header, check_size, damaged, image_format, unsupported
 from unblur.media.png import decode_png16
 from unblur.media.profile import colour_space, to_srgb
 from unblur.media.tiff import decode_tiff16, is_deep
@@ -70,6 +73,36 @@ def decode(path: str | os.PathLike[str], data: bytes, header: Header, max_pixels
     else:
         array, icc = _eight_bits(path, data, header, image)
     return Decoded(upright(array, orientation_of(image)), icc, kept_exif(image))
+
+
+def picture_size(path: str | os.PathLike[str], file: BinaryIO) -> tuple[int, int]:
+    """Height and width of a picture the right way up, from the head of its file.
+
+    Parameters
+    ----------
+    path : str or path
+        For errors only.
+    file : binary file
+        Open at its start.
+
+    Raises
+    ------
+    UnblurError
+        Not a picture, or its head is damaged.
+    """
+    kind = image_format(file.read(16))
+    if kind is None:
+        raise UnblurError(path, "is not a PNG, JPEG, TIFF, WebP or BMP picture", "convert it or move it away")
+    file.seek(0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = _DECODERS[kind](file)
+            # The orientation of a PNG may stand behind its pixels, and is hardly ever there.
+            turned = kind != "png" and orientation_of(image) in (5, 6, 7, 8)
+    except Exception as fault:
+        raise damaged(path) from fault
+    return (image.width, image.height) if turned else (image.height, image.width)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from unblur.media.decode import Decoded, decode
 from unblur.media.encode import encode
 from unblur.media.header import DEFAULT_MAX_PIXELS, Format, damaged, read_contents, read_header, truncated, unsupported
 
-__all__ = ["DEFAULT_MAX_PIXELS", "WRITABLE", "Picture", "read_image", "write_image"]
+__all__ = ["DEFAULT_MAX_PIXELS", "WRITABLE", "Picture", "decode_image", "read_image", "write_image"]
 
 # Suffixes that can be written. Reading goes by content.
 WRITABLE: dict[str, Format] = {
@@ -128,13 +128,23 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PI
     ...     read_image(file).pixels.shape
     torch.Size([3, 4, 6])
     """
-    data = read_contents(path, "name a picture in it")
+    return _picture(Path(path), decode_image(path, read_contents(path, "name a picture in it"), max_pixels=max_pixels))
+
+
+def decode_image(path: str | os.PathLike[str], data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Decoded:
+    """Decode the bytes of a picture file; as `read_image`, which says what is read and what is refused.
+
+    Parameters
+    ----------
+    path : str or path
+        Where `data` came from, for errors.
+    """
     header = read_header(path, data, max_pixels)
     try:
         # Pillow warns of every oddity in a file; what matters ends in an exception.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _picture(Path(path), decode(path, data, header, max_pixels))
+            return decode(path, data, header, max_pixels)
     except UnblurError:
         raise
     except MemoryError as fault:

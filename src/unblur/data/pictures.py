@@ -1,0 +1,124 @@
+"""Pictures by name, wherever they are kept: what a folder and an LMDB have in common."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unblur.errors import UnblurError
+from unblur.media.decode import picture_size
+from unblur.media.folder import IMAGE_SUFFIXES
+from unblur.media.header import read_contents
+from unblur.media.image import decode_image
+
+Pixels = NDArray[Any]  # uint8
+
+
+class Pictures(Protocol):
+    """Pictures by name; safe to read from several threads at once.
+
+    Attributes
+    ----------
+    place : str
+        Where they are, for messages.
+    names : list of str
+        Paths below that place, with ``/`` between the parts; sorted.
+    """
+
+    place: str
+    names: list[str]
+
+    def size(self, name: str) -> tuple[int, int]:
+        """Height and width, without decoding the picture."""
+        ...
+
+    def read(self, name: str) -> Pixels:
+        """(H, W, 3) uint8, RGB."""
+        ...
+
+    def text(self, name: str) -> str | None:
+        """A file of text beside the pictures, such as a manifest; None if there is none."""
+        ...
+
+
+class PictureFolder:
+    """The pictures of a folder and of all folders below it, also through links."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = Path(root)
+        self.place = str(root)
+        self.names = sorted(_walk(self.root), key=lambda name: name.split("/"))
+        if not self.names:
+            raise UnblurError(root, "holds no picture", "name a folder that holds some, at any depth")
+
+    def size(self, name: str) -> tuple[int, int]:
+        """Height and width, from the header."""
+        path = self.root / name
+        try:
+            with path.open("rb") as file:
+                return picture_size(path, file)
+        except OSError as fault:
+            raise UnblurError(path, f"cannot be read ({fault.strerror})", "check the permissions") from fault
+
+    def contents(self, name: str) -> bytes:
+        """The file as it is."""
+        return read_contents(self.root / name, "name a picture in it")
+
+    def read(self, name: str) -> Pixels:
+        """(H, W, 3) uint8, RGB."""
+        return pixels_of(str(self.root / name), self.contents(name))
+
+    def text(self, name: str) -> str | None:
+        """A file of text beside the pictures."""
+        path = self.root / name
+        if not path.is_file():
+            return None
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as fault:
+            raise UnblurError(path, "cannot be read as text", "check the file") from fault
+
+
+def pixels_of(subject: str, data: bytes) -> Pixels:
+    """Decode a picture file to (H, W, 3) uint8 RGB: 16 bits are rounded to 8, alpha is left out.
+
+    Raises
+    ------
+    UnblurError
+        As `unblur.media.image.read_image` does.
+    """
+    array = decode_image(subject, data).array
+    if array.dtype == np.uint16:
+        array = np.rint(array / 257.0).astype(np.uint8)
+    if array.shape[2] <= 2:
+        return np.ascontiguousarray(np.repeat(array[:, :, :1], 3, axis=2))
+    return np.ascontiguousarray(array[:, :, :3])
+
+
+def size_of(subject: str, data: bytes) -> tuple[int, int]:
+    """Height and width of a picture in memory, without decoding it."""
+    return picture_size(subject, BytesIO(data))
+
+
+def _walk(root: Path) -> Iterator[str]:
+    if not root.is_dir():
+        problem = "is not a folder" if root.exists() else "does not exist"
+        raise UnblurError(root, problem, "name a folder with pictures, or an LMDB")
+    seen: set[str] = set()
+    for folder, below, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link to a folder above
+            below.clear()
+            continue
+        seen.add(real)
+        below[:] = [name for name in below if not name.startswith(".")]
+        inside = Path(folder).relative_to(root)
+        for name in files:
+            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+                yield (inside / name).as_posix()
