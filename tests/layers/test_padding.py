@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unblur.layers.padding import crop, pad_around, pad_to_multiple
+from unblur.layers.padding import MirroredConv2d, crop, pad_around, pad_to_multiple, pad_to_size, rimmed
 
 
 @settings(deadline=None, max_examples=60)
@@ -47,3 +47,19 @@ def test_padding_around_is_a_mirror_on_every_side(height: int, width: int, multi
     assert (top, left) == (down // 2, right // 2)
     expected = np.pad(image.numpy(), ((0, 0), (0, 0), (top, down - top), (left, right - left)), mode="reflect")
     assert np.array_equal(padded.numpy(), expected)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 30), st.integers(0, 4))
+def test_reflection_as_often_as_it_takes(height: int, width: int, more: int, rim: int) -> None:
+    image = torch.rand(2, 3, height, width)
+    below = np.pad(image.numpy(), ((0, 0), (0, 0), (0, more), (0, 2 * more)), mode="reflect")
+    assert np.array_equal(pad_to_size(image, height + more, width + 2 * more).numpy(), below)
+    around = np.pad(image.numpy(), ((0, 0), (0, 0), (rim, rim), (rim, rim)), mode="reflect")
+    assert np.array_equal(rimmed(image, rim).numpy(), around)
+
+
+def test_a_mirrored_convolution_sees_no_rim() -> None:
+    flat = MirroredConv2d(1, 1, 3, bias=False)(torch.ones(1, 1, 1, 7))
+    assert flat.shape == (1, 1, 1, 7)
+    assert torch.allclose(flat, flat[..., :1].expand_as(flat))

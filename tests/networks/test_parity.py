@@ -1,6 +1,6 @@
 """Do our networks compute what the released ones compute, given their weights?
 
-``golden/mimo.npz`` holds the released networks' parameter names and shapes, and what they answer to the input and the
+``golden/*.npz`` hold the released networks' parameter names and shapes, and what they answer to the input and the
 weights that the recipe below makes: `NAME.i` is output i, every sixteenth pixel where it is large, `NAME.i.stats` its
 mean, deviation and largest absolute value.
 """
@@ -14,10 +14,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from unblur.zoo.convert import convert
+from unblur.zoo.convert import RELEASED, _filled, _renamed, convert
 from unblur.zoo.weights import load_weights
 
-GOLDEN = Path(__file__).parent / "golden" / "mimo.npz"
+FOLDER = Path(__file__).parent / "golden"
+GOLDEN, BLUR_SPACE = FOLDER / "mimo.npz", FOLDER / "blur_space.npz"
 
 
 def _generator(label: str) -> np.random.Generator:
@@ -29,11 +30,23 @@ def _released_weights(golden: np.lib.npyio.NpzFile, name: str) -> dict[str, Tens
     weights = {}
     for line in golden[f"{name}.keys"]:
         key, sides = line.decode().split()
-        shape = [int(side) for side in sides.split("x")]
+        shape = [int(side) for side in sides.split("x") if side != "-"]
+        if key.endswith("num_batches_tracked"):
+            weights[key] = torch.tensor(0)
+            continue
         scale = gain / math.sqrt(math.prod(shape[1:])) if len(shape) > 1 else 0.05
-        values = _generator(key).standard_normal(shape).astype(np.float32) * np.float32(scale)
+        values = _generator(key).standard_normal(shape).astype(np.float32)
+        values = np.abs(values) + np.float32(0.5) if key.endswith("running_var") else values * np.float32(scale)
         weights[key] = torch.from_numpy(values)
     return weights
+
+
+def _check(golden: np.lib.npyio.NpzFile, name: str, answer: Tensor) -> None:
+    expected, (mean, deviation, largest) = golden[name], golden[f"{name}.stats"]
+    seen = answer[..., ::16, ::16] if answer.shape[-1] >= 64 else answer
+    assert np.abs(seen.numpy() - expected).max() <= 1e-4 * largest
+    statistics = (answer.mean(), answer.std(correction=0), answer.abs().max())
+    np.testing.assert_allclose(statistics, (mean, deviation, largest), atol=1e-4 * largest)
 
 
 @pytest.mark.parametrize("name", ["moments", "mimo_unet", "mimo_unet_plus"])
@@ -50,8 +63,40 @@ def test_answers_as_the_released_network_does(name: str, tmp_path: Path) -> None
                 answers, last = network.scales(blurry), network(blurry)
         torch.testing.assert_close(last, answers[-1])
         for index, answer in enumerate(answers):
-            expected, (mean, deviation, largest) = golden[f"{name}.{index}"], golden[f"{name}.{index}.stats"]
-            seen = answer[..., ::16, ::16] if answer.shape[-1] >= 64 else answer
-            assert np.abs(seen.numpy() - expected).max() <= 1e-4 * largest
-            statistics = (answer.mean(), answer.std(correction=0), answer.abs().max())
-            np.testing.assert_allclose(statistics, (mean, deviation, largest), atol=1e-4 * largest)
+            _check(golden, f"{name}.{index}", answer)
+
+
+def _input(label: str, *shape: int) -> Tensor:
+    return torch.from_numpy(_generator(f"input:{label}").random(shape).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("name", "network"),
+    [
+        ("blur_space_wovae", "blur_space"),
+        ("blur_space_wvae", "blur_space"),
+        ("image_prior", "image_prior"),
+        ("code_prior", "code_prior"),
+    ],
+)
+def test_answers_as_the_released_blur_space_does(name: str, network: str) -> None:
+    """Without files, which would be of half a gigabyte; the conversion of files is tested on small networks."""
+    released, source = RELEASED[network], Path(name)
+    with np.load(BLUR_SPACE) as golden, torch.inference_mode():
+        weights = released.folded(_renamed(source, _released_weights(golden, name), released.rules))
+        built = _filled(source, network, weights).eval()
+        del weights
+        if network != "blur_space":
+            shape = (1, 8, 256, 256) if network == "image_prior" else (1, 64, 64, 64)
+            _check(golden, f"{name}.0", built(_input(name, *shape)))
+            return
+        sharp, blurry = (_input(f"{name}.{which}", 1, 3, 256, 256) for which in ("sharp", "blurry"))
+        code = built.encode(sharp, blurry)
+        _check(golden, f"{name}.0", code.mean)
+        _check(golden, f"{name}.2", built.reblur(sharp, code.mean))
+        if code.log_variance is None:
+            assert not golden[f"{name}.1"].any()
+        else:
+            # Of a deviation that may be negative its square is what matters.
+            deviation, largest = np.abs(golden[f"{name}.1"]), golden[f"{name}.1.stats"][2]
+            assert np.abs((code.log_variance / 2).exp().numpy() - deviation).max() <= 1e-4 * largest

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from unblur.errors import UnblurError
+from unblur.networks.blur_space import BlurSpace
+from unblur.networks.image_prior import CodePrior, ImagePrior
 from unblur.networks.mimo_unet import MimoUNet
 from unblur.networks.moments import MomentNet
 from unblur.networks.nafnet import NAFNet
@@ -156,6 +158,47 @@ def test_what_a_shape_asks_for_is_not_allocated(tmp_path: Path) -> None:
     assert "has shape" in _refusal(wide, tmp_path)
     deep = released | {f"{side}coders.{n}.0.beta": torch.zeros(1) for n in range(3, 70) for side in ("en", "de")}
     assert "not a whole nafnet" in _refusal(deep, tmp_path)
+
+
+def _spelled(network: nn.Module, name: str, keys_of: str) -> dict[str, Tensor]:
+    """A small network's weights under the names of the released one, as far as it has them."""
+    state, found = network.state_dict(), {}
+    with np.load(GOLDEN.with_name("blur_space.npz")) as golden:
+        keys = [line.decode().split()[0] for line in golden[f"{keys_of}.keys"]]
+    for key in keys:
+        (ours,) = _renamed(Path("x"), {key: torch.empty(0)}, RELEASED[name].rules)
+        if ours in state:
+            found[key] = state[ours].clone()
+    assert len(found) == len(state)
+    return found
+
+
+@pytest.mark.parametrize("variational", [False, True])
+def test_blur_space(variational: bool, tmp_path: Path) -> None:
+    arguments = {"features": 4, "front_blocks": 2, "back_blocks": 3, "channels": 8, "encoder_blocks": 1}
+    network = BlurSpace(**arguments, variational=variational, code_activation="relu", spread="sigma")
+    released = _spelled(network, "blur_space", "blur_space_wvae")
+    torch.save({f"module.{name}": tensor for name, tensor in released.items()}, tmp_path / "a.pth")
+    loaded = load_weights(convert(tmp_path / "a.pth", out=tmp_path / "a.safetensors"))
+    assert loaded.card.network == "blur_space"
+    assert loaded.network.arguments == network.arguments
+    sharp, blurry = torch.rand(2, 1, 3, 40, 50)
+    assert torch.equal(loaded.network.encode(sharp, blurry).mean, network.encode(sharp, blurry).mean)
+    less = {name: tensor for name, tensor in released.items() if "adapter.model.down" not in name}
+    assert "has no unet.down.0.weight" in _refusal(less, tmp_path)
+    assert "not a whole blur_space" in _refusal(
+        {name: tensor for name, tensor in released.items() if ".up." not in name}, tmp_path
+    )
+
+
+def test_deep_priors(tmp_path: Path) -> None:
+    for name, network in (("image_prior", ImagePrior(2, 8, 4, padding="zeros")), ("code_prior", CodePrior(3, 4, 8, 2))):
+        torch.save(_spelled(network, name, name), tmp_path / "a.pth")
+        loaded = load_weights(convert(tmp_path / "a.pth", out=tmp_path / "a.safetensors"))
+        assert loaded.card.network == name
+        assert loaded.network.arguments == network.arguments
+        noise = torch.rand(1, network.inputs, 64, 64)
+        assert torch.equal(loaded.network(noise), network.eval()(noise))
 
 
 class _Bomb:

@@ -113,14 +113,9 @@ class CodedUNet(nn.Module):
             features = convolution(F.leaky_relu(features, 0.2) if number else features)
             skips.append(features)
         features = skips.pop()
-        beside = F.relu(code) if self.code_activation == "relu" else code
-        for number, convolution in enumerate(self.up):
-            if number:
-                # The skip comes first, as in the released weights; the code last.
-                features = torch.cat((F.relu(skips.pop()), F.relu(features)), 1)
-            else:
-                features = torch.cat((F.relu(features), beside), 1)
-            features = convolution(features)
+        beside = [F.relu(code) if self.code_activation == "relu" else code, *(F.relu(skip) for skip in reversed(skips))]
+        for convolution, more in zip(self.up, beside, strict=True):
+            features = convolution(torch.cat((F.relu(features), more), 1))
         return features.tanh()
 
 
