@@ -176,6 +176,21 @@ def load_val1(
     return {name: exposures.head(limit) for name, exposures in classes.items()}
 
 
+def kodak_middles(root: Path) -> tuple[list[NDArray[Any]], str]:
+    """The middle of each Kodak picture below `root`, (500, 500, 3) uint8, and a digest of their files.
+
+    Raises
+    ------
+    UnblurError
+        If one is missing, too small or cannot be read.
+    """
+    photos = _photos(Path(root))
+    digest = hashlib.sha256()
+    for path in photos:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return [_middle(path) for path in photos], digest.hexdigest()
+
+
 def default_cache() -> Path:
     """``$UNBLUR_CACHE``, else the folder for caches of this system and user."""
     chosen = os.environ.get("UNBLUR_CACHE")
@@ -247,18 +262,29 @@ def _halved(image: Tensor) -> Tensor:
 
 def _inputs(root: Path) -> tuple[list[Path], list[Path]]:
     """The files that the protocol is made from, in its order."""
-    found = {p.stem: p for p in sorted(root.rglob("*")) if p.is_file() and p.stem in KODAK + CLIPS}
-    missing = [name for name in KODAK if name not in found]
-    if missing:
-        problem = f"{len(missing)} of the 24 Kodak pictures are missing ({missing[0]})"
-        raise UnblurError(root, problem, f"name the folder that holds the data of {NAME}")
+    found = _found(root)
+    photos = _photos(root)
     clips = [found[name] for name in CLIPS if name in found]
     if 0 < len(clips) < len(CLIPS):
         absent = next(name for name in CLIPS if name not in found)
         raise UnblurError(root, f"the clip {absent} is missing", f"{NAME} needs all {len(CLIPS)} clips, or none")
     if not clips:
         log.warning("%s: no clips below %s; only photos are measured on", NAME, root)
-    return [found[name] for name in KODAK], clips
+    return photos, clips
+
+
+def _photos(root: Path) -> list[Path]:
+    found = _found(root)
+    missing = [name for name in KODAK if name not in found]
+    if missing:
+        problem = f"{len(missing)} of the 24 Kodak pictures are missing ({missing[0]})"
+        raise UnblurError(root, problem, f"name the folder that holds the data of {NAME}")
+    return [found[name] for name in KODAK]
+
+
+def _found(root: Path) -> dict[str, Path]:
+    """Pictures and clips of the protocol by name."""
+    return {p.stem: p for p in sorted(root.rglob("*")) if p.is_file() and p.stem in KODAK + CLIPS}
 
 
 def _build(photos: Sequence[Path], clips: Sequence[Path], progress: Progress) -> dict[str, Exposures]:

@@ -65,6 +65,8 @@ class PathSpace(nn.Module):
     prior_mean: Tensor
     prior_factor: Tensor
     prior_nearness: Tensor
+    known_mean: Tensor
+    known_factor: Tensor
 
     def __init__(
         self,
@@ -95,10 +97,12 @@ class PathSpace(nn.Module):
         self.evidence = Evidence(PATCH, features, degree, **(evidence or {}))
         self.fold = Fold(2 * degree, 2 * channels, widths, blocks)
         self.unfold = Unfold(channels, 2 * degree, widths, blocks)
-        # What the codes of training fields are like; see `draw`.
+        # What the codes of cameras' fields are like, and of all that it has seen; see `draw` and `distance`.
         self.register_buffer("prior_mean", torch.zeros(channels))
         self.register_buffer("prior_factor", torch.eye(channels))
         self.register_buffer("prior_nearness", torch.zeros(channels))
+        self.register_buffer("known_mean", torch.zeros(channels))
+        self.register_buffer("known_factor", torch.eye(channels))
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of the code of a picture."""
@@ -223,15 +227,15 @@ class PathSpace(nn.Module):
     def draw(self, count: int, height: int, width: int, generator: torch.Generator | None = None) -> Tensor:
         """Codes of blurs that never were, for pictures of this size: (count, channels, h, w).
 
-        Normal, with the mean and the covariance of the codes of training fields; between cells the correlation of each
-        principal direction falls off exponentially, as fast as it does there.
+        Normal, with the mean and the covariance of the codes of moving cameras, and between neighbouring cells the
+        correlation of those; it falls off as a Gaussian. See `unblur.training.prior`.
         """
         rows, columns = self.grid(height, width)
         place = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).double()
-        apart = torch.cdist(place, place)
+        apart = torch.cdist(place, place).square()
         # On the CPU, so that one seed means one blur everywhere.
         nearness = self.prior_nearness.cpu().double()[:, None, None]
-        root = torch.linalg.cholesky(nearness**apart + 1e-9 * torch.eye(len(place), dtype=torch.float64))
+        root = torch.linalg.cholesky(nearness**apart + 1e-6 * torch.eye(len(place), dtype=torch.float64))
         noise = torch.randn(count, self.channels, len(place), generator=generator, dtype=torch.float64)
         spread = torch.einsum("cij,bcj->bci", root, noise).to(self.prior_factor)
         code = torch.einsum("dc,bci->bdi", self.prior_factor, spread) + self.prior_mean[:, None]
@@ -241,8 +245,8 @@ class PathSpace(nn.Module):
         """How far codes are from those of training fields, (B, h, w): Mahalanobis' distance by the root of the number
         of channels, so that it is about 1 for a blur that is known.
         """
-        away = (code - self.prior_mean[:, None, None]).flatten(2)
-        white = torch.linalg.solve_triangular(self.prior_factor, away, upper=False)
+        away = (code - self.known_mean[:, None, None]).flatten(2)
+        white = torch.linalg.solve(self.known_factor, away)
         return white.square().mean(1).sqrt().unflatten(1, code.shape[-2:])
 
 
