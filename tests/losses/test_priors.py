@@ -1,8 +1,16 @@
 import pytest
 import torch
+from torch.distributions import Normal, kl_divergence
 
 from unblur.exposure.average import average
-from unblur.losses.priors import path_error, reblur_consistency
+from unblur.layers.code import Code
+from unblur.losses.priors import (
+    divergence,
+    path_error,
+    reblur_consistency,
+    released_divergence,
+    reversible_path_error,
+)
 
 
 @pytest.mark.parametrize("response", ["srgb", "gamma", "linear"])
@@ -26,3 +34,33 @@ def test_path_error_is_in_pixels() -> None:
     assert path_error(paths + 1.5, paths) == 1.5
     with pytest.raises(ValueError, match="shapes differ"):
         path_error(paths[:, :1], paths)
+
+
+def test_divergence_of_normal_distributions() -> None:
+    assert divergence(Code(torch.zeros(2, 3), torch.zeros(2, 3))) == 0
+    mean, log_variance = torch.randn(4, 5), torch.randn(4, 5)
+    exact = kl_divergence(Normal(mean, (0.5 * log_variance).exp()), Normal(0.0, 1.0))
+    code = Code(mean, log_variance)
+    torch.testing.assert_close(divergence(code), exact.mean())
+    torch.testing.assert_close(released_divergence(code), 2 * exact.sum(), rtol=1e-5, atol=1e-4)
+
+
+def test_the_released_divergence_knows_a_deviation_of_either_sign() -> None:
+    mean, sigma = torch.randn(4, 5), torch.randn(4, 5)
+    released = (mean**2 + sigma**2 - torch.log(1e-8 + sigma**2) - 1).sum()
+    torch.testing.assert_close(released_divergence(Code(mean, sigma.square().log())), released)
+
+
+def test_a_code_without_spread_has_no_divergence() -> None:
+    for function in (divergence, released_divergence):
+        with pytest.raises(ValueError, match="log variance"):
+            function(Code(torch.zeros(1)))
+
+
+def test_reversible_path_error_takes_the_nearer_way_of_each() -> None:
+    paths = torch.randn(2, 3, 2, 4, 4)
+    signs = torch.tensor([1.0, -1.0])[:, None, None, None, None]
+    assert reversible_path_error(signs * paths, -signs * paths, paths) == 0
+    torch.testing.assert_close(reversible_path_error(paths + 1, paths + 2, paths), torch.tensor(1.0))
+    with pytest.raises(ValueError, match="shapes differ"):
+        reversible_path_error(paths, paths[:, :1], paths)

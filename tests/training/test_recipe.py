@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from unblur.errors import UnblurError
 from unblur.training.recipe import read_recipe
@@ -25,13 +26,103 @@ def small(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_shipped_recipes_are_valid(path: Path) -> None:
     recipe = read_recipe(path)
-    network_class(recipe.network.name)(**vars(recipe.network.arguments))
+    with torch.device("meta"):
+        network_class(recipe.network.name)(**vars(recipe.network.arguments))
     assert not Path(recipe.data.train).is_absolute()
     assert not Path(recipe.data.val).is_absolute()
 
 
 def test_there_are_recipes() -> None:
-    assert {"film-small", "moments", "mimo-unet"} <= {path.stem for path in RECIPES}
+    names = {path.stem for path in RECIPES}
+    assert {"film-small", "moments", "mimo-unet"} <= names
+    assert {f"blur-space-{data}" for data in ("reds", "gopro", "gopro-variational", "mix")} <= names
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "eta_min", "kl", "sets"),
+    [
+        ("reds", 13, 1e-6, 0, {"data/REDS": 1}),
+        ("gopro", 16, 1e-8, 0, {"data/GOPRO_Large": 1}),
+        ("gopro-variational", 8, 1e-8, 10, {"data/GOPRO_Large": 1}),
+        ("mix", 16, 1e-8, 0, {"data/REDS": 1, "data/GOPRO_Large": 10}),
+    ],
+)
+def test_the_released_numbers_of_blur_kernel_space(
+    name: str, batch: int, eta_min: float, kl: float, sets: dict[str, float]
+) -> None:
+    recipe = read_recipe(Path(__file__).parents[2] / "recipes" / f"blur-space-{name}.yaml")
+    assert (recipe.pairs.batch_size, recipe.pairs.size, recipe.trainer.max_steps) == (batch, 256, 600_000)
+    assert recipe.optimizer.lr * recipe.schedule.floor == pytest.approx(eta_min)
+    assert (recipe.optimizer.lr, recipe.optimizer.betas, recipe.optimizer.weight_decay) == (1e-4, (0.9, 0.99), 0)
+    assert (recipe.loss.kl, recipe.loss.eps, recipe.seed, recipe.ema) == (kl, 1e-3, 0, 0)
+    assert recipe.trainer.gradient_clip_val is None
+    assert {one.path: one.weight for one in recipe.pairs.train} == sets
+    assert all(one.part == "train" for one in recipe.pairs.train)
+    assert all(one.part == "heldout" for one in recipe.pairs.heldout)
+    assert recipe.weights_partly == (name == "gopro-variational") == recipe.network.arguments.variational
+    lr = {step: recipe.optimizer.lr * recipe.schedule.factor(step - 1, 600_000) for step in LEARNING_RATES}
+    for step, expected in LEARNING_RATES.items():
+        assert lr[step] == pytest.approx(expected or eta_min, rel=0.011, abs=5e-9)
+
+
+# Of step n, counted from 1; None is about eta_min. As measured on the released program.
+LEARNING_RATES = {
+    25_000: 5.0e-5,
+    50_000: None,
+    50_001: 1e-4,
+    100_000: 5.0e-5,
+    150_001: 1e-4,
+    300_001: 1e-4,
+    450_001: 1e-4,
+    525_000: 5.0e-5,
+    600_000: None,
+}
+
+
+BLUR = """
+network: {name: blur_space, arguments: {features: 8}}
+pairs: {train: [{path: a, weight: 2}]}
+"""
+
+
+@pytest.fixture
+def blur(tmp_path: Path) -> Path:
+    path = tmp_path / "blur.yaml"
+    path.write_text(BLUR)
+    return path
+
+
+def test_a_blur_space_has_its_own_fields(blur: Path, small: Path) -> None:
+    recipe = read_recipe(blur, ["--loss.kl", "0.5", "--loss.kl_form=released", "--schedule.shape", "restarts"])
+    assert (recipe.loss.kl, recipe.loss.kl_form, recipe.pairs.train[0].weight) == (0.5, "released", 2.0)
+    assert recipe.schedule.periods == [50_000, 100_000, 150_000, 150_000, 150_000]
+    (blur.parent / "again.yaml").write_text(recipe.record)
+    assert read_recipe(blur.parent / "again.yaml").pairs == recipe.pairs
+    with pytest.raises(UnblurError, match=r"loss\.scales: no such key"):
+        read_recipe(blur, ["--loss.scales", "3"])
+    with pytest.raises(UnblurError, match=r"pairs\.size: no such key"):
+        read_recipe(small, ["--pairs.size", "3"])
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("pairs: {train: [{path: a, wieght: 2}]}", "pairs.train, number 1: wieght: no such key in a recipe; .* weight"),
+        ("pairs: {heldout: [{path: a}, {pth: a}]}", "pairs.heldout, number 2: pth: no such key .* path"),
+        ("pairs: {batchsize: 2}", r"pairs\.batchsize: no such key .* pairs\.batch_size"),
+        ("pairs: {train: [{path: a, weight: much}]}", "weight"),
+        ("pairs: {train: [{path: a, layout: godpro}]}", "layout"),
+        ("pairs: {train: [{weight: 1}]}", "path"),
+        ("schedule: {shape: restarts, periods: []}", "schedule.periods"),
+        ("schedule: {shape: restarts, periods: [10, 0]}", "schedule.periods"),
+        ("loss: {kl_form: relaesed}", "kl_form"),
+    ],
+)
+def test_mistakes_in_a_blur_recipe_are_one_line(blur: Path, line: str, told: str) -> None:
+    blur.write_text("\n".join([*(s for s in BLUR.splitlines() if not line.startswith(s[:5] or "-")), line]))
+    with pytest.raises(UnblurError, match=told) as caught:
+        read_recipe(blur)
+    assert "\n" not in str(caught.value)
 
 
 def test_values_are_typed_and_overrides_win(small: Path) -> None:

@@ -24,3 +24,20 @@ def test_exponential_steps_down_once_per_epoch() -> None:
 
 def test_constant_stays() -> None:
     assert Schedule("constant", warmup=0).factor(12345, 10) == 1
+
+
+def test_restarts_begin_anew_and_end_at_the_floor() -> None:
+    schedule = Schedule("restarts", warmup=0, floor=0.1, periods=[10, 20])
+    factors = [schedule.factor(step, 1000) for step in range(40)]
+    assert factors[0] == factors[10] == 1
+    assert factors[5] == factors[20] == pytest.approx(0.55)
+    assert factors[9] < 0.13
+    assert factors[29] < 0.11
+    assert factors[30:] == pytest.approx([0.1] * 10)
+    assert all(a > b for a, b in pairwise(factors[:10]))
+    assert all(a > b for a, b in pairwise(factors[10:30]))
+
+
+def test_restarts_need_periods() -> None:
+    with pytest.raises(ValueError, match="periods"):
+        Schedule("restarts", periods=[5, 0])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from unblur.exposure.average import reblur_residual
 from unblur.exposure.response import Response
+from unblur.layers.code import Code
 from unblur.losses.pixel import charbonnier
 
 
@@ -36,3 +38,51 @@ def path_error(displacements: Tensor, paths: Tensor) -> Tensor:
     if displacements.shape != paths.shape:
         raise ValueError(f"shapes differ: {tuple(displacements.shape)} and {tuple(paths.shape)}")
     return (displacements - paths).abs().mean()
+
+
+def reversible_path_error(forward: Tensor, backward: Tensor, paths: Tensor) -> Tensor:
+    """`path_error` in the direction of time that is nearer, chosen for each exposure: a blur does not tell it.
+
+    Parameters
+    ----------
+    forward, backward : Tensor
+        (B, T, 2, H, W), displacements at the times t of `paths`, and at 1 - t.
+    """
+    if not forward.shape == backward.shape == paths.shape:
+        raise ValueError(f"shapes differ: {tuple(forward.shape)}, {tuple(backward.shape)} and {tuple(paths.shape)}")
+    errors = [(way - paths).abs().flatten(1).mean(1) for way in (forward, backward)]
+    return torch.minimum(*errors).mean()
+
+
+def divergence(code: Code) -> Tensor:
+    """How far codes lie from the standard normal distribution: the Kullback-Leibler divergence, mean over all entries.
+
+    Kingma and Welling (2014), appendix B: (mu^2 + sigma^2 - log sigma^2 - 1) / 2.
+
+    Parameters
+    ----------
+    code : Code
+        With a log variance.
+
+    Returns
+    -------
+    Tensor
+        A scalar, 0 for the standard normal distribution.
+    """
+    log_variance = _spread(code)
+    return 0.5 * (code.mean.square() + log_variance.exp() - log_variance - 1).mean()
+
+
+def released_divergence(code: Code) -> Tensor:
+    """The same as Blur Kernel Space computes it: without the half, summed over batch and entries.
+
+    sum(mu^2 + sigma^2 - log(1e-8 + sigma^2) - 1), which its recipe multiplies by 10.
+    """
+    variance = _spread(code).exp()
+    return (code.mean.square() + variance - (1e-8 + variance).log() - 1).sum()
+
+
+def _spread(code: Code) -> Tensor:
+    if code.log_variance is None:
+        raise ValueError("a code without a log variance has no divergence")
+    return code.log_variance

@@ -7,23 +7,26 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import nn
+from torch import Tensor, nn
 
+from unblur.data.pairs import ExposurePairs, PairBatches, Pairs, heldout_batches, open_pairs
 from unblur.data.stills import Still, load_stills
 from unblur.data.synthetic import SyntheticExposures
 from unblur.errors import UnblurError
-from unblur.training.data import ExposureData
+from unblur.training.blur_space import BlurSpaceSystem
+from unblur.training.data import ExposureData, Source
 from unblur.training.ema import MovingAverage
 from unblur.training.export import export_weights, start_from
 from unblur.training.film import Film
 from unblur.training.heldout import heldout_exposures
 from unblur.training.journal import Journal
 from unblur.training.keeper import Keeper
-from unblur.training.recipe import read_recipe
+from unblur.training.recipe import PairSet, is_blur_space, read_recipe
 from unblur.zoo.table import network_class
 
 USAGE = "usage: unblur train RECIPE.yaml [--resume last.ckpt|auto] [--weights FILE] [--max_minutes M] [--KEY VALUE ...]"
@@ -63,8 +66,10 @@ def train(recipe: Namespace) -> Trainer:
     torch.manual_seed(recipe.seed)
     network = _network(recipe)
     if recipe.weights:
-        start_from(network, recipe.weights)
-    module = Film(
+        start_from(network, recipe.weights, partly=recipe.weights_partly)
+    blurs = is_blur_space(recipe.network.name)
+    system = BlurSpaceSystem if blurs else Film
+    module = system(
         network,
         recipe.loss,
         recipe.optimizer,
@@ -73,7 +78,7 @@ def train(recipe: Namespace) -> Trainer:
         compile=recipe.compile,
         channels_last=recipe.channels_last,
     )
-    data = _data(recipe)
+    data = _data(recipe, blurs)
     trainer = make_trainer(recipe, folder)
     folder.mkdir(parents=True, exist_ok=True)
     if trainer.is_global_zero:
@@ -97,7 +102,8 @@ def make_trainer(recipe: Namespace, folder: Path) -> Trainer:
     journal = Journal(folder, recipe.log_every)
 
     def save_weights(module: LightningModule, steps: int) -> None:
-        export_weights(folder / "last.safetensors", module.network, recipe, steps, journal.score)  # type: ignore[arg-type]
+        network: Any = module.network
+        export_weights(folder / "last.safetensors", network, recipe, steps, journal.score, _protocol(recipe))
 
     keeper = Keeper(folder, save_weights, average, every=recipe.save_minutes, budget=recipe.max_minutes)
     callbacks: list[Callback] = [journal, keeper]
@@ -118,24 +124,72 @@ def make_trainer(recipe: Namespace, folder: Path) -> Trainer:
     )
 
 
-def _data(recipe: Namespace) -> ExposureData:
-    """The stills of the recipe's folders as a source of exposures, and the held-out ones."""
-    cache = Path(recipe.data.cache) if recipe.data.cache else None
+def _data(recipe: Namespace, blurs: bool) -> ExposureData:
+    """What the recipe's network learns from, and what it is measured on: exposures of stills, or pairs."""
+    options = {"ahead": recipe.data.ahead, "reuse": recipe.data.reuse, "pool": recipe.data.pool}
+    if not blurs:
+        return ExposureData(_exposures(recipe), _heldout(recipe), **options)
+    return ExposureData(_pairs(recipe), _heldout_pairs(recipe), **options)
 
-    def stills(root: str) -> list[Still]:
-        if not Path(root).is_dir():
-            raise UnblurError(root, "no such folder", "set data.train and data.val to folders with photos and clips")
-        return load_stills(Path(root), frames_per_clip=recipe.data.frames_per_clip, cache=cache)
 
-    train = [still for still in stills(recipe.data.train) if not any(x in still.source for x in recipe.data.exclude)]
+def _exposures(recipe: Namespace) -> SyntheticExposures:
+    found = _stills(recipe, recipe.data.train)
+    train = [still for still in found if not any(x in still.source for x in recipe.data.exclude)]
     if not train:
         raise UnblurError("data.exclude", "leaves no still to train on", "exclude less")
-    source = SyntheticExposures(train, **vars(recipe.exposures), seed=recipe.seed)
-    options = {"ahead": recipe.data.ahead, "reuse": recipe.data.reuse, "pool": recipe.data.pool}
+    return SyntheticExposures(train, **vars(recipe.exposures), seed=recipe.seed)
+
+
+def _heldout(recipe: Namespace) -> list[dict[str, Tensor]]:
     if not recipe.data.heldout:
-        return ExposureData(source, **options)
-    heldout = heldout_exposures(stills(recipe.data.val), count=recipe.data.heldout, size=recipe.data.heldout_size)
-    return ExposureData(source, heldout, **options)
+        return []
+    stills = _stills(recipe, recipe.data.val)
+    return heldout_exposures(stills, count=recipe.data.heldout, size=recipe.data.heldout_size)
+
+
+def _stills(recipe: Namespace, root: str) -> list[Still]:
+    cache = Path(recipe.data.cache) if recipe.data.cache else None
+    if not Path(root).is_dir():
+        raise UnblurError(root, "no such folder", "set data.train and data.val to folders with photos and clips")
+    return load_stills(Path(root), frames_per_clip=recipe.data.frames_per_clip, cache=cache)
+
+
+def _pairs(recipe: Namespace) -> Source:
+    """Crops of pairs of pictures, or exposures of stills with the frame of the middle."""
+    pairs = recipe.pairs
+    if not pairs.train:
+        return ExposurePairs(_exposures(recipe))
+    if recipe.loss.paths:
+        raise UnblurError("loss.paths", "needs paths that are known, and pictures do not tell them", "set it to 0")
+    sets = [(_opened(one), one.weight) for one in pairs.train]
+    return PairBatches(
+        sets, size=pairs.size, batch_size=pairs.batch_size, seed=recipe.seed, threads=recipe.pairs.threads
+    )
+
+
+def _heldout_pairs(recipe: Namespace) -> list[dict[str, Tensor]]:
+    if recipe.data.heldout and recipe.pairs.heldout:
+        sets = [_opened(one) for one in recipe.pairs.heldout]
+        return heldout_batches(sets, count=recipe.data.heldout, size=recipe.data.heldout_size)
+    if recipe.pairs.train:
+        if recipe.data.heldout:
+            remedy = "name some, or set data.heldout to 0"
+            raise UnblurError("pairs.heldout", f"names no pairs, but data.heldout is {recipe.data.heldout}", remedy)
+        return []
+    return [{"sharp": one["frames"][:, 1], "blurry": one["blurry"]} for one in _heldout(recipe)]
+
+
+def _opened(one: PairSet) -> Pairs:
+    return open_pairs(one.path, layout=one.layout, part=one.part, exclude=one.exclude)
+
+
+def _protocol(recipe: Namespace) -> str:
+    """What the numbers of the journal are measured on, for the card."""
+    if is_blur_space(recipe.network.name):
+        if recipe.pairs.heldout:
+            return f"{recipe.data.heldout} held-out pairs, {recipe.data.heldout_size} pixels a side"
+        return f"{recipe.data.heldout} held-out synthetic pairs, medium blur"
+    return f"{recipe.data.heldout} held-out synthetic exposures, medium blur"
 
 
 def _checkpoint(resume: str | None, folder: Path) -> Path | None:

@@ -16,7 +16,7 @@ class Source(Protocol):
     """Makes training batches out of nothing but a number."""
 
     def batch(self, step: int, device: torch.device) -> dict[str, Tensor]:
-        """The batch of `step`: ``blurry``, ``frames``, ``times``, perhaps ``paths``: a `film.Exposure`."""
+        """The batch of `step`: a `film.Exposure`, or for blur spaces a `blur_space.Pair`."""
         ...
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from unblur.errors import UnblurError
@@ -16,9 +15,11 @@ from unblur.exposure.response import Response
 from unblur.losses.film import Part, part_terms
 from unblur.losses.pixel import multi_scale, pyramid
 from unblur.losses.priors import path_error, reblur_consistency
+from unblur.metrics.fidelity import psnr
+from unblur.metrics.sequence import best_direction, directed
 from unblur.networks.paths import FilmNet
-from unblur.training.muon import Muon, split
 from unblur.training.schedule import Schedule
+from unblur.training.system import Compile, Measured, Optimizer, System
 
 
 class Exposure(TypedDict, total=False):
@@ -66,22 +67,7 @@ class Loss:
     parts: Literal["off"] | Part = "off"
 
 
-@dataclass(frozen=True)
-class Optimizer:
-    """Adam's settings; `weight_decay` is decoupled (AdamW), and touches only weights with two or more dimensions.
-
-    With `muon` above 0 the convolutions inside the network are trained by Muon, at `muon` times the learning rate (and
-    without decay), the rest by Adam; see `muon.Muon`.
-    """
-
-    lr: float = 3e-4
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.0
-    eps: float = 1e-8
-    muon: float = 0.0
-
-
-class Film(LightningModule):
+class Film(System):
     """Trains a film network on exposures whose every moment is known.
 
     Parameters
@@ -91,12 +77,8 @@ class Film(LightningModule):
         supervised instead. Or ``network(blurry) -> sharp``, which is trained as a film that stands still.
     loss, optimizer, schedule
         What to train for, and how.
-    seed : int
-        Whatever a network draws at random in a step depends on this, the step and the process alone.
-    compile : {"off", "default", "max-autotune"}
-        Use ``torch.compile`` for network and loss; pays on a GPU after about a minute of compiling.
-    channels_last : bool
-        Memory format of weights and pictures; pays on GPUs with bf16, and for some networks on CPUs.
+    seed, compile, channels_last
+        See `system.System`.
     """
 
     def __init__(
@@ -107,19 +89,13 @@ class Film(LightningModule):
         schedule: Schedule | None = None,
         *,
         seed: int = 0,
-        compile: Literal["off", "default", "max-autotune"] = "off",
+        compile: Compile = "off",
         channels_last: bool = False,
     ) -> None:
-        super().__init__()
-        loss = loss or Loss()
-        _check(network, loss)
-        self.network = network.to(memory_format=torch.channels_last) if channels_last else network  # type: ignore[call-overload]
+        super().__init__(network, optimizer, schedule, seed=seed, compile=compile, channels_last=channels_last)
+        self.loss = loss or Loss()
+        _check(network, self.loss)
         self.timed = "times" in inspect.signature(network.forward).parameters
-        self.loss, self.optimizer, self.schedule = loss, optimizer or Optimizer(), schedule or Schedule()
-        self.seed, self.channels_last = seed, channels_last
-        self._terms = self.losses
-        if compile != "off":
-            self._terms = torch.compile(self.losses, mode=None if compile == "default" else compile)
 
     def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
         """Frames (B, T, 3, H, W) of `blurry` (B, 3, H, W) at `times` (T,) or (B, T)."""
@@ -157,48 +133,19 @@ class Film(LightningModule):
             return list(network.scales(blurry, times))
         return [_still(picture, times) for picture in network.scales(blurry)]
 
-    def on_train_batch_start(self, batch: Exposure, batch_idx: int) -> None:
-        """Make what is drawn at random in this step the same when the training is resumed."""
-        torch.manual_seed(hash((self.seed, self.trainer.global_step, batch_idx, self.global_rank)) % 2**63)
+    def measure(self, batch: Exposure) -> Measured:
+        """PSNR at every time, of the frames and of the blurry input, each clip in its better direction of time.
 
-    def training_step(self, batch: Exposure, batch_idx: int) -> dict[str, Tensor]:
-        """One step; the terms go to the callbacks."""
-        terms = self._terms(batch)
-        return {"loss": torch.stack(list(terms.values())).sum()} | {k: v.detach() for k, v in terms.items()}
-
-    def validation_step(self, batch: Exposure, batch_idx: int) -> dict[str, Tensor]:
-        """The frames of a held-out exposure; the callbacks measure them."""
-        return {"frames": self(batch["blurry"], batch["times"]).float()}
-
-    def configure_optimizers(self) -> Any:
-        """AdamW, and the schedule per step."""
-        if self.optimizer.muon:
-            return self._scheduled(
-                Muon(
-                    *split(self.network),
-                    lr=self.optimizer.lr,
-                    ratio=self.optimizer.muon,
-                    betas=self.optimizer.betas,
-                    eps=self.optimizer.eps,
-                )
-            )
-        weights = [p for p in self.network.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in weights if p.ndim >= 2], "weight_decay": self.optimizer.weight_decay},
-            {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        adam = torch.optim.AdamW(
-            [group for group in groups if group["params"]],
-            lr=self.optimizer.lr,
-            betas=self.optimizer.betas,
-            eps=self.optimizer.eps,
-        )
-        return self._scheduled(adam)
-
-    def _scheduled(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        steps = self.trainer.max_steps
-        follow = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule.factor(step, steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": follow, "interval": "step"}}
+        The blur does not tell the direction.
+        """
+        blurry, frames = batch["blurry"], batch["frames"]
+        predicted, unmoved = self(blurry, batch["times"]).float(), blurry[:, None].expand_as(frames)
+        predicted = directed(predicted, best_direction(predicted, frames))
+        ours, input_ = psnr(predicted, frames), psnr(unmoved, frames)
+        scores: dict[str, Tensor] = {}
+        for i, moment in enumerate(batch["times"].reshape(-1, frames.shape[1])[0].tolist()):
+            scores |= {f"psnr@{moment:g}": ours[:, i], f"input@{moment:g}": input_[:, i]}
+        return Measured(scores, (blurry, predicted, frames))
 
 
 def _still(picture: Tensor, times: Tensor) -> Tensor:

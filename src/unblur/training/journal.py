@@ -14,8 +14,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from unblur.errors import UnblurError
-from unblur.metrics.fidelity import psnr
-from unblur.metrics.sequence import best_direction, directed
 from unblur.training.sheet import contact_sheet, write_sheet
 
 log = logging.getLogger(__name__)
@@ -25,7 +23,7 @@ class Journal(Callback):
     """Writes ``journal.jsonl`` and contact sheets into the run's folder.
 
     A training line holds the means of the loss and its terms since the last line, the learning rate and the seconds per
-    step. A validation line holds the mean PSNR in dB at every time, of the frames and of the blurry input itself.
+    step. A validation line holds the means of what the system measures, in dB.
 
     Parameters
     ----------
@@ -48,8 +46,7 @@ class Journal(Callback):
         self._sums: dict[str, Tensor] = {}
         self._steps = self._seen = 0
         self._since = 0.0
-        self._times: list[float] = []
-        self._scores: list[Tensor] = []
+        self._scores: dict[str, list[Tensor]] = {}
         self._rows: list[tuple[Tensor, Tensor, Tensor]] = []
 
     @property
@@ -92,29 +89,24 @@ class Journal(Callback):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
-        """Measure the frames of one batch, each clip in its better direction of time, which the blur does not tell."""
-        blurry, frames = batch["blurry"], batch["frames"]
-        predicted, unmoved = outputs["frames"], blurry[:, None].expand_as(frames)
-        predicted = directed(predicted, best_direction(predicted, frames))
-        self._scores.append(torch.stack((psnr(predicted, frames), psnr(unmoved, frames)), -1).cpu())
+        """Keep what was measured on one batch (see `system.Measured`), and the first pictures of one size."""
+        for name, value in outputs["scores"].items():
+            self._scores.setdefault(name, []).append(value.detach().cpu())
         room = max(0, self.pictures - sum(len(row[0]) for row in self._rows))
-        if room:
-            self._rows.append((blurry[:room].cpu(), predicted[:room].cpu(), frames[:room].cpu()))
-        self._times = batch["times"].reshape(-1, frames.shape[1])[0].tolist()
+        if room and (not self._rows or self._rows[0][0].shape[1:] == outputs["sheet"][0].shape[1:]):
+            given, predicted, true = (pictures[:room].cpu() for pictures in outputs["sheet"])
+            self._rows.append((given, predicted, true))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the line and the contact sheet."""
         if self._scores:
-            means = torch.cat(self._scores).mean(0)
-            self.score = {}
-            for moment, (ours, input_) in zip(self._times, means.tolist(), strict=True):
-                self.score |= {f"psnr@{moment:g}": ours, f"input@{moment:g}": input_}
+            self.score = {name: float(torch.cat(values).mean()) for name, values in self._scores.items()}
             self._write(trainer, {"step": trainer.global_step} | self.score)
-            if trainer.is_global_zero and self._rows:
-                blurry, predicted, frames = (torch.cat(column) for column in zip(*self._rows, strict=True))
-                sheet = contact_sheet(blurry, predicted, frames)
+            if trainer.is_global_zero:
+                given, predicted, true = (torch.cat(column) for column in zip(*self._rows, strict=True))
+                sheet = contact_sheet(given, predicted, true)
                 write_sheet(self.folder / f"sheet-{trainer.global_step:07d}.png", sheet)
-        self._scores, self._rows = [], []
+        self._scores, self._rows = {}, []
         # Validation is not training time.
         self._since, self._steps, self._sums = time.perf_counter(), 0, {}
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
+from unblur.data.layouts import LayoutName, Part
 from unblur.data.synthetic import SyntheticExposures
 from unblur.errors import UnblurError
 from unblur.exposure.camera import MotionSpec
 from unblur.exposure.synthetic import SensorSpec
-from unblur.training.film import Loss, Optimizer
+from unblur.training.blur_space import CodeLoss
+from unblur.training.film import Loss
 from unblur.training.schedule import Schedule
+from unblur.training.system import Optimizer
 from unblur.zoo.table import NETWORKS, network_class
 
 
@@ -44,6 +47,8 @@ class Run:
         Minutes after which the training saves and ends.
     weights : str, optional
         Weights to start from.
+    weights_partly : bool
+        Leave out, and tell of, those that the network has not, or in another shape; otherwise they are refused.
     resume : str, optional
         Checkpoint to go on from; "auto" takes the run's own if it has one.
     """
@@ -62,6 +67,7 @@ class Run:
     save_minutes: float = 10.0
     max_minutes: float | None = None
     weights: str | None = None
+    weights_partly: bool = False
     resume: str | None = None
 
 
@@ -102,6 +108,49 @@ class Data:
 
 
 @dataclass(frozen=True)
+class PairSet:
+    """Pairs of sharp and blurry pictures, for blur spaces.
+
+    Attributes
+    ----------
+    path : str
+        A folder, an LMDB, a manifest, or ``SHARP,BLURRY``; see `data.pairs.open_pairs`.
+    weight : float
+        How often each of its pairs counts, where there are several sets.
+    layout, part, exclude
+        See `data.pairs.open_pairs`.
+    """
+
+    path: str
+    weight: float = 1.0
+    layout: LayoutName = "auto"
+    part: Part = "train"
+    exclude: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PairData:
+    """Pairs to train a blur space on, in place of exposures of stills.
+
+    Attributes
+    ----------
+    train, heldout : list of PairSet
+        To train on, and to measure: ``data.heldout`` of the latter, ``data.heldout_size`` pixels a side. Where `train`
+        is empty, exposures are made of the stills in ``data.train``.
+    size, batch_size : int
+        Of the crops.
+    threads : int
+        That read pictures.
+    """
+
+    train: list[PairSet] = field(default_factory=list)
+    heldout: list[PairSet] = field(default_factory=list)
+    size: int = 256
+    batch_size: int = 16
+    threads: int = 4
+
+
+@dataclass(frozen=True)
 class Machine:
     """What Lightning's Trainer is asked for, by its own names."""
 
@@ -131,7 +180,8 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Namespace:
     -------
     Namespace
         Every field with its value: the fields of `Run`, and ``network.name``, ``network.arguments``, ``data``,
-        ``exposures``, ``loss``, ``optimizer``, ``schedule``, ``trainer``; and all of it as YAML in ``record``.
+        ``exposures``, ``loss``, ``optimizer``, ``schedule``, ``trainer``, of blur spaces also ``pairs``; and all of it
+        as YAML in ``record``.
 
     Raises
     ------
@@ -142,6 +192,7 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Namespace:
     name = _network_name(path, document, overrides)
     parser = _parser(name)
     keys = sorted(_valid_keys(parser))
+    _check_sets(document)
     given = [*_keys(document, keys), *(o[2:].split("=")[0] for o in overrides if o.startswith("--"))]
     for key in given:
         if key not in keys:
@@ -155,6 +206,11 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Namespace:
     return recipe
 
 
+def is_blur_space(network: str) -> bool:
+    """Whether a network of this name is trained as a blur space; else as one of films."""
+    return hasattr(network_class(network), "reblur")
+
+
 def _parser(network: str) -> ArgumentParser:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--recipe", action="config")
@@ -165,7 +221,8 @@ def _parser(network: str) -> ArgumentParser:
     parts = {"motion": MotionSpec, "sensor": SensorSpec}
     parser.add_class_arguments(SyntheticExposures, "exposures", skip={"stills", "seed", *parts}, instantiate=False)
     groups = {f"exposures.{name}": part for name, part in parts.items()}
-    groups |= {"data": Data, "loss": Loss, "optimizer": Optimizer, "schedule": Schedule, "trainer": Machine}
+    groups |= {"data": Data, "optimizer": Optimizer, "schedule": Schedule, "trainer": Machine}
+    groups |= {"loss": CodeLoss, "pairs": PairData} if is_blur_space(network) else {"loss": Loss}
     for group, settings in groups.items():
         parser.add_class_arguments(settings, group)
     return parser
@@ -205,6 +262,19 @@ def _valid_keys(parser: ArgumentParser) -> Iterator[str]:
     for action in parser._actions:
         if action.dest not in ("help", "recipe"):
             yield action.dest
+
+
+def _check_sets(document: dict[str, Any]) -> None:
+    """Name the nearest field also inside the lists of pairs, of which the parser tells less."""
+    known = [one.name for one in fields(PairSet)]
+    pairs = document.get("pairs")
+    for part in ("train", "heldout"):
+        sets = pairs.get(part) if isinstance(pairs, dict) else None
+        for number, one in enumerate(sets if isinstance(sets, list) else []):
+            for key in one if isinstance(one, dict) else []:
+                if key not in known:
+                    where = f"pairs.{part}, number {number + 1}: {key}"
+                    raise UnblurError(where, "no such key in a recipe", f"the nearest is {_nearest(str(key), known)}")
 
 
 def _keys(node: dict[str, Any], valid: Sequence[str], prefix: str = "") -> Iterator[str]:

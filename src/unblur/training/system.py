@@ -1,0 +1,132 @@
+"""What the training of every network has in common: optimizer, schedule, and chance that can be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from unblur.training.muon import Muon, split
+from unblur.training.schedule import Schedule
+
+Compile = Literal["off", "default", "max-autotune"]
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Adam's settings; `weight_decay` is decoupled (AdamW), and touches only weights with two or more dimensions.
+
+    With `muon` above 0 the convolutions inside the network are trained by Muon, at `muon` times the learning rate (and
+    without decay), the rest by Adam; see `muon.Muon`.
+    """
+
+    lr: float = 3e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    eps: float = 1e-8
+    muon: float = 0.0
+
+
+class Measured(NamedTuple):
+    """What a validation step makes of a batch.
+
+    Attributes
+    ----------
+    scores : dict of str to Tensor
+        (B,) each, in dB.
+    sheet : (Tensor, Tensor, Tensor)
+        For `sheet.contact_sheet`: what went in (B, 3, H, W), what came out and what was there, (B, T, 3, H, W).
+    """
+
+    scores: dict[str, Tensor]
+    sheet: tuple[Tensor, Tensor, Tensor]
+
+
+class System(LightningModule):
+    """Trains a network; a system says what for, in `losses`, and how it is measured, in `measure`.
+
+    Parameters
+    ----------
+    network : Module
+    optimizer, schedule
+        How to train.
+    seed : int
+        Whatever a network draws at random in a step depends on this, the step and the process alone.
+    compile : {"off", "default", "max-autotune"}
+        Use ``torch.compile`` for network and loss; pays on a GPU after about a minute of compiling.
+    channels_last : bool
+        Memory format of weights and pictures; pays on GPUs with bf16, and for some networks on CPUs.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: Optimizer | None = None,
+        schedule: Schedule | None = None,
+        *,
+        seed: int = 0,
+        compile: Compile = "off",
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last) if channels_last else network  # type: ignore[call-overload]
+        self.optimizer, self.schedule = optimizer or Optimizer(), schedule or Schedule()
+        self.seed, self.channels_last = seed, channels_last
+        self._terms: Any = self.losses
+        if compile != "off":
+            self._terms = torch.compile(self.losses, mode=None if compile == "default" else compile)
+
+    def losses(self, batch: Any) -> dict[str, Tensor]:
+        """The weighted terms of the loss by name; their sum is what is minimised."""
+        raise NotImplementedError
+
+    def measure(self, batch: Any) -> Measured:
+        """How well the network does on a held-out batch."""
+        raise NotImplementedError
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Make what is drawn at random in this step the same when the training is resumed."""
+        torch.manual_seed(hash((self.seed, self.trainer.global_step, batch_idx, self.global_rank)) % 2**63)
+
+    def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        """One step; the terms go to the callbacks."""
+        terms = self._terms(batch)
+        return {"loss": torch.stack(list(terms.values())).sum()} | {k: v.detach() for k, v in terms.items()}
+
+    def validation_step(self, batch: Any, batch_idx: int) -> Mapping[str, Any]:
+        """What `measure` says, for the callbacks."""
+        return self.measure(batch)._asdict()
+
+    def configure_optimizers(self) -> Any:
+        """AdamW, and the schedule per step."""
+        if self.optimizer.muon:
+            return self._scheduled(
+                Muon(
+                    *split(self.network),
+                    lr=self.optimizer.lr,
+                    ratio=self.optimizer.muon,
+                    betas=self.optimizer.betas,
+                    eps=self.optimizer.eps,
+                )
+            )
+        weights = [p for p in self.network.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in weights if p.ndim >= 2], "weight_decay": self.optimizer.weight_decay},
+            {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        adam = torch.optim.AdamW(
+            [group for group in groups if group["params"]],
+            lr=self.optimizer.lr,
+            betas=self.optimizer.betas,
+            eps=self.optimizer.eps,
+        )
+        return self._scheduled(adam)
+
+    def _scheduled(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        steps = self.trainer.max_steps
+        follow = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule.factor(step, steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": follow, "interval": "step"}}
