@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,10 +85,12 @@ def reblur_files(
     space = load_space(options.model, options.device)
     reading, code = _blur(origin, space, options)
     report.about = {"model": space.as_dict(), "seed": origin.seed if origin.sample else None}
+    report.about |= {"code": origin.save_code, "impulses": origin.impulses}
     report.about |= {} if reading is None else {"reading": reading.as_dict()}
     report.by = f"with {space.name}" + (f"; {reading}" if reading is not None else "")
     if code is not None:
-        _keep(origin, space, code)
+        for kept in _keep(origin, space, code):
+            listener.done(kept)
     if not inputs:
         if not (origin.save_code or origin.impulses):
             raise UnblurError("SHARP", "no picture is named", "name one, or --save-code or --impulses")
@@ -110,11 +112,13 @@ def _blur(origin: Origin, space: Space, options: Options) -> tuple[Reading | Non
     return None, BlurCode.load(origin.code) if origin.code is not None else None
 
 
-def _keep(origin: Origin, space: Space, code: BlurCode) -> None:
+def _keep(origin: Origin, space: Space, code: BlurCode) -> Iterator[Outcome]:
+    source = Path(origin.like[1] if origin.like else str(origin.code))
     if origin.save_code:
-        code.save(origin.save_code)
+        yield Outcome(Job(source, code.save(origin.save_code)), "the blur's code")
     if origin.impulses:
-        Picture(draw_impulses(space, code)).save(Path(origin.impulses))
+        drawn = Picture(draw_impulses(space, code)).save(Path(origin.impulses))
+        yield Outcome(Job(source, drawn), "what it does to points of light")
 
 
 def _applier(code: BlurCode, space: Space, options: Options, quality: int) -> Callable[[Job], Outcome]:
