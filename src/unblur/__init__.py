@@ -14,6 +14,7 @@ from unblur._version import __version__
 from unblur.errors import UnblurError
 
 if TYPE_CHECKING:
+    from unblur.tasks.augment import augment
     from unblur.tasks.deblur import deblur
     from unblur.tasks.engine import load
     from unblur.tasks.frames import frames
@@ -25,6 +26,7 @@ __all__ = [
     "UnblurError",
     "__version__",
     "apply_blur",
+    "augment",
     "deblur",
     "encode_blur",
     "frames",
@@ -37,6 +39,7 @@ __all__ = [
 # Imported when first used: torch takes seconds, `import unblur` and the command line's help must not.
 _HOMES = {
     "apply_blur": "unblur.tasks.reblur",
+    "augment": "unblur.tasks.augment",
     "deblur": "unblur.tasks.deblur",
     "encode_blur": "unblur.tasks.reblur",
     "frames": "unblur.tasks.frames",

@@ -239,6 +239,51 @@ def reblur(
         return console.close(reblur_files.reblur_files(photos or [], out, origin, options, console, quality=quality))
 
 
+@app.command(epilog="Example: unblur augment GOPRO_Large/ photos/ -o more/ -n 5000")
+def augment(
+    context: typer.Context,
+    places: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[PAIRS] SHARP",
+            help="Pairs to take the blur from (a folder, an LMDB, a manifest, or SHARP,BLURRY), and sharp pictures.",
+        ),
+    ],
+    out: Annotated[str, typer.Option("-o", "--out", metavar="FOLDER|OUT.lmdb", help="For the pairs; goes on there.")],
+    n: Annotated[int, typer.Option("-n", help="Pairs in all.")] = 1000,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Draw blurs that never were; then only SHARP is named.")
+    ] = False,
+    size: Annotated[int, typer.Option(help="Side of the crops in pixels; 0 for whole pictures.")] = 256,
+    seed: Annotated[int, typer.Option(help="Of what is chosen.")] = 0,
+    part: Annotated[
+        str, typer.Option(metavar="train|heldout|all", help="Of data sets with pictures held out of training.")
+    ] = "train",
+    workers: Annotated[
+        int | None, typer.Option(help="Pictures at a time; all cores if left out. The result is the same.")
+    ] = None,
+    preview: Annotated[bool, typer.Option("--preview", help="Only draw the first few, into OUT.preview.png.")] = False,
+    model: Annotated[str | None, typer.Option("--model", metavar="NAME|FILE", help="A blur space.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> int:
+    """Put the blur of pairs of pictures on sharp ones, by the thousand: data to train on."""
+    if part not in ("train", "heldout", "all"):
+        raise typer.BadParameter(f"{part!r} is not one of train, heldout, all", param_hint="--part")
+    if len(places) != (1 if sample else 2):
+        wanted = "one place with --sample: SHARP" if sample else "two places: PAIRS SHARP, or one with --sample"
+        raise typer.BadParameter(f"name {wanted}")
+    from unblur.tasks import augment as task
+
+    options = task.AugmentOptions(n, size, seed, part, workers)  # type: ignore[arg-type]
+    sources = None if sample else places[0]
+    with context.obj.running(as_json) as console:
+        report = task.augment_files(
+            sources, places[-1], out, options, console, model=model, device=device, preview=preview
+        )
+        return console.close(report)
+
+
 @models_app.command("list", epilog="Example: unblur models list")
 def models_list(as_json: Json = False) -> int:
     """List the models that came with the package."""
@@ -357,11 +402,11 @@ def _range(text: str) -> tuple[float, float]:
 @app.command("eval", epilog="Example: unblur eval val-1 --data val/")
 def evaluate(
     context: typer.Context,
-    protocol: Annotated[str, typer.Argument(metavar="PROTOCOL", help="val-1.")],
+    protocol: Annotated[str, typer.Argument(metavar="PROTOCOL", help="val-1; blur-1 for blur spaces.")],
     data: Annotated[Path, typer.Option(metavar="FOLDER", help="With the protocol's pictures and clips.")] = Path(),
     model: Annotated[
-        str, typer.Option("--model", metavar="best|fast|NAME|FILE", help="A model; see `unblur models list`.")
-    ] = "fast",
+        str | None, typer.Option("--model", metavar="best|fast|NAME|FILE", help="A model; fast if left out.")
+    ] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     refine: Annotated[bool, typer.Option("--refine", help="As `unblur frames --refine` does.")] = False,
@@ -372,10 +417,17 @@ def evaluate(
 ) -> int:
     """Measure a model by a named protocol, beside the blurry input itself."""
     from unblur.tasks import evaluate as task
+    from unblur.tasks import evaluate_space
 
     with context.obj.running(as_json) as console:
+        if protocol == "blur-1":
+            measured = evaluate_space.evaluate_space(
+                model, data, device, limit=limit, cache=cache, progress=console.progress
+            )
+            console.table(measured)
+            return console.close(measured)
         report = task.evaluate(
-            model,
+            model or "fast",
             protocol,
             data,
             device,

@@ -15,7 +15,7 @@ from unblur.data.pairs import ExposurePairs, PairBatches, Pairs, heldout_batches
 from unblur.data.stills import Still
 from unblur.data.synthetic import SyntheticExposures
 from unblur.errors import UnblurError
-from unblur.tasks.data import _Silent
+from unblur.tasks.files import Silent
 from unblur.tasks.store import store_pictures
 
 Write = Callable[..., Path]
@@ -38,7 +38,7 @@ def halves(pairs: Pairs) -> list[bool]:
 
 
 def test_a_folder_and_an_lmdb_of_it_are_the_same(root: Path) -> None:
-    store_pictures(root, root.parent / "a.lmdb", _Silent())
+    store_pictures(root, root.parent / "a.lmdb", Silent())
     folder, store = open_pairs(str(root)), open_pairs(str(root.parent / "a.lmdb"))
     assert folder.names == store.names
     assert halves(folder) == halves(store) == [True] * 4
@@ -47,7 +47,7 @@ def test_a_folder_and_an_lmdb_of_it_are_the_same(root: Path) -> None:
 
 def test_two_places(root: Path) -> None:
     for half in ("blur", "sharp"):
-        store_pictures(root / f"{half}_imgs", root.parent / f"{half}.lmdb", _Silent())
+        store_pictures(root / f"{half}_imgs", root.parent / f"{half}.lmdb", Silent())
     places = f"{root.parent / 'sharp.lmdb'},{root.parent / 'blur.lmdb'}"
     assert halves(open_pairs(places)) == [True] * 4
     assert halves(open_pairs(f"{root / 'sharp_imgs'}, {root / 'blur_imgs'}")) == [True] * 4
@@ -67,7 +67,7 @@ def test_a_manifest_gives_the_middle(tmp_path: Path, picture: Write) -> None:
     for place in (tmp_path, manifest):
         assert open_pairs(str(place)).names == [("sharp/a/01.png", "blurry/a.png")]
         assert open_sharp(str(place))[1] == ["sharp/a/01.png"]
-    store_pictures(tmp_path, tmp_path / "a.lmdb", _Silent())
+    store_pictures(tmp_path, tmp_path / "a.lmdb", Silent())
     assert open_pairs(str(tmp_path / "a.lmdb")).names == [("sharp/a/01.png", "blurry/a.png")]
     (tmp_path / "sharp/a/01.png").unlink()
     with pytest.raises(UnblurError, match=r"line 1: names sharp/a/01\.png, which is not there"):

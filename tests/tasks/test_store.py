@@ -10,7 +10,7 @@ from unblur.cli import main
 from unblur.data.lmdb import LmdbPictures, LmdbWriter
 from unblur.errors import UnblurError
 from unblur.tasks import store as module
-from unblur.tasks.data import _Silent
+from unblur.tasks.files import Silent
 from unblur.tasks.store import store_pictures
 
 
@@ -28,7 +28,7 @@ def photos(tmp_path: Path) -> Path:
 
 def test_files_are_kept_as_they_are(photos: Path) -> None:
     out = photos.parent / "a.lmdb"
-    report = store_pictures(photos, out, _Silent())
+    report = store_pictures(photos, out, Silent())
     assert report.exit_code == 0
     pictures = LmdbPictures(out)
     assert len(pictures.names) == 6
@@ -50,32 +50,32 @@ def test_an_interrupted_run_goes_on(photos: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(LmdbWriter, "add", killed)
     with pytest.raises(KeyboardInterrupt):
-        store_pictures(photos, out, _Silent())
+        store_pictures(photos, out, Silent())
     with pytest.raises(UnblurError, match="was not finished; run the command"):
         LmdbPictures(out)
     monkeypatch.setattr(LmdbWriter, "add", add)
-    report = store_pictures(photos, out, _Silent())
+    report = store_pictures(photos, out, Silent())
     assert report.results[0].said == "6 pictures, 3 there already"
     assert LmdbPictures(out).names == sorted(LmdbPictures(out).names)
-    assert store_pictures(photos, out, _Silent()).results[0].facts["skipped"] is True
+    assert store_pictures(photos, out, Silent()).results[0].facts["skipped"] is True
 
 
 def test_changed_and_new_pictures_are_stored_again(photos: Path) -> None:
     out = photos.parent / "a.lmdb"
-    store_pictures(photos, out, _Silent())
+    store_pictures(photos, out, Silent())
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(photos / "2.tif")
     Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(photos / "5.png")
-    assert store_pictures(photos, out, _Silent()).results[0].facts["added"] == 2
+    assert store_pictures(photos, out, Silent()).results[0].facts["added"] == 2
     assert LmdbPictures(out).size("2.tif") == (9, 9)
     assert LmdbPictures(out).size("5.png") == (8, 9)
 
 
 def test_another_folder_is_refused(photos: Path) -> None:
     out = photos.parent / "a.lmdb"
-    store_pictures(photos, out, _Silent())
+    store_pictures(photos, out, Silent())
     (photos / "2.tif").unlink()
     with pytest.raises(UnblurError, match=r"holds pictures that .* has not \(2\.tif\)"):
-        store_pictures(photos, out, _Silent())
+        store_pictures(photos, out, Silent())
 
 
 def test_bad_input_is_one_line(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

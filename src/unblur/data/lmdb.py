@@ -14,7 +14,7 @@ import os
 import pickle
 import re
 import weakref
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -127,6 +127,13 @@ class LmdbWriter:
     ----------
     path : path
         A folder with the LMDB's two files in it; made if it is not there.
+    beside : collection of str
+        Other files that may be in that folder.
+
+    Attributes
+    ----------
+    finished : bool
+        Whether it has been finished, and nothing added since.
 
     Raises
     ------
@@ -134,11 +141,11 @@ class LmdbWriter:
         It cannot be written, is being written by another process, or holds something else.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], beside: Collection[str] = ()) -> None:
         self.path = Path(path)
         if self.path.exists() and not self.path.is_dir():
             raise UnblurError(path, "is a file, not an LMDB", "name a new one, ending in .lmdb")
-        others = [entry.name for entry in self.path.glob("*")] if self.path.exists() else []
+        others = [entry.name for entry in self.path.glob("*") if entry.name not in beside and entry.name[0] != "."]
         if others and "data.mdb" not in others:
             raise UnblurError(path, f"holds other files ({min(others)})", "name a new folder, ending in .lmdb")
         if others and (self.path / "data.mdb").stat().st_size:  # it has none where the first run was killed at once
@@ -152,6 +159,8 @@ class LmdbWriter:
         if index is None and self._env.stat()["entries"]:
             self.close()
             raise UnblurError(path, "holds an LMDB that unblur has not made", "name a new one")
+        self._begun = index is not None
+        self.finished = index is not None and bool(json.loads(index).get("complete"))
 
     def __enter__(self) -> LmdbWriter:
         return self
@@ -170,7 +179,8 @@ class LmdbWriter:
 
     def add(self, pictures: Mapping[str, bytes]) -> None:
         """Store files under their names, all of them or, if it is killed, none; the index is not finished after it."""
-        index = {} if self._unfinished() else {_INDEX: _index(complete=False)}
+        index = {} if self._begun and not self.finished else {_INDEX: _index(complete=False)}
+        self._begun, self.finished = True, False
         self._put(index | {key_of(name): data for name, data in pictures.items()})
 
     def finish(self, sizes: Mapping[str, tuple[int, int]], texts: Mapping[str, str] | None = None) -> None:
@@ -185,14 +195,11 @@ class LmdbWriter:
         """
         known = {_TEXT + name.encode(): text.encode() for name, text in (texts or {}).items()}
         self._put(known | {_INDEX: _index(complete=True, pictures=dict(sizes))})
+        self._begun = self.finished = True
 
     def measure(self, name: str) -> tuple[int, int]:
         """Height and width of a picture that is there."""
         return size_of(f"{self.path}, {name}", self._get(key_of(name)) or b"")
-
-    def _unfinished(self) -> bool:
-        index = self._get(_INDEX)
-        return index is not None and not json.loads(index).get("complete")
 
     def _get(self, key: bytes) -> bytes | None:
         with self._env.begin() as look:

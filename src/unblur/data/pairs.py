@@ -129,13 +129,13 @@ def open_pairs(place: str, *, layout: LayoutName = "auto", part: Part = "train",
     return replace(whole, names=kept)
 
 
-def open_sharp(place: str) -> tuple[Pictures, list[str]]:
+def open_sharp(place: str, part: Part = "train") -> tuple[Pictures, list[str]]:
     """Pictures to be blurred, and their names: the sharp halves where there are pairs, else all that there are."""
     if Path(place).name == MANIFEST:
         place = str(Path(place).parent)
     pictures = open_pictures(place)
     try:
-        return pictures, [sharp for sharp, _ in _one_place(place, "auto", "all", pictures).names]
+        return pictures, [sharp for sharp, _ in _one_place(place, "auto", part, pictures).names]
     except NoPairs:
         return pictures, pictures.names
 

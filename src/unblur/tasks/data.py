@@ -38,7 +38,7 @@ from unblur.media.image import Picture, read_image, write_image
 from unblur.media.video import read_clip
 from unblur.media.webp import is_animated
 from unblur.tasks.batch import Job, Outcome, Report, run
-from unblur.tasks.files import Listener
+from unblur.tasks.files import Listener, Silent
 
 SCALE = 1.2  # pixels of a photo per pixel of its exposure: hides the softness of interpolation
 AVERAGED = 13  # frames of a clip in an exposure, at least
@@ -119,15 +119,6 @@ class _Made:
     span: tuple[int, int] | None = None
 
 
-class _Silent:
-    """Tells nobody."""
-
-    def begin(self, job: Job, number: int, total: int) -> None: ...
-    def progress(self, stage: str, done: int, total: int) -> None: ...
-    def done(self, outcome: Outcome) -> None: ...
-    def failed(self, error: UnblurError, cause: BaseException | None = None) -> None: ...
-
-
 def blur_data(
     sources: Sequence[str | PathLike[str]],
     out: str | PathLike[str],
@@ -156,7 +147,7 @@ def blur_data(
     UnblurError
         Options that cannot be met, no usable source, an output that cannot be written or was made with other options.
     """
-    options, listener = (options or BlurOptions()).checked(), listener or _Silent()
+    options, listener = (options or BlurOptions()).checked(), listener or Silent()
     report = Report("data blur", "exposed")
     clips, photos, report.errors = _find(sources)
     for error in report.errors:

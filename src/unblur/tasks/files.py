@@ -40,6 +40,15 @@ class Listener(Protocol):
         """A file failed."""
 
 
+class Silent:
+    """A listener that tells nobody."""
+
+    def begin(self, job: Job, number: int, total: int) -> None: ...
+    def progress(self, stage: str, done: int, total: int) -> None: ...
+    def done(self, outcome: Outcome) -> None: ...
+    def failed(self, error: UnblurError, cause: BaseException | None = None) -> None: ...
+
+
 @dataclass(frozen=True)
 class Options:
     """What the tasks on files share; see `unblur.load`."""

@@ -1,0 +1,351 @@
+"""Blur moved from pairs of pictures to sharp ones, by the thousand: training data with blur that was measured.
+
+Tran et al. (CVPR 2021), section on data augmentation: the code of a random crop of a random pair is put on a random
+crop of a random sharp picture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from statistics import fmean
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unblur._version import __version__
+from unblur.data.layouts import Part
+from unblur.data.pairs import open_pairs, open_sharp
+from unblur.data.pictures import Pixels
+from unblur.data.stills import to_uint8
+from unblur.errors import UnblurError
+from unblur.media.encode import encode
+from unblur.metrics.fidelity import psnr
+from unblur.tasks.batch import Job, Outcome, Report, unexpected
+from unblur.tasks.collection import Collection
+from unblur.tasks.files import Listener, Silent
+from unblur.tasks.grid import draw_grid
+from unblur.tasks.reblur import Model, seed_of
+from unblur.tasks.space import Space, load_space
+
+Crop = tuple[int, int, int, int]
+PREVIEWED = 6
+
+
+@dataclass(frozen=True)
+class AugmentOptions:
+    """What is made.
+
+    Attributes
+    ----------
+    n : int
+        Pairs in all.
+    size : int
+        Height and width of the crops in pixels; 0 takes whole pictures, and fits the codes to them.
+    seed : int
+        Pair number i depends on this, on i and on the pictures alone.
+    part : {"train", "heldout", "all"}
+        Of data sets that hold pictures out of training; see `unblur.data.layouts`.
+    workers : int, optional
+        Threads, each on one core; whatever their number, the pictures are the same. As many as torch uses on a CPU, 2
+        elsewhere, if left out.
+    """
+
+    n: int = 1000
+    size: int = 256
+    seed: int = 0
+    part: Part = "train"
+    workers: int | None = None
+
+    def checked(self) -> AugmentOptions:
+        """Themselves, if they can be met."""
+        for name, least in (("n", 1), ("size", 0), ("seed", 0), ("workers", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                dashes = "-" if len(name) == 1 else "--"
+                raise UnblurError(f"{dashes}{name} {value}", "too small", f"use {least} or more")
+        return self
+
+
+def augment(
+    sources: str | PathLike[str] | None,
+    targets: str | PathLike[str],
+    out: str | PathLike[str],
+    n: int = 1000,
+    *,
+    size: int = 256,
+    seed: int = 0,
+    part: Part = "train",
+    model: Model = None,
+    device: str | torch.device = "auto",
+    workers: int | None = None,
+) -> Report:
+    """Put the blur of random pairs of pictures on random sharp ones, or blur that is drawn.
+
+    The same pictures, model and seed give the same files, whatever the number of workers. What is there from an earlier
+    run is kept: one that was interrupted is taken up, and `n` may be raised.
+
+    Parameters
+    ----------
+    sources : str, path or None
+        Pairs: a folder, an LMDB, a manifest, or ``"SHARP,BLURRY"``; see `unblur.data.pairs.open_pairs`. None draws blur
+        from a variational model.
+    targets : str or path
+        Sharp pictures: a folder, an LMDB or a manifest; of pairs the sharp halves.
+    out : str or path
+        A folder for ``blurry/``, ``sharp/`` and ``augment.jsonl``, which tells where every blur came from; or an LMDB,
+        if it ends in ``.lmdb``.
+    n, size, seed, part, workers
+        See `AugmentOptions`.
+    model, device
+        A blur space; see `unblur.encode_blur`.
+
+    Returns
+    -------
+    Report
+        With the mean PSNR of the sources reconstructed from their codes; an error for each picture that cannot be read.
+
+    Raises
+    ------
+    UnblurError
+        No such pictures, pairs that do not match, an output that holds something else, a model that is no blur space.
+
+    Examples
+    --------
+    >>> unblur.augment("GOPRO_Large", "photos/", "more/", n=5000)        # doctest: +SKIP
+    """
+    options = AugmentOptions(n, size, seed, part, workers)
+    return augment_files(sources, targets, out, options, Silent(), model=model, device=device)
+
+
+def augment_files(
+    sources: str | PathLike[str] | None,
+    targets: str | PathLike[str],
+    out: str | PathLike[str],
+    options: AugmentOptions,
+    listener: Listener,
+    *,
+    model: Model = None,
+    device: str | torch.device = "auto",
+    preview: bool = False,
+) -> Report:
+    """`augment`, and its progress told to `listener`.
+
+    Parameters
+    ----------
+    preview : bool
+        Make nothing but a picture, ``OUT.preview.png``, of the first few.
+    """
+    options = options.checked()
+    space = load_space(model, device)
+    if sources is None and not space.network.variational:
+        remedy = "give pairs to take the blur from, or a variational model"
+        raise UnblurError(f"--model {space.name}", "is not variational: no blur can be drawn from it", remedy)
+    maker = Maker(space, None if sources is None else str(sources), str(targets), options)
+    report = Report("augment", "made", {"model": space.as_dict(), "out": str(out)}, f"by {space.name}")
+    job = Job(Path(sources if sources is not None else targets), Path(f"{out}.preview.png") if preview else Path(out))
+    listener.begin(job, 1, 1)
+    with _single_threaded() as cores:
+        workers = options.workers or (cores if space.device.type == "cpu" else 2)
+        outcome = _preview(maker, job) if preview else _fill(maker, job, workers, report, listener)
+    report.results.append(outcome)
+    listener.done(outcome)
+    return report
+
+
+@dataclass(frozen=True)
+class Made:
+    """A pair that was made.
+
+    Attributes
+    ----------
+    entry : dict
+        Where everything in it came from; see `unblur.tasks.collection`.
+    sharp, blurry : ndarray
+        (H, W, 3) uint8.
+    source : tuple of ndarray
+        Sharp, blurry, and the sharp one with the code put on it; empty for blur that was drawn.
+    """
+
+    entry: dict[str, Any]
+    sharp: Pixels
+    blurry: Pixels
+    source: tuple[Pixels, ...] = ()
+
+    def files(self) -> dict[str, bytes]:
+        """PNG files by their names."""
+        return {self.entry[half]: encode(getattr(self, half), "png", 95, None, None) for half in ("blurry", "sharp")}
+
+
+class Maker:
+    """Makes any pair by its number."""
+
+    def __init__(self, space: Space, sources: str | None, targets: str, options: AugmentOptions) -> None:
+        self.space, self.options = space, options
+        self.pairs = None if sources is None else open_pairs(sources, part=options.part)
+        self.targets, names = open_sharp(targets, options.part)
+        self.numbers: list[int] = []
+        if self.pairs is not None:
+            self.numbers = _large_enough(self.pairs.place, range(len(self.pairs)), self.pairs.size, options.size)
+        self.names = _large_enough(targets, names, self.targets.size, options.size)
+        self.places = {"sources": sources, "targets": targets}
+
+    def about(self) -> dict[str, Any]:
+        """What the pairs depend on; where the pictures lie is for people, their names and sizes count."""
+        sources = [self.pairs.names[number] for number in self.numbers] if self.pairs else []
+        return {
+            "unblur": __version__,
+            "places": self.places,
+            "model": self.space.name,
+            "sha256": self.space.fingerprint,
+            "size": self.options.size,
+            "seed": self.options.seed,
+            "sources": _sum([f"{sharp}\n{blurry}" for sharp, blurry in sources]),
+            "targets": _sum(self.names),
+        }
+
+    def make(self, index: int) -> Made:
+        """Pair number `index`; depends on the seed, that number and the pictures alone."""
+        rng = np.random.default_rng((self.options.seed, index))
+        name = self.names[rng.integers(len(self.names))]
+        sharp, crop = _cropped([self.targets.read(name)], self.options.size, rng)
+        folder, file = f"{index // 1000:03d}", f"{index:08d}.png"
+        entry: dict[str, Any] = {
+            "index": index,
+            "blurry": f"blurry/{folder}/{file}",
+            "sharp": f"sharp/{folder}/{file}",
+            "target": {"picture": name, "crop": crop},
+            "seed": self.options.seed,
+            "model": self.space.name,
+            "sha256": self.space.fingerprint,
+        }
+        target = _tensor(sharp[0])
+        if self.pairs is None:
+            number = seed_of(self.options.seed, index)
+            code = self.space.draw(target.shape[1], target.shape[2], number)
+            return Made(entry | {"drawn": number}, sharp[0], to_uint8(self.space.apply(target, code, name)))
+        number = self.numbers[rng.integers(len(self.numbers))]
+        halves, crop = _cropped(self.pairs.read(number), self.options.size, rng)
+        names = dict(zip(("sharp", "blurry"), self.pairs.names[number], strict=True))
+        one, other = (_tensor(half) for half in halves)
+        code = self.space.encode(one, other, names["blurry"])
+        again = self.space.apply(one, code, names["sharp"])
+        entry["source"] = {**names, "crop": crop}
+        entry["reconstruction_psnr"] = round(float(psnr(again, other, levels=255)), 3)
+        made = to_uint8(self.space.apply(target, code, name))
+        return Made(entry, sharp[0], made, (*halves, to_uint8(again)))
+
+
+def _fill(maker: Maker, job: Job, workers: int, report: Report, listener: Listener) -> Outcome:
+    """Make what is not there yet."""
+    collection = Collection(job.output, maker.about(), free=("unblur", "places", "model"))
+    missing = [index for index in range(maker.options.n) if index not in collection.entries]
+    made, finished = 0, False
+    try:
+        for result in _each(maker, missing, workers):
+            listener.progress("blurring", maker.options.n - len(missing) + made, maker.options.n)
+            if isinstance(result, UnblurError):
+                if str(result) not in map(str, report.errors):
+                    report.errors.append(result)
+                    listener.failed(result)
+                continue
+            collection.add(result[0], result[1])
+            made += 1
+        finished = True
+    finally:
+        collection.close(finished=finished)
+    entries = [collection.entries[index] for index in sorted(collection.entries)]
+    facts: dict[str, object] = {"pairs": len(entries), "made": made, "sources": maker.places["sources"]}
+    said = f"{len(entries)} pairs" + (f", {len(entries) - made} there already" if made < len(entries) else "")
+    read = [entry["reconstruction_psnr"] for entry in entries if "reconstruction_psnr" in entry]
+    if read:
+        facts["reconstruction_psnr"] = round(fmean(read), 3)
+        said += f"; their blur was read to {fmean(read):.1f} dB"
+    return Outcome(job, said, facts if made or not entries else {**facts, "skipped": True})
+
+
+Result = tuple[dict[str, Any], dict[str, bytes]] | UnblurError
+
+
+def _each(maker: Maker, indices: Sequence[int], workers: int) -> Iterator[Result]:
+    """Entry and files of each number, in order, a few made ahead; a picture that cannot be read is an error."""
+
+    def work(index: int) -> Result:
+        try:
+            made = maker.make(index)
+        except UnblurError as error:
+            return error
+        except Exception as cause:
+            return unexpected(f"pair number {index}", cause)
+        return made.entry, made.files()
+
+    # Each thread computes on one core: sums over more would depend on how many there are.
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for index in indices:
+            waiting.append(pool.submit(work, index))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _preview(maker: Maker, job: Job) -> Outcome:
+    """Rows of what the first pairs are made of."""
+    made = [maker.make(index) for index in range(min(PREVIEWED, maker.options.n))]
+    titles = ["sharp, given", "blurry, given", "blur read", "target", "target blurred"]
+    rows = [[*one.source, one.sharp, one.blurry] for one in made]
+    draw_grid(rows, titles[-len(rows[0]) :]).save(job.output)
+    facts: dict[str, object] = {"preview": True, "pairs": len(made)}
+    return Outcome(job, f"the first {len(made)} to look at; without --preview they are made", facts)
+
+
+@contextmanager
+def _single_threaded() -> Iterator[int]:
+    """Tells how many threads there were."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield before
+    finally:
+        torch.set_num_threads(before)
+
+
+T = TypeVar("T")
+
+
+def _large_enough(place: str, names: Sequence[T], size_of: Callable[[T], tuple[int, int]], size: int) -> list[T]:
+    """Those whose pictures hold a crop."""
+    found = [name for name in names if min(size_of(name)) >= size]
+    if not found:
+        raise UnblurError(place, f"holds no picture as large as {size} x {size}", "use a smaller --size")
+    return found
+
+
+def _cropped(pictures: Sequence[Pixels], size: int, rng: np.random.Generator) -> tuple[list[Pixels], Crop]:
+    """The same random crop of each, and its top, left, height and width."""
+    height, width = pictures[0].shape[:2]
+    if size == 0:
+        return list(pictures), (0, 0, height, width)
+    top, left = (int(rng.integers(side - size + 1)) for side in (height, width))
+    return [picture[top : top + size, left : left + size] for picture in pictures], (top, left, size, size)
+
+
+def _tensor(pixels: Pixels) -> Tensor:
+    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float() / 255
+
+
+def _sum(names: Sequence[str]) -> str:
+    """So that other pictures are told from these."""
+    return f"{len(names)}:{hashlib.sha256(chr(0).join(names).encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
