@@ -35,9 +35,9 @@ def test_paths_have_the_asked_length(length):
 def test_things_in_front_move_by_themselves():
     still = MotionSpec(length=(10.0, 10.0), layer=0.0, rotation=0.0, zoom=0.0, tilt=0.0)
     with_things = MotionSpec(length=(10.0, 10.0), layer=1.0, rotation=0.0, zoom=0.0, tilt=0.0)
-    apart = source().with_motion(with_things).batch(0)["field"].std((2, 3)).mean()
+    apart = source().with_(8, with_things).batch(0)["field"].std((2, 3)).mean()
     assert apart > 0.3
-    assert source().with_motion(still).batch(0)["field"].std((2, 3)).mean() < 1e-3
+    assert source().with_(8, still).batch(0)["field"].std((2, 3)).mean() < 1e-3
 
 
 def test_noise_is_as_large_as_asked():

@@ -25,7 +25,7 @@ def moments(codes):
 
 def test_draws_are_like_the_codes_of_moving_cameras(fitted):
     space, source = fitted
-    camera = source.with_motion(type(source.motion)(length=(0.0, 40.0), power=1.6, layer=0.0))
+    camera = source.with_(24, type(source.motion)(length=(0.0, 40.0), power=1.6, layer=0.0))
     with torch.no_grad():
         codes = torch.cat([space.encode_paths(camera.batch(100 + k)["field"]).mean for k in range(8)])
     drawn = space.draw(200, 384, 384, torch.Generator().manual_seed(0))

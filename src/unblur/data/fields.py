@@ -59,10 +59,10 @@ class SyntheticFields:
         tau = 2 * times_of(SAMPLES) - 1
         self._fit = torch.linalg.pinv(torch.stack([tau**k for k in range(1, degree + 1)], 1))
 
-    def with_motion(self, motion: MotionSpec) -> SyntheticFields:
-        """The same with other motion."""
+    def with_(self, size: int, motion: MotionSpec) -> SyntheticFields:
+        """The same of another size, with other motion."""
         return SyntheticFields(
-            self.size, self.batch_size, self.degree, self.patch, self.pictures, motion, self.noise, self.seed
+            size, self.batch_size, self.degree, self.patch, self.pictures, motion, self.noise, self.seed
         )
 
     def batch(self, step: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:

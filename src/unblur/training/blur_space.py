@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from unblur.errors import UnblurError
 from unblur.layers.code import Code
+from unblur.layers.motion import path_at
 from unblur.losses.pixel import charbonnier
 from unblur.losses.priors import divergence, released_divergence, reversible_path_error
 from unblur.metrics.fidelity import psnr
+from unblur.networks.path_space import PathSpace, canonical
 from unblur.training.schedule import Schedule
 from unblur.training.system import Compile, Measured, Optimizer, System
 
@@ -20,18 +22,29 @@ from unblur.training.system import Compile, Measured, Optimizer, System
 class Pair(TypedDict, total=False):
     """A training batch: sharp and blurry (B, 3, H, W) in [0, 1]; of synthetic ones also how everything moved.
 
-    times (B, T); paths (B, T, 2, H, W), the true displacements in pixels.
+    times (B, T); paths (B, T, 2, H, W), the true displacements in pixels. Or, without any picture, a field of paths and
+    what is seen of it, (B, 2 * degree, h, w) in pixels; see `data.fields`.
     """
 
     sharp: Tensor
     blurry: Tensor
     times: Tensor
     paths: Tensor
+    field: Tensor
+    seen: Tensor
+
+
+FIELD_TIMES = torch.tensor([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+FIELD_EPS = 0.05
+"""Pixels: errors below count less."""
 
 
 @dataclass(frozen=True)
 class CodeLoss:
     """What a blur space is trained for: reblur(sharp, encode(sharp, blurry)) = blurry.
+
+    A `networks.path_space.PathSpace` can also learn its space from fields of paths alone (``learn: fields``): the code
+    of a field is to give the field again. That takes no pictures, and a thousandth of the time.
 
     The Charbonnier distance is a mean over pixels and channels. The released programs take the sum, which is
     3 * H * W * B times as much, and makes no difference to Adam; `kl` in its released form is divided likewise, so that
@@ -50,6 +63,8 @@ class CodeLoss:
     paths : float
         Weight of the error of displacements in pixels, up to the direction of time, for networks that have
         ``displacements(code, times, size)`` and synthetic exposures, which know the truth.
+    learn : {"pictures", "fields"}
+        What to learn from. Of fields the error of the paths is minimised, a Charbonnier distance in pixels.
     """
 
     eps: float = 1e-3
@@ -57,6 +72,7 @@ class CodeLoss:
     kl_form: Literal["standard", "released"] = "standard"
     kl_warmup: int = 0
     paths: float = 0.0
+    learn: Literal["pictures", "fields"] = "pictures"
 
 
 class BlurSpaceSystem(System):
@@ -90,6 +106,8 @@ class BlurSpaceSystem(System):
     def losses(self, batch: Pair) -> dict[str, Tensor]:
         """The weighted terms of the loss by name; their sum is what is minimised."""
         network: Any = self.network
+        if "field" in batch:
+            return self._field_losses(batch["field"], batch["seen"])
         sharp, blurry = self._laid_out(batch["sharp"]), self._laid_out(batch["blurry"])
         code: Code = network.encode(sharp, blurry)
         drawn = code.sample()
@@ -101,6 +119,16 @@ class BlurSpaceSystem(System):
             times, size = batch["times"], blurry.shape[-2:]
             forward, backward = (network.displacements(drawn, when, size).float() for when in (times, 1 - times))
             terms["paths"] = self.loss.paths * reversible_path_error(forward, backward, batch["paths"])
+        return terms
+
+    def _field_losses(self, field: Tensor, seen: Tensor) -> dict[str, Tensor]:
+        network: Any = self.network
+        code: Code = network.encode_paths(seen)
+        missed = network.paths(code.sample()).float() - canonical(field)
+        distance = (path_at(missed, FIELD_TIMES.to(missed)).square().sum(2) + FIELD_EPS**2).sqrt()
+        terms = {"field": distance.mean()}
+        if self.loss.kl:
+            terms["kl"] = self._risen() * self.loss.kl * divergence(Code(code.mean.float(), code.log_variance))
         return terms
 
     def measure(self, batch: Pair) -> Measured:
@@ -130,5 +158,7 @@ def _check(network: nn.Module, loss: CodeLoss) -> None:
     kind = type(network).__name__
     if loss.kl and not getattr(network, "variational", False):
         raise UnblurError("loss.kl", f"this {kind} is not variational", "set it to 0, or make the network variational")
+    if loss.learn == "fields" and not isinstance(network, PathSpace):
+        raise UnblurError("loss.learn fields", f"a {kind} has no paths", "set it to pictures")
     if loss.paths and not hasattr(network, "displacements"):
         raise UnblurError("loss.paths", f"a {kind} knows no displacements", "set it to 0")

@@ -14,22 +14,27 @@ from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from unblur.data.pairs import ExposurePairs, PairBatches, Pairs, heldout_batches, open_pairs
+from unblur.data.crops import ExposurePairs, PairBatches, heldout_batches
+from unblur.data.fields import SyntheticFields
+from unblur.data.pairs import Pairs, open_pairs
 from unblur.data.stills import Still, load_stills
 from unblur.data.synthetic import SyntheticExposures
 from unblur.errors import UnblurError
+from unblur.networks.path_space import PathSpace
 from unblur.training.blur_space import BlurSpaceSystem
 from unblur.training.data import ExposureData, Source
 from unblur.training.ema import MovingAverage
-from unblur.training.export import export_weights, start_from
+from unblur.training.export import export_weights, start_from, take_evidence
 from unblur.training.film import Film
 from unblur.training.heldout import heldout_exposures
 from unblur.training.journal import Journal
 from unblur.training.keeper import Keeper
+from unblur.training.prior import fit_prior
 from unblur.training.recipe import PairSet, is_blur_space, read_recipe
 from unblur.zoo.table import network_class
 
 USAGE = "usage: unblur train RECIPE.yaml [--resume last.ckpt|auto] [--weights FILE] [--max_minutes M] [--KEY VALUE ...]"
+PRIOR_BATCHES = 16
 log = logging.getLogger(__name__)
 
 
@@ -67,6 +72,8 @@ def train(recipe: Namespace) -> Trainer:
     network = _network(recipe)
     if recipe.weights:
         start_from(network, recipe.weights, partly=recipe.weights_partly)
+    if recipe.evidence:
+        take_evidence(network, recipe.evidence)
     blurs = is_blur_space(recipe.network.name)
     system = BlurSpaceSystem if blurs else Film
     module = system(
@@ -103,6 +110,8 @@ def make_trainer(recipe: Namespace, folder: Path) -> Trainer:
 
     def save_weights(module: LightningModule, steps: int) -> None:
         network: Any = module.network
+        if isinstance(network, PathSpace):
+            fit_prior(network, _fields(recipe, network.degree), PRIOR_BATCHES)
         export_weights(folder / "last.safetensors", network, recipe, steps, journal.score, _protocol(recipe))
 
     keeper = Keeper(folder, save_weights, average, every=recipe.save_minutes, budget=recipe.max_minutes)
@@ -129,7 +138,15 @@ def _data(recipe: Namespace, blurs: bool) -> ExposureData:
     options = {"ahead": recipe.data.ahead, "reuse": recipe.data.reuse, "pool": recipe.data.pool}
     if not blurs:
         return ExposureData(_exposures(recipe), _heldout(recipe), **options)
-    return ExposureData(_pairs(recipe), _heldout_pairs(recipe), **options)
+    if recipe.loss.learn == "fields":
+        source: Source = _fields(recipe, recipe.network.arguments.degree)
+    else:
+        source = _pairs(recipe)
+    return ExposureData(source, _heldout_pairs(recipe), **options)
+
+
+def _fields(recipe: Namespace, degree: int) -> SyntheticFields:
+    return SyntheticFields(degree=degree, **vars(recipe.fields), seed=recipe.seed)
 
 
 def _exposures(recipe: Namespace) -> SyntheticExposures:

@@ -67,6 +67,22 @@ def start_from(network: nn.Module, weights: str, *, partly: bool = False) -> Non
     fill(network, tensors, weights)
 
 
+def take_evidence(network: nn.Module, weights: str) -> None:
+    """Put the evidence of a film network, a file or a name of the zoo, into a `PathSpace`.
+
+    Raises
+    ------
+    UnblurError
+        There is none, or it is not the network's.
+    """
+    found = getattr(getattr(load_weights(weights).network, "paths", None), "evidence", None)
+    own = getattr(network, "evidence", None)
+    if own is None or found is None:
+        lacks = weights if found is None else f"a {type(network).__name__}"
+        raise UnblurError(f"evidence {weights}", f"{lacks} has no evidence", "leave it out, or name film-small")
+    fill(own, found.state_dict(), weights)
+
+
 def _fitting(network: nn.Module, tensors: Mapping[str, Tensor], subject: str) -> dict[str, Tensor]:
     """The network's own tensors, replaced by those of its names and shapes in `tensors`."""
     own = network.state_dict()

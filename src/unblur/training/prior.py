@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unblur.data.fields import SyntheticFields
-from unblur.networks.path_space import PathSpace
+from unblur.networks.path_space import CELL, PATCH, PathSpace
 
 RIDGE = 1e-4
 NEAREST = 0.995
@@ -22,10 +22,11 @@ def fit_prior(network: PathSpace, source: SyntheticFields, batches: int = 32) ->
     1984): uncorrelated with each other both in one cell and between neighbouring ones, so that each has one number for
     how near neighbours are.
     """
-    away, mean, own = _codes(network, source, batches)
+    size = max(source.size, 2 * CELL // PATCH)  # neighbours are wanted
+    _, mean, own = _codes(network, source.with_(size, source.motion), batches)
     network.known_mean.copy_(mean)
     network.known_factor.copy_(torch.linalg.cholesky(own))
-    away, mean, own = _codes(network, source.with_motion(replace(source.motion, layer=0.0)), batches)
+    away, mean, own = _codes(network, source.with_(size, replace(source.motion, layer=0.0)), batches)
     beside = (_covariance(away[..., 1:], away[..., :-1]) + _covariance(away[..., 1:, :], away[..., :-1, :])) / 2
     root = torch.linalg.cholesky(own)
     half = torch.linalg.solve_triangular(root, (beside + beside.T) / 2, upper=False)

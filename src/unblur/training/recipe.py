@@ -11,6 +11,7 @@ from typing import Any, Literal
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
+from unblur.data.fields import SyntheticFields
 from unblur.data.layouts import LayoutName, Part
 from unblur.data.synthetic import SyntheticExposures
 from unblur.errors import UnblurError
@@ -47,6 +48,8 @@ class Run:
         Minutes after which the training saves and ends.
     weights : str, optional
         Weights to start from.
+    evidence : str, optional
+        Weights of a film network whose evidence a `PathSpace` takes over.
     weights_partly : bool
         Leave out, and tell of, those that the network has not, or in another shape; otherwise they are refused.
     resume : str, optional
@@ -67,6 +70,7 @@ class Run:
     save_minutes: float = 10.0
     max_minutes: float | None = None
     weights: str | None = None
+    evidence: str | None = None
     weights_partly: bool = False
     resume: str | None = None
 
@@ -180,8 +184,8 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Namespace:
     -------
     Namespace
         Every field with its value: the fields of `Run`, and ``network.name``, ``network.arguments``, ``data``,
-        ``exposures``, ``loss``, ``optimizer``, ``schedule``, ``trainer``, of blur spaces also ``pairs``; and all of it
-        as YAML in ``record``.
+        ``exposures``, ``loss``, ``optimizer``, ``schedule``, ``trainer``, of blur spaces also ``pairs`` and ``fields``;
+        and all of it as YAML in ``record``.
 
     Raises
     ------
@@ -220,11 +224,15 @@ def _parser(network: str) -> ArgumentParser:
     # The optional parts of the source are groups of their own, so that their keys are known by name too.
     parts = {"motion": MotionSpec, "sensor": SensorSpec}
     parser.add_class_arguments(SyntheticExposures, "exposures", skip={"stills", "seed", *parts}, instantiate=False)
-    groups = {f"exposures.{name}": part for name, part in parts.items()}
+    groups: dict[str, type] = {f"exposures.{name}": part for name, part in parts.items()}
     groups |= {"data": Data, "optimizer": Optimizer, "schedule": Schedule, "trainer": Machine}
     groups |= {"loss": CodeLoss, "pairs": PairData} if is_blur_space(network) else {"loss": Loss}
     for group, settings in groups.items():
         parser.add_class_arguments(settings, group)
+    if is_blur_space(network):
+        own = {"degree", "patch", "seed", "motion"}
+        parser.add_class_arguments(SyntheticFields, "fields", skip=own, instantiate=False)
+        parser.add_class_arguments(MotionSpec, "fields.motion")
     return parser
 
 
