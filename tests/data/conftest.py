@@ -19,3 +19,15 @@ def picture() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def root(tmp_path: Path, picture: Callable[..., Path]) -> Path:
+    """Four pairs; the blurry picture is the negative of the sharp one, so that a mistake shows."""
+    folder = tmp_path / "pairs"
+    for i in range(4):
+        sharp = picture(folder / "sharp_imgs" / "s" / f"{i}.png", 20 + i, 30)
+        negative = 255 - np.asarray(Image.open(sharp))
+        (folder / "blur_imgs" / "s").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(negative).save(folder / "blur_imgs" / "s" / f"{i}.png")
+    return folder
