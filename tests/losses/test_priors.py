@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
@@ -5,7 +6,9 @@ from torch.distributions import Normal, kl_divergence
 from unblur.exposure.average import average
 from unblur.layers.code import Code
 from unblur.losses.priors import (
+    code_norm,
     divergence,
+    hyper_laplacian,
     path_error,
     reblur_consistency,
     released_divergence,
@@ -64,3 +67,32 @@ def test_reversible_path_error_takes_the_nearer_way_of_each() -> None:
     torch.testing.assert_close(reversible_path_error(paths + 1, paths + 2, paths), torch.tensor(1.0))
     with pytest.raises(ValueError, match="shapes differ"):
         reversible_path_error(paths, paths[:, :1], paths)
+
+
+def test_a_hyper_laplacian_wants_few_steep_edges() -> None:
+    step = torch.zeros(1, 3, 16, 16)
+    step[..., 8:] = 1
+    ramp = torch.linspace(0, 1, 16).expand(1, 3, 16, 16)
+    assert hyper_laplacian(step) < hyper_laplacian(ramp)
+    assert hyper_laplacian(ramp, power=2) < hyper_laplacian(step, power=2)
+    assert float(hyper_laplacian(torch.full((1, 3, 5, 1), 0.3))) == pytest.approx(1e-6**0.33, rel=1e-4)
+
+
+def test_a_hyper_laplacian_by_hand() -> None:
+    picture = torch.rand(2, 3, 9, 7)
+    grey = np.pad(picture.double().sum(1).numpy(), ((0, 0), (1, 1), (1, 1)), mode="edge")
+    total = 0.0
+    for one in grey:
+        for y in range(9):
+            for x in range(7):
+                patch = one[y : y + 3, x : x + 3]
+                gx = (patch[:, 2] - patch[:, 0]) @ [1, 2, 1]
+                gy = (patch[2] - patch[0]) @ [1, 2, 1]
+                total += (gx**2 + gy**2 + 1e-6) ** 0.33
+    assert float(hyper_laplacian(picture)) == pytest.approx(total / (2 * 9 * 7), rel=1e-5)
+
+
+def test_a_code_has_a_length() -> None:
+    code = torch.zeros(2, 4, 1, 2)
+    code[0, 0, 0] = torch.tensor([3.0, 4.0])
+    assert float(code_norm(code)) == pytest.approx(2.5)

@@ -1,0 +1,93 @@
+"""How unlike two pictures are to a network that learned to tell things apart (Johnson, Alahi, Fei-Fei, ECCV 2016).
+
+The networks are VGG-19 (Simonyan, Zisserman, 2015) and AlexNet (Krizhevsky, Sutskever, Hinton, 2012), as far as their
+convolutions go, with the names that torchvision gives to weights. No weights come with this package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+VGG19 = (64, 64, "M", 128, 128, "M", 256, 256, 256, 256, "M", 512, 512, 512, 512, "M", 512)
+"""Channels of its 3x3 convolutions as far as the last that is looked at; M halves the picture."""
+
+
+class Backbone(nn.Module):
+    """Convolutions, each followed by ReLU, some of which are looked at.
+
+    Attributes
+    ----------
+    features : nn.Sequential
+        Named as torchvision does.
+    shares : tuple of float
+        How much what is seen after each of `looked` counts in `distance`.
+    smallest : int
+        Side of the smallest picture that reaches the last of them.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], looked: Sequence[int], shares: Sequence[float]) -> None:
+        super().__init__()
+        self.features = nn.Sequential(*layers)
+        self.looked, self.shares = tuple(looked), tuple(shares)
+        self.smallest = 32
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) in [0, 1] to the features (B, C, h, w) that are looked at."""
+        short = [max(self.smallest - side, 0) for side in image.shape[-2:]]
+        features = F.pad(image, (0, short[1], 0, short[0]), mode="replicate") if any(short) else image
+        seen = []
+        for number, layer in enumerate(self.features):
+            features = layer(features)
+            if number in self.looked:
+                seen.append(features)
+        return seen
+
+    def distance(self, image: Tensor, target: Sequence[Tensor]) -> Tensor:
+        """Mean absolute differences to a picture's features, which are computed once, added up by `shares`.
+
+        Parameters
+        ----------
+        image : Tensor
+            (B, 3, H, W) in [0, 1].
+        target : sequence of Tensor
+            What `forward` says of the other picture.
+
+        Returns
+        -------
+        Tensor
+            A scalar.
+        """
+        pairs = zip(self.shares, self(image), target, strict=True)
+        terms = [share * (own - other).abs().mean() for share, own, other in pairs]
+        return sum(terms[1:], start=terms[0])
+
+
+def vgg19() -> Backbone:
+    """Looked at after the first ReLU of each of its five sizes, the deep ones most, as in Blur Kernel Space.
+
+    Blur Kernel Space gives it pictures in [0, 1] as they are, not normalised as it was trained on.
+    """
+    layers: list[nn.Module] = []
+    inputs = 3
+    for width in VGG19:
+        if isinstance(width, str):
+            layers.append(nn.MaxPool2d(2))
+            continue
+        layers += [nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU()]
+        inputs = width
+    return Backbone(layers, (1, 6, 11, 20, 29), (0.2, 0.4, 0.8, 1.0, 3.0))
+
+
+def alexnet() -> Backbone:
+    """Looked at after each of its five convolutions, all alike."""
+    layers = [
+        *(nn.Conv2d(3, 64, 11, stride=4, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
+        *(nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
+        *(nn.Conv2d(192, 384, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(384, 256, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU()),
+    ]
+    return Backbone(layers, (1, 4, 7, 9, 11), (1.0,) * 5)
