@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from unblur.tasks.frames import frames
     from unblur.tasks.inspect import inspect
     from unblur.tasks.reblur import apply_blur, encode_blur, sample_blur
+    from unblur.tasks.search import deblur_by_search
     from unblur.tasks.space import load_space
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "apply_blur",
     "augment",
     "deblur",
+    "deblur_by_search",
     "encode_blur",
     "frames",
     "inspect",
@@ -41,6 +43,7 @@ _HOMES = {
     "apply_blur": "unblur.tasks.reblur",
     "augment": "unblur.tasks.augment",
     "deblur": "unblur.tasks.deblur",
+    "deblur_by_search": "unblur.tasks.search",
     "encode_blur": "unblur.tasks.reblur",
     "frames": "unblur.tasks.frames",
     "inspect": "unblur.tasks.inspect",

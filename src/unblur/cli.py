@@ -98,14 +98,43 @@ def deblur(
     skip_existing: Skip = False,
     check: Check = True,
     consistency: Consistency = None,
+    method: Annotated[
+        str, typer.Option(metavar="network|search", help="A model alone, or a search that goes on from its answer.")
+    ] = "network",
+    space: Annotated[str | None, typer.Option(metavar="NAME|FILE", help="Search: a blur space.")] = None,
+    preset: Annotated[
+        str, typer.Option(metavar="default|released", help="Search: ours, or that of Blur Kernel Space.")
+    ] = "default",
+    seconds: Annotated[float | None, typer.Option(help="Search: most for each photo.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Search: most for each photo.")] = None,
+    seed: Annotated[int, typer.Option(help="Search: of the deep priors.")] = 0,
+    start: Annotated[
+        str | None,
+        typer.Option(metavar="network|identity|mean|FILE", help="Search: the code to begin with."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Search: a weight or setting; may be repeated."),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Make blurry photos sharp."""
+    if method not in ("network", "search"):
+        raise typer.BadParameter(f"{method!r} is not one of network, search", param_hint="--method")
     from unblur.tasks import files
 
+    plan = None
+    if method == "search":
+        from unblur.tasks.search import SearchPlan
+
+        plan = SearchPlan.of(
+            settings or [], space=space, preset=preset, steps=steps, seconds=seconds, seed=seed, start=start
+        )
+    elif any((space, seconds, steps, start, settings)):
+        raise typer.BadParameter("is for --method search", param_hint="a setting of the search")
     with context.obj.running(as_json) as console:
         options = files.Options(model, device, dtype, tile, max_pixels, skip_existing, check, consistency)
-        return console.close(files.deblur_files(photos, out, options, console, quality=quality))
+        return console.close(files.deblur_files(photos, out, options, console, quality=quality, search=plan))
 
 
 @app.command(epilog="Example: unblur frames photo.jpg -n 51 -o moment.mp4")

@@ -6,18 +6,19 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from unblur.errors import UnblurError
 from unblur.media.folder import IMAGE_SUFFIXES, find_images, output_paths
 from unblur.media.image import Picture
 from unblur.tasks.batch import Job, Outcome, Report, plan, run
 from unblur.tasks.choice import sizes_of
-from unblur.tasks.deblur import deblur
+from unblur.tasks.deblur import Deblurred, deblur
 from unblur.tasks.engine import Engine, load
 from unblur.tasks.frames import check_has_paths, check_starts_from_sharp, checked_times, frames
 from unblur.tasks.inspect import check_finds_paths, inspect
 from unblur.tasks.report import Residual
+from unblur.tasks.search import Searched, SearchPlan, deblur_by_search
 
 SHARP, FILM, PATHS, REBLURRED = ".sharp", ".film", ".paths", ".reblurred"
 OURS = (SHARP, PATHS, REBLURRED)
@@ -82,7 +83,13 @@ class FilmOptions:
 
 
 def deblur_files(
-    inputs: Sequence[str], out: str | None, options: Options, listener: Listener, *, quality: int = 95
+    inputs: Sequence[str],
+    out: str | None,
+    options: Options,
+    listener: Listener,
+    *,
+    quality: int = 95,
+    search: SearchPlan | None = None,
 ) -> Report:
     """Sharpen files, folders and globs.
 
@@ -92,6 +99,8 @@ def deblur_files(
         Pictures, folders, globs.
     out : str, optional
         A file for one picture, a folder for several; beside each picture as NAME.sharp.EXT if left out.
+    search : SearchPlan, optional
+        Go on from the model's answer by search, as this says.
 
     Raises
     ------
@@ -104,25 +113,30 @@ def deblur_files(
         return source.with_name(source.stem + SHARP + suffix)
 
     def work(job: Job) -> Outcome:
-        result = deblur(
-            job.source,
-            engine,
-            consistency=options.consistency,
-            check=options.check,
-            max_pixels=options.max_pixels,
-            progress=listener.progress,
-        )
+        more: dict[str, Any] = {"consistency": options.consistency, "check": options.check}
+        more |= {"max_pixels": options.max_pixels, "progress": listener.progress}
+        result: Deblurred | Searched
+        if search is None:
+            result = deblur(job.source, engine, **more)
+            said, facts = _facts(result.picture, result.tile, result.residual)
+        else:
+            result = deblur_by_search(job.source, search, engine, **more)
+            said, facts = f"{result.picture.width}x{result.picture.height}, {result}", _size(result.picture)
+            facts |= result.as_dict()
         result.save(job.output, quality=quality)
-        said, facts = _facts(result.picture, result.tile, result.residual)
         return Outcome(job, said, facts | {"warning": result.warning})
 
     report = Report("deblur", "sharpened")
     found, several = find(inputs, out, IMAGE_SUFFIXES, report)
     jobs = jobs_of(found, several, inputs, out, beside, report)
+    search = None if search is None else search.ready(options.device)
     if jobs:
         engine = options.load(jobs)
-        report.about = {"model": engine.as_dict()}
+        report.about = {"method": "network", "model": engine.as_dict()}
         report.by = _by(engine)
+        if search is not None:
+            report.about |= {"method": "search", "search": search.as_dict()}
+            report.by += f", searched in {search.name}"
     return run_jobs(jobs, work, report, options, listener)
 
 
@@ -292,15 +306,12 @@ def run_jobs(
 
 def _facts(picture: Picture, tile: int, residual: Residual) -> tuple[str, dict[str, object]]:
     """The half line and the report's entries that every result has."""
-    height, width = picture.height, picture.width
-    facts: dict[str, object] = {
-        "width": width,
-        "height": height,
-        "bits": picture.bits,
-        "tile": _tile(picture, tile),
-        "residual": residual.as_dict(),
-    }
-    return f"{width}x{height}, {residual}", facts
+    facts = {**_size(picture), "tile": _tile(picture, tile), "residual": residual.as_dict()}
+    return f"{picture.width}x{picture.height}, {residual}", facts
+
+
+def _size(picture: Picture) -> dict[str, object]:
+    return {"width": picture.width, "height": picture.height, "bits": picture.bits}
 
 
 def _tile(picture: Picture, tile: int) -> int | None:
