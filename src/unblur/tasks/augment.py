@@ -135,6 +135,7 @@ def _fill(maker: Maker, job: Job, workers: int, report: Report, listener: Listen
     finally:
         collection.close(finished=finished)
     entries = [collection.entries[index] for index in sorted(collection.entries)]
+    report.count = made
     facts: dict[str, object] = {"pairs": len(entries), "made": made, "sources": maker.places["sources"]}
     said = f"{len(entries)} pairs" + (f", {len(entries) - made} there already" if made < len(entries) else "")
     read = [entry["reconstruction_psnr"] for entry in entries if "reconstruction_psnr" in entry]

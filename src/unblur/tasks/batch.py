@@ -55,12 +55,15 @@ class Report:
         What holds for every file: the model, the device.
     by : str
         The same for people, in half a line.
+    count : int, optional
+        What the summary counts, where it is not results: pictures that make one whole.
     """
 
     command: str
     verb: str = "done"
     about: dict[str, object] = field(default_factory=dict)
     by: str = ""
+    count: int | None = None
     results: list[Outcome] = field(default_factory=list)
     errors: list[UnblurError] = field(default_factory=list)
     begun: float = field(default_factory=time.perf_counter)
@@ -77,8 +80,8 @@ class Report:
 
     def summary(self) -> str:
         """One line."""
-        skipped = sum("skipped" in result.facts for result in self.results)
-        counts = [f"{len(self.results) - skipped} {self.verb}"]
+        skipped = sum("skipped" in result.facts for result in self.results) if self.count is None else 0
+        counts = [f"{len(self.results) - skipped if self.count is None else self.count} {self.verb}"]
         counts += [f"{skipped} skipped"] if skipped else []
         counts += [f"{len(self.errors)} failed"] if self.errors else []
         return f"{', '.join(counts)} in {self.seconds:.1f} s {self.by}".rstrip()

@@ -52,7 +52,7 @@ def store_pictures(source: str | PathLike[str], out: str | PathLike[str], listen
         _check_same(pictures, there, out)
         storing = _Storing(pictures, writer, there, listener)
         storing.run()
-        report.errors = storing.errors
+        report.errors, report.count = storing.errors, storing.added
         if not storing.errors:
             manifest = pictures.text(MANIFEST)
             writer.finish(storing.sizes, {} if manifest is None else {MANIFEST: manifest})
