@@ -14,7 +14,7 @@ from unblur.exposure.camera import MotionSpec
 from unblur.exposure.synthetic import render
 from unblur.media.image import read_image
 from unblur.metrics.fidelity import psnr
-from unblur.zoo.table import DEFAULT, SHIPPED
+from unblur.zoo.table import BLUR_SPACE, DEFAULT, SHIPPED
 from unblur.zoo.weights import FILES, load_weights
 
 OURS = [name for name in SHIPPED if name != "maxim"]
@@ -29,7 +29,7 @@ def test_whole_small_and_described(name):
     assert card.name == name
     assert card.data
     assert card.licence == "Apache-2.0"
-    assert card.protocol == "val-1"
+    assert card.protocol == ("blur-1" if name == BLUR_SPACE else "val-1")
     assert card.score
     assert card.steps > 0
 
@@ -89,3 +89,76 @@ def test_first_and_last_frame_are_near_the_truth(seed, length):
     moved = max(ends(made), ends(made.flip(0)))
     assert moved > ends(blurry.expand(3, -1, -1, -1)) + 5
     assert moved > ends(truth[1].expand(3, -1, -1, -1)) + 5
+
+
+@pytest.fixture(scope="module")
+def space():
+    return unblur.load_space(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """A scene, sharp in the middle of an exposure, and blurry; and another one along the same path."""
+    made = []
+    for turned in (False, True):
+        still = scene(320).flip(-1) if turned else scene(320)
+        generator = torch.Generator().manual_seed(4)
+        spec = MotionSpec(length=(12.0, 12.0), layer=0.0)
+        exposure = render(still, (256, 256), torch.tensor([0.5]), spec, generator=generator)
+        made += [exposure.frames[0, 0], exposure.blurry[0]]
+    return made
+
+
+def test_a_blur_is_read_and_carried(space, pair):
+    sharp, blurry, other, truth = pair
+    code = unblur.encode_blur(sharp, blurry, space)
+    again, carried = (unblur.apply_blur(image, code, space).image for image in (sharp, other))
+    assert psnr(again, blurry) > max(34, psnr(sharp, blurry) + 8)
+    assert psnr(carried, truth) > psnr(other, truth) + 8
+
+
+def test_no_blur_is_read_as_none(space, pair):
+    sharp, *_ = pair
+    code = unblur.encode_blur(sharp, sharp, space)
+    assert psnr(unblur.apply_blur(sharp, code, space).image, sharp) > 36
+
+
+def test_a_code_fits_larger_pictures(space, pair):
+    """An even motion stays what it is, in pixels, wherever it is put."""
+    field = torch.zeros(1, 6, 16, 16)
+    field[:, 0], field[:, 1] = 4.0, 3.0
+    network = space.network
+    with torch.inference_mode():
+        larger = network.paths(network.fitted(network.encode_paths(field).mean, 720, 1280))
+    # The rim of a picture is the hardest to draw.
+    assert (larger - field[:, :, :1, :1]).abs().mean() < 0.15
+
+
+def test_every_entry_of_a_code_acts(space):
+    with torch.inference_mode():
+        codes = space.network.draw(4, 256, 256, torch.Generator().manual_seed(0))
+        before = space.network.paths(codes)
+        spread = space.network.known_factor.square().sum(1).sqrt()
+        for entry in range(codes.shape[1]):
+            moved = codes.clone()
+            moved[:, entry] += spread[entry]
+            change = (space.network.paths(moved) - before).abs()
+            assert change.amax() > 0.02, entry
+
+
+def test_draws_are_blurs_that_differ(space, leaves):
+    drawn = unblur.sample_blur(leaves, 4, 0, space)
+    blurs = [each.image for each in drawn]
+    assert all(15 < psnr(blur, leaves) < 40 for blur in blurs)
+    assert all(psnr(one, other) < 40 for one in blurs for other in blurs if one is not other)
+    again = unblur.sample_blur(leaves, 1, 0, space)[0].image
+    assert torch.equal(again, blurs[0])
+
+
+def test_strange_codes_are_far(space, pair):
+    sharp, blurry, *_ = pair
+    known = unblur.encode_blur(sharp, blurry, space).values
+    network = space.network
+    with torch.inference_mode():
+        assert network.distance(known[None]).mean() < 2
+        assert network.distance(4 * torch.randn(1, *known.shape)).mean() > 3

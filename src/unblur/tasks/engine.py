@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from unblur.errors import UnblurError
 from unblur.runtime.consistency import STEPS
 from unblur.runtime.device import resolve_device
 from unblur.runtime.film import MapFilm, RetiledFilm, film_from, film_of
@@ -78,6 +79,9 @@ class Engine:
         place = resolve_device(device)
         self.card = card
         self.name: str = getattr(card, "name", None) or type(network).__name__
+        if hasattr(network, "reblur"):
+            problem = "is a space of blurs, which sharpens nothing by itself"
+            raise UnblurError(f"--model {self.name}", problem, "use best or fast, or unblur reblur")
         self.reason = reason
         self.runner = Runner(network, place, resolve_dtype(dtype, place))
         self.restorer = self._restorer()

@@ -22,7 +22,7 @@ class Entry:
         What to pass as ``--model``.
     card : Card
     makes : str
-        "film" (frames at any time) or "picture" (one sharp picture).
+        "film" (frames at any time), "picture" (one sharp picture) or "blur" (a space of blurs).
     parameters : int
         Numbers in its weights.
     size : int
@@ -81,6 +81,7 @@ def show_model(name: str | PathLike[str] = DEFAULT) -> Entry:
     loaded = load_weights(name)
     file = FILES / SHIPPED[name].file if name in SHIPPED else Path(name)
     makes = "film" if hasattr(loaded.network, "decode") else "picture"
+    makes = "blur" if hasattr(loaded.network, "reblur") else makes
     parameters = sum(parameter.numel() for parameter in loaded.network.parameters())
     return Entry(name, loaded.card, makes, parameters, file.stat().st_size)
 

@@ -31,6 +31,9 @@ NETWORKS: dict[str, tuple[str, str]] = {
 
 SHIPPED: dict[str, Shipped] = {
     "film-small": Shipped("film-small.safetensors", "e7b2ce6ac3f91ac17b4f12b2924f7b5973da991408cb84ad2ec5f682565e245e"),
+    "blur-space-small": Shipped(
+        "blur-space-small.safetensors", "6907acf69e4a3c778236f33f9d58e10ebbe36336fe146403d46478df27554678"
+    ),
     "maxim": Shipped("maxim.safetensors", "f136c30c69950773f49e5601c33feb6d343e5fd309462bb0e8452c46a9e3e366"),
 }
 
