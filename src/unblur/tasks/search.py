@@ -215,9 +215,10 @@ class Searched:
         }
 
     def __str__(self) -> str:
+        steps = "1 step" if self.iterations == 1 else f"{self.iterations} steps"
         known = "" if self.distance is None else f", distance {self.distance:.1f} from known blurs"
         return (
-            f"reblur residual {decibels(self.before):.1f} to {decibels(self.after):.1f} dB in {self.iterations} steps"
+            f"reblur residual {decibels(self.before):.1f} to {decibels(self.after):.1f} dB in {steps}"
             f" and {self.seconds:.1f} s{known}{''.join(f'; {note}' for note in self.notes)}"
         )
 
