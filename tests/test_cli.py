@@ -77,6 +77,8 @@ def python(code):
         ["inspect", "-h"],
         ["frames", "-h"],
         ["models", "--help"],
+        ["augment", "-h"],
+        ["data", "lmdb", "-h"],
         ["frames"],
     ],
 )

@@ -61,6 +61,20 @@ def test_the_pixel_term_is_a_mean_and_the_released_one_a_sum(pair: dict[str, Ten
     torch.testing.assert_close(terms["pixel"] * (3 * 16 * 24 * 2), released)
 
 
+def test_it_learns(pair: dict[str, Tensor]) -> None:
+    network = Toy()
+    system = BlurSpaceSystem(network)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.05)
+    flat = {"sharp": pair["sharp"], "blurry": pair["sharp"] - 0.2}
+    for _ in range(60):
+        optimizer.zero_grad()
+        system.losses(flat)["pixel"].backward()
+        optimizer.step()
+    assert network.gain.item() == pytest.approx(1, abs=0.05)
+    measured = system.measure(flat).scores  # type: ignore[arg-type]
+    assert (measured["reconstruction"] > measured["input"] + 20).all()
+
+
 def test_codes_are_drawn_and_their_divergence_is_weighed(pair: dict[str, Tensor]) -> None:
     network = Toy(variational=True)
     system = BlurSpaceSystem(network, CodeLoss(kl=0.5))

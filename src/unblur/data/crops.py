@@ -78,12 +78,12 @@ class PairBatches:
 
     def _crop(self, drawn: _Drawn) -> Pixels:
         """(2, size, size, 3) uint8."""
-        both = np.stack(drawn.pairs.read(drawn.number))
+        halves = drawn.pairs.read(drawn.number)
         top, left = (
             int(place * (side - self.size + 1))
-            for place, side in zip((drawn.top, drawn.left), both.shape[1:3], strict=True)
+            for place, side in zip((drawn.top, drawn.left), halves[0].shape[:2], strict=True)
         )
-        both = both[:, top : top + self.size, left : left + self.size]
+        both = np.stack([half[top : top + self.size, left : left + self.size] for half in halves])
         both = both[:, :, ::-1] if drawn.mirrored else both
         both = both[:, ::-1] if drawn.upside_down else both
         return np.ascontiguousarray(both.swapaxes(1, 2) if drawn.transposed else both)

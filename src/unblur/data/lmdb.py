@@ -71,7 +71,7 @@ class LmdbPictures:
         return data
 
     def read(self, name: str) -> Pixels:
-        """(H, W, 3) uint8, RGB."""
+        """(H, W, 3) uint8, RGB; may be a view that cannot be written to."""
         data, subject = self.contents(name), f"{self.path}, {name}"
         if not self._raw:
             return pixels_of(subject, data)
@@ -81,7 +81,7 @@ class LmdbPictures:
             raise UnblurError(subject, problem, "make the LMDB again")
         # Stored blue first.
         pixels = np.frombuffer(data, np.uint8).reshape(height, width, channels)[:, :, ::-1]
-        return np.ascontiguousarray(np.broadcast_to(pixels, (height, width, 3)))
+        return np.broadcast_to(pixels, (height, width, 3))
 
     def text(self, name: str) -> str | None:
         """A file of text that was stored with the pictures."""

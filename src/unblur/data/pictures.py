@@ -39,7 +39,7 @@ class Pictures(Protocol):
         ...
 
     def read(self, name: str) -> Pixels:
-        """(H, W, 3) uint8, RGB."""
+        """(H, W, 3) uint8, RGB; not to be written to."""
         ...
 
     def text(self, name: str) -> str | None:
