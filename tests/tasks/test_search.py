@@ -126,6 +126,8 @@ def test_plans():
         ({"changes": {"steps": "2.5"}}, "is not a number from 0 on"),
         ({"changes": {"picture": "film"}}, "is not one of pixels, prior"),
         ({"changes": {"begin_blurry": "maybe"}}, "is not true or false"),
+        ({"changes": {"turns": "0"}}, "turns are two numbers of steps"),
+        ({"changes": {"reread": "0"}}, "steps and reread are 1 or more"),
     ],
 )
 def test_what_cannot_be_met(wrong, said):

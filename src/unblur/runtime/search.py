@@ -108,6 +108,12 @@ class SearchOptions:
     familiarity: Weight = (0.0,)
     anchor: Weight = (0.03,)
 
+    def __post_init__(self) -> None:
+        if self.turns and (len(self.turns) != 2 or not sum(self.turns)):
+            raise ValueError(f"turns are two numbers of steps, got {self.turns}")
+        if self.steps < 1 or self.reread < 1:
+            raise ValueError(f"steps and reread are 1 or more, got {self.steps} and {self.reread}")
+
     @classmethod
     def released(cls) -> SearchOptions:
         """What the authors' program does; but the best picture is kept, not the last."""

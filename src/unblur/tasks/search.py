@@ -31,6 +31,7 @@ PRESETS = ("default", "released")
 STARTS = ("network", "identity", "mean")
 TILE, OVERLAP = 512, 128
 """A larger picture is searched in tiles: what gradients need grows with the picture."""
+REMEDY = "see docs/search.md"
 FAMILIAR = 2.0
 """Codes at most this far from those of training fields, whose own distance is about 1, are of a blur we know."""
 
@@ -103,12 +104,15 @@ class SearchPlan:
         if self.begins != "network" and options.code == "encoder":
             # A code that was asked for is not read again from the picture.
             options = replace(options, code="free")
-        options = replace(options, **{name: _parsed(name, value) for name, value in self.changes.items()})
+        changes = {name: _parsed(name, value) for name, value in self.changes.items()}
         if self.steps is not None:
-            options = replace(options, steps=self.steps)
-        if options.steps < 1:
-            raise UnblurError(f"--steps {options.steps}", "not a number of steps", "use 1 or more")
-        return options
+            if self.steps < 1:
+                raise UnblurError(f"--steps {self.steps}", "not a number of steps", "use 1 or more")
+            changes["steps"] = self.steps
+        try:
+            return replace(options, **changes)
+        except ValueError as error:
+            raise UnblurError("--set", str(error), REMEDY) from None
 
     @property
     def begins(self) -> str:
@@ -398,7 +402,7 @@ def _parsed(name: str, text: str) -> Any:
     try:
         value = _as(kind, text)
     except ValueError as error:
-        raise UnblurError(f"--set {name}={text}", f"is not {error}", "see docs/search.md") from None
+        raise UnblurError(f"--set {name}={text}", f"is not {error}", REMEDY) from None
     return value
 
 
