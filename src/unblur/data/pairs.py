@@ -116,7 +116,7 @@ def open_pairs(place: str, *, layout: LayoutName = "auto", part: Part = "train",
     whole = _two_places(place) if "," in place and not Path(place).exists() else _one_place(place, layout, part)
     if part == "heldout" and whole.names and not _has_parts(whole):
         raise UnblurError(place, "has no held-out part", "use part: all, or name other pairs")
-    kept = [pair for pair in whole.names if not any(fnmatch.fnmatch(pair[1], pattern) for pattern in exclude)]
+    kept = [pair for pair in whole.names if not any(fnmatch.fnmatchcase(pair[1], pattern) for pattern in exclude)]
     if not kept:
         raise UnblurError(place, "has no pair that is not excluded", "exclude less")
     return replace(whole, names=kept)

@@ -19,6 +19,8 @@ from unblur.errors import UnblurError
 from unblur.media.atomic import atomic_path
 
 OPTIONS, LINES = "augment.json", "augment.jsonl"
+HALVES = ("blurry", "sharp")
+_FIELDS = {"index": int, "blurry": str, "sharp": str}
 _UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.\w+")  # what `atomic_path` leaves behind when it is killed
 
 
@@ -76,7 +78,7 @@ class Collection:
         """Put the lines in order, and if all is done, make an LMDB readable."""
         self._file.close()
         self._write_lines()
-        names = [entry[half] for entry in self.entries.values() for half in ("blurry", "sharp")]
+        names = [entry[half] for entry in self.entries.values() for half in HALVES]
         self._pictures.close(names if finished else [])
 
     def _claim(self, about: dict[str, Any], free: tuple[str, ...]) -> None:
@@ -102,13 +104,15 @@ class Collection:
         found = []
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
-                found.append(json.loads(line))
+                entry = json.loads(line)
             except ValueError:  # half written when the run was killed
                 continue
+            if isinstance(entry, dict) and all(isinstance(entry.get(name), kind) for name, kind in _FIELDS.items()):
+                found.append(entry)
         return found
 
     def _is_whole(self, entry: dict[str, Any]) -> bool:
-        return all(self._pictures.has(entry[half]) for half in ("blurry", "sharp"))
+        return all(self._pictures.has(entry[half]) for half in HALVES)
 
     def _write_lines(self) -> None:
         with atomic_path(self.out / LINES) as temporary:
