@@ -35,6 +35,8 @@ CELL, PATCH = 128, 16
 """Pixels per code, and per path of a field."""
 INSTANTS = (9, 65)
 """Least and most that an exposure is averaged from; between them about one for every pixel of the longest path."""
+COARSE = 4
+"""Pixels between places where paths are followed back, when a code's blur is put on."""
 BAND = 2**19
 """Pixels."""
 DARKEST = 1e-5
@@ -159,12 +161,17 @@ class PathSpace(nn.Module):
 
     def coefficients(self, code: Tensor, height: int, width: int) -> Tensor:
         """The path of every pixel of a picture, (B, 2 * degree, H, W)."""
+        self._check_code(code, height, width)
+        with torch.autocast(code.device.type, enabled=False):
+            return crop(self._enlarged(code, PATCH), (height, width))
+
+    def _enlarged(self, code: Tensor, factor: int) -> Tensor:
+        return F.interpolate(self.paths(code.float()), scale_factor=factor, mode="bilinear", align_corners=False)
+
+    def _check_code(self, code: Tensor, height: int, width: int) -> None:
         if code.ndim != 4 or code.shape[1] != self.channels or tuple(code.shape[-2:]) != self.grid(height, width):
             wanted = (self.channels, *self.grid(height, width))
             raise ValueError(f"a picture of {height} x {width} has a code of {wanted}, got {tuple(code.shape[1:])}")
-        with torch.autocast(code.device.type, enabled=False):
-            fine = F.interpolate(self.paths(code.float()), scale_factor=PATCH, mode="bilinear", align_corners=False)
-        return crop(fine, (height, width))
 
     def displacements(self, code: Tensor, times: Tensor, size: tuple[int, int]) -> Tensor:
         """Where what is seen at `times` (T,) or (B, T) stands in the sharp picture: (B, T, 2, H, W) pixels."""
@@ -192,22 +199,28 @@ class PathSpace(nn.Module):
         ValueError
             If the code is not of that size.
         """
-        return self.expose(sharp, self.coefficients(code, *sharp.shape[-2:]), instants)
+        self._check_code(code, *sharp.shape[-2:])
+        with torch.autocast(code.device.type, enabled=False):
+            paths = self._enlarged(code, PATCH // COARSE)
+        return self.expose(sharp, paths, instants, COARSE)
 
-    def expose(self, sharp: Tensor, coefficients: Tensor, instants: int | None = None) -> Tensor:
-        """The same along given paths, (B, 2 * degree, H, W)."""
+    def expose(self, sharp: Tensor, paths: Tensor, instants: int | None = None, coarse: int = 1) -> Tensor:
+        """The same along given paths, (B, 2 * degree, >= H / coarse, >= W / coarse) in pixels of the picture."""
         with torch.autocast(sharp.device.type, enabled=False):
-            light, paths = to_linear(sharp.float().clamp(0, 1), self.response), coefficients.float()
-            count = instants or self._instants(paths)
-            reach = ceil(float(paths.detach().unflatten(1, (-1, 2)).abs().sum(1).amax())) + 2
+            light, paths = to_linear(sharp.float().clamp(0, 1), self.response), paths.float()
+            count = instants or self._instants(paths[..., :: PATCH // coarse, :: PATCH // coarse])
+            light, size = pad_to_multiple(light, coarse)
+            paths = crop(paths, (light.shape[-2] // coarse, light.shape[-1] // coarse))
+            reach = ceil(float(paths.detach().unflatten(1, (-1, 2)).abs().sum(1).amax()) / coarse) + 2
+            state = torch.cat((F.pixel_unshuffle(light, coarse), paths), 1)
             # Bands that processors keep near them are several times faster than a large picture.
-            mean = in_bands(lambda seen: _exposed(seen, count), torch.cat((light, paths), 1), BAND, reach)
-            return from_linear(mean.clamp(DARKEST, 1), self.response)
+            mean = in_bands(lambda seen: _exposed(seen, count, coarse), state, BAND // coarse**2, reach)
+            return from_linear(crop(mean, size).clamp(DARKEST, 1), self.response)
 
     @staticmethod
     def _instants(paths: Tensor) -> int:
         with torch.no_grad():
-            ends = path_at(paths[..., ::PATCH, ::PATCH], times_of(9).to(paths))
+            ends = path_at(paths, times_of(9).to(paths))
             longest = float(ends.diff(dim=1).norm(dim=2).sum(1).amax())
         return min(max(ceil(longest) + 1, INSTANTS[0]), INSTANTS[1])
 
@@ -264,14 +277,20 @@ def _step(light: Tensor, field: Tensor) -> Tensor:
     return torch.cat(parts, 2)
 
 
-def _exposed(state: Tensor, count: int) -> Tensor:
-    """The mean light over `count` instants of (B, 3 + 2 * degree, H, W), light and its paths: (B, 3, H, W)."""
-    light, paths = state[:, :3], state[:, 3:]
+def _exposed(state: Tensor, count: int, coarse: int) -> Tensor:
+    """The mean light over `count` instants, (B, 3, H, W).
+
+    `state` is (B, 3 * coarse^2 + 2 * degree, H / coarse, W / coarse): the light unshuffled, and its paths.
+    """
+    light, paths = F.pixel_shuffle(state[:, : 3 * coarse**2], coarse), state[:, 3 * coarse**2 :]
     mean = torch.zeros_like(light)
     # One instant after the other: no film is held, whatever the picture's size.
     for time, share in zip(times_of(count).tolist(), shares_of(count).tolist(), strict=True):
-        back = follow_back(paths, torch.tensor([time], device=paths.device))
-        mean = mean + share * warp(light, back)[:, 0]
+        # Paths are smooth: they are followed on the coarse grid, in its pixels.
+        back = coarse * follow_back(paths / coarse, torch.tensor([time], device=paths.device))[:, 0]
+        if coarse > 1:
+            back = F.interpolate(back, scale_factor=coarse, mode="bilinear", align_corners=False)
+        mean = mean + share * warp(light, back[:, None])[:, 0]
     return mean
 
 
