@@ -36,6 +36,9 @@ def main() -> None:
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--classes", default="medium,strong,clips")
     parser.add_argument("--count", type=int, default=2, help="exposures of each class")
+    parser.add_argument("--first", type=int, default=0, help="number of the first of them")
+    parser.add_argument("--side", type=int, default=256, help="of the middle that is cut out, pixels")
+    parser.add_argument("--dtype", default="float32", help="of networks and deep priors")
     parser.add_argument("--model", default="best")
     parser.add_argument("--space")
     parser.add_argument("--device", default="cpu")
@@ -43,15 +46,20 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of the released preset, in place of 5000")
     parser.add_argument("--out", type=Path, help="folder for the pictures side by side")
     arguments = parser.parse_args()
-    engine, space = load(arguments.model, arguments.device), load_space(arguments.space, arguments.device)
-    classes = load_val1(arguments.data, arguments.cache, limit=arguments.count)
+    engine, space = (
+        load(arguments.model, arguments.device, arguments.dtype),
+        load_space(arguments.space, arguments.device),
+    )
+    classes = load_val1(arguments.data, arguments.cache, limit=arguments.first + arguments.count)
     heads = ("blurry", "model", "consistent", "default", "released")[: 4 + arguments.released]
     print(f"| exposure | {' | '.join(heads)} | seconds: answer, {', '.join(heads[3:])} | steps |")
     print("|---|" + "---|" * (len(heads) + 2))
     for name in arguments.classes.split(","):
-        for number in range(len(classes[name])):
+        for number in range(arguments.first, len(classes[name])):
             exposure = classes[name].head(number + 1)
-            blurry, truth = exposure.blurry[-1:].float() / 255, exposure.frames[-1:, 3].float() / 255
+            start = (256 - arguments.side) // 2
+            middle = (..., slice(start, start + arguments.side), slice(start, start + arguments.side))
+            blurry, truth = exposure.blurry[-1:][middle].float() / 255, exposure.frames[-1:, 3][middle].float() / 255
             row(f"{name} {exposure.names[-1]}", blurry, truth, engine, space, arguments)
 
 
@@ -62,7 +70,12 @@ def row(name: str, blurry: Tensor, truth: Tensor, engine: Any, space: Any, argum
     sharp = engine.see(blurry, name).sharp.clamp(0, 1)
     seconds = [time.perf_counter() - begun]
     run: Callable[..., Found] = lambda start, *more: search(  # noqa: E731
-        space.network, blurry.to(space.device), sharp.to(space.device), start_code(space, start, sharp, blurry), *more
+        space.network,
+        blurry.to(space.device),
+        sharp.to(space.device),
+        start_code(space, start, sharp, blurry),
+        *more,
+        dtype=engine.runner.dtype,
     )
     found = [run("network")]
     if arguments.released:

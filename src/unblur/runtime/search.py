@@ -27,6 +27,7 @@ from unblur.losses.pixel import charbonnier
 from unblur.losses.priors import code_norm, hyper_laplacian
 from unblur.losses.similarity import dissimilarity
 from unblur.networks.image_prior import CodePrior, ImagePrior
+from unblur.runtime.precision import autocast
 
 NOISE = 0.1
 """Of deep priors' inputs: uniform from 0 to this."""
@@ -198,6 +199,7 @@ def search(
     backbone: Backbone | None = None,
     seed: int = 0,
     seconds: float | None = None,
+    dtype: torch.dtype = torch.float32,
     tell: Tell | None = None,
 ) -> Found:
     """Look for a picture and a code that explain a photo.
@@ -217,6 +219,8 @@ def search(
         Of the deep priors. On a CPU the same seed finds the same picture.
     seconds : float, optional
         Stop when they are over.
+    dtype : torch.dtype
+        What the convolutions of deep priors run in.
     tell : callable, optional
         Called with (stage with the residual, steps done, steps in all).
     """
@@ -227,7 +231,7 @@ def search(
     with torch.inference_mode(False), torch.enable_grad(), _frozen(space), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         blurry, sharp, code = (each.detach().clone().float() for each in (blurry, sharp.clamp(0, 1), code))
-        return _Search(space, blurry, sharp, code, options, backbone, seed, seconds, tell).run()
+        return _Search(space, blurry, sharp, code, options, backbone, seed, seconds, dtype, tell).run()
 
 
 class _Search:
@@ -243,6 +247,7 @@ class _Search:
         backbone: Backbone | None,
         seed: int,
         seconds: float | None,
+        dtype: torch.dtype,
         tell: Tell | None,
     ) -> None:
         self.begun = time.monotonic()
@@ -255,10 +260,10 @@ class _Search:
         self.picture: Pixels | Deep = (
             Pixels(sharp, options.picture_rate)
             if options.picture == "pixels"
-            else Deep.picture(sharp, options, generator)
+            else Deep.picture(sharp, options, generator, dtype)
         )
         self.code: Free | Deep = (
-            Deep.code(code, options, generator)
+            Deep.code(code, options, generator, dtype)
             if options.code == "prior"
             else Free(code, options.code_rate if options.code == "free" else 0.0)
         )
@@ -404,23 +409,32 @@ class Free:
 class Deep:
     """What a network makes of noise; the network's weights are searched."""
 
-    def __init__(self, network: nn.Module, noise: Tensor, rate: float, jitter: float, generator: torch.Generator):
+    def __init__(
+        self,
+        network: nn.Module,
+        noise: Tensor,
+        rate: float,
+        jitter: float,
+        generator: torch.Generator,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         self.network, self.noise, self.rate, self.jitter, self.generator = network, noise, rate, jitter, generator
+        self.dtype = dtype
         self.descent = torch.optim.Adam(network.parameters(), lr=rate)
 
     @classmethod
-    def picture(cls, like: Tensor, options: SearchOptions, generator: torch.Generator) -> Deep:
+    def picture(cls, like: Tensor, options: SearchOptions, generator: torch.Generator, dtype: torch.dtype) -> Deep:
         """An `ImagePrior` for pictures of a size."""
         network = ImagePrior(padding=options.padding)
         size = (1, network.inputs, *like.shape[-2:])
-        return cls._of(network, size, like, options.picture_rate, options.jitter, generator)
+        return cls._of(network, size, like, options.picture_rate, options.jitter, generator, dtype)
 
     @classmethod
-    def code(cls, like: Tensor, options: SearchOptions, generator: torch.Generator) -> Deep:
+    def code(cls, like: Tensor, options: SearchOptions, generator: torch.Generator, dtype: torch.dtype) -> Deep:
         """A `CodePrior` for codes of a grid."""
         network = CodePrior(channels=like.shape[1])
         size = (1, network.inputs, *(network.stride * side for side in like.shape[-2:]))
-        return cls._of(network, size, like, options.code_rate, options.jitter, generator)
+        return cls._of(network, size, like, options.code_rate, options.jitter, generator, dtype)
 
     @classmethod
     def _of(
@@ -431,14 +445,18 @@ class Deep:
         rate: float,
         jitter: float,
         generator: torch.Generator,
+        dtype: torch.dtype,
     ) -> Deep:
         noise = NOISE * torch.rand(size, generator=generator)
-        return cls(network.to(like.device).train(), noise.to(like.device), rate, jitter, generator)
+        network = network.to(like.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        return cls(network, noise.to(like.device), rate, jitter, generator, dtype)
 
     def value(self) -> Tensor:
         """Of the noise, and a little more that is new every time."""
         more = self.jitter * torch.randn(self.noise.shape, generator=self.generator)
-        return self.network(self.noise + more.to(self.noise.device))
+        seen = (self.noise + more.to(self.noise.device)).contiguous(memory_format=torch.channels_last)
+        with autocast(seen.device, self.dtype):
+            return self.network(seen).float()
 
     def step(self, loss: float, share: float) -> None:
         """One of Adam's."""

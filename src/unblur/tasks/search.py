@@ -265,7 +265,7 @@ def deblur_by_search(
     plan.options()
     picture = open_picture(source, max_pixels)
     engine = load(model, device, dtype, tile, sizes=[picture.width * picture.height])
-    work = _Work(plan.ready(engine.runner.device), engine.tile, progress)
+    work = _Work(plan.ready(engine.runner.device), engine.tile, engine.runner.dtype, progress)
     subject = name_of(picture)
     blurry = picture.pixels[None]
     seen = engine.see(blurry, subject, consistency=steps_option(consistency), progress=progress)
@@ -284,8 +284,8 @@ def deblur_by_search(
 class _Work:
     """The search on one picture, in tiles where it is large."""
 
-    def __init__(self, plan: SearchPlan, tile: int | str, progress: Progress | None) -> None:
-        self.plan, self.options, self.progress = plan, plan.options(), progress
+    def __init__(self, plan: SearchPlan, tile: int | str, dtype: torch.dtype, progress: Progress | None) -> None:
+        self.plan, self.options, self.dtype, self.progress = plan, plan.options(), dtype, progress
         self.space, self.backbone = cast(Space, plan.space), cast("Backbone | None", plan.backbone)
         self.cell = self.space.network.cell
         self.smallest = smallest_tile(OVERLAP, self.cell)
@@ -312,6 +312,7 @@ class _Work:
             backbone=self.backbone,
             seed=plan.seed,
             seconds=None if plan.seconds is None else plan.seconds / self.tiles,
+            dtype=self.dtype,
             tell=self._tell,
         )
         far = getattr(network, "distance", None)
