@@ -39,12 +39,14 @@ def fit_prior(network: PathSpace, source: SyntheticFields, batches: int = 32) ->
 
 def _codes(network: PathSpace, source: SyntheticFields, batches: int) -> tuple[Tensor, Tensor, Tensor]:
     """Codes of training fields without their mean, the mean, and the covariance."""
+    device = network.known_mean.device
     with torch.inference_mode():
-        codes = torch.cat([network.encode_paths(source.batch(number)["field"]).mean for number in range(batches)])
+        fields = (source.batch(number, device)["field"] for number in range(batches))
+        codes = torch.cat([network.encode_paths(field).mean for field in fields])
     codes = codes.double()
     mean = codes.mean((0, 2, 3))
     away = codes - mean[:, None, None]
-    return away, mean, _covariance(away, away) + RIDGE * torch.eye(len(mean), dtype=torch.float64)
+    return away, mean, _covariance(away, away) + RIDGE * torch.eye(len(mean)).to(mean)
 
 
 def _covariance(one: Tensor, other: Tensor) -> Tensor:

@@ -1,0 +1,359 @@
+"""Everything that computes, on a GPU that is pretended: nothing stays on the CPU by mistake; answers are the CPU's."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pretended import CPU, CUDA, MixedDevices, Pretended, place, put
+from torch import Tensor, nn
+
+from unblur.data.fields import SyntheticFields
+from unblur.data.stills import Still
+from unblur.data.synthetic import SyntheticExposures
+from unblur.exposure.camera import MotionSpec
+from unblur.exposure.synthetic import SensorSpec
+from unblur.layers import deformable, motion
+from unblur.metrics.fidelity import psnr, ssim
+from unblur.metrics.motion import measure_field
+from unblur.metrics.protocols import score
+from unblur.metrics.sequence import p_metric
+from unblur.metrics.verdict import judge
+from unblur.networks.image_prior import ImagePrior
+from unblur.runtime import film as film_module
+from unblur.runtime import runner as runner_module
+from unblur.runtime import search as search_module
+from unblur.runtime.consistency import consistent
+from unblur.runtime.film import film_from, film_of
+from unblur.runtime.refine import find_correction
+from unblur.runtime.runner import Runner
+from unblur.runtime.search import SearchOptions, search
+from unblur.training.blur_space import BlurSpaceSystem, CodeLoss
+from unblur.training.film import Film, Loss
+from unblur.training.prior import fit_prior
+from unblur.zoo.table import NETWORKS, network_class
+
+EVIDENCE = {"hidden": 8, "blocks": 1, "window": 16, "reaches": (2, 3), "sigma": 2.0}
+UNET = {"widths": (4, 8), "blocks": (1, 1)}
+FILM = {"restorer": UNET, "paths": UNET | {"degree": 2, "evidence": EVIDENCE | {"window": 12}}}
+SMALL: dict[str, dict[str, Any]] = {
+    "film": FILM,
+    "moments": {"channels": 4, "blocks": 1},
+    "mimo_unet": {"channels": 4, "blocks": 1},
+    "nafnet": {"width": 4, "encoder": (1, 2), "middle": 1, "decoder": (1, 1), "pool": 16},
+    "maxim": {"features": 4, "stages": 2, "sizes": [4, 2], "groups": 1, "bottlenecks": 1, "reduction": 2},
+    "path_space": {
+        **{"channels": 5, "widths": (4, 4, 6, 6), "blocks": (1, 1, 1, 1), "features": 8},
+        **{"evidence": EVIDENCE, "looks": 1},
+    },
+    "blur_space": {"features": 4, "front_blocks": 1, "back_blocks": 1, "channels": 8, "encoder_blocks": 1},
+    "image_prior": {"inputs": 3, "width": 4, "skip": 2, "scales": 2, "attended": 1},
+    "code_prior": {"inputs": 3, "width": 4, "blocks": 1},
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_gpu(monkeypatch):
+    """What only a GPU could say; and no warning that there is none."""
+    for module in (runner_module, film_module):
+        monkeypatch.setattr(module, "working_memory", lambda device: 2**28)
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")
+
+
+def network_of(name: str) -> nn.Module:
+    """A network whose every weight does something."""
+    torch.manual_seed(0)
+    network = network_class(name)(**SMALL[name]).eval()
+    for weight in network.parameters():
+        nn.init.normal_(weight, std=0.1)
+    return network
+
+
+def put_all(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: put(value, CUDA) for name, value in batch.items()}
+
+
+def alike(run: Callable[[torch.device], Tensor], tolerance: float = 1e-4) -> None:
+    """The same there as here, and left there."""
+    torch.manual_seed(1)
+    here = run(CPU)
+    torch.manual_seed(1)
+    with Pretended():
+        there = run(CUDA)
+    assert place(here) == CPU
+    assert place(there) == CUDA
+    torch.testing.assert_close(there, here, atol=tolerance, rtol=tolerance)
+
+
+def test_what_cuda_refuses_is_refused():
+    with Pretended():
+        there, here = torch.rand(2, 3, device="cuda"), torch.rand(2, 3)
+        layer = nn.Linear(3, 3).to("cuda")
+        number = torch.tensor(2.0)
+        refused = [
+            lambda: there + here,
+            lambda: here * there.sum(),
+            lambda: torch.arange(3) * there,
+            lambda: torch.stack((there.sum(), number)),
+            lambda: torch.cat((there, torch.zeros(1, 3))),
+            lambda: torch.where(here > 0, there, 0.0),
+            lambda: layer(here),
+            lambda: torch.einsum("ij,ij->i", there, here),
+            lambda: here[there.sum(0).argmax()],
+            lambda: there.index_select(0, torch.tensor([0])),
+            lambda: here.add_(there),
+            lambda: torch.randn(3, device="cuda", generator=torch.Generator()),
+            lambda: there.new_zeros(3) + torch.zeros_like(here[0]),
+        ]
+        for mixed in refused:
+            with pytest.raises(MixedDevices):
+                mixed()
+        with pytest.raises(TypeError):
+            there.numpy()
+
+
+def test_what_cuda_takes_is_taken():
+    with Pretended():
+        there, here = torch.rand(2, 3).to("cuda"), torch.rand(2, 3)
+        layer = nn.Linear(3, 3).to(there.device)
+        layer(there).sum().backward()
+        here.copy_(there)
+        here[:1] = there[1:]
+        made = [
+            there * torch.tensor(2.0),
+            there[torch.tensor([0])],
+            torch.zeros(2, device=there.device) + there[:, 0],
+            torch.ones(2, 3).to(there) * there.view(-1).unflatten(0, (2, 3)),
+            here.to(there.device, torch.float64),
+            there.double(),
+            layer.weight.grad,
+            deepcopy(layer).bias,
+            there.max(0).indices,
+            torch.autograd.grad(layer(there).sum(), layer.weight)[0],
+        ]
+        assert all(tensor.device == CUDA and tensor.is_cuda for tensor in made)
+        kept = [here, there.cpu(), there.to("cpu") + here, torch.zeros(3), torch.tensor(there.tolist())]
+        assert all(tensor.device == CPU for tensor in kept)
+
+
+def test_a_planted_mistake_is_found(monkeypatch):
+    def grid(displacement: Tensor) -> Tensor:
+        h, w = displacement.shape[-2:]
+        x, y = torch.arange(w) + displacement[:, 0], torch.arange(h)[:, None] + displacement[:, 1]
+        return torch.stack(((x + 0.5) * (2 / w) - 1, (y + 0.5) * (2 / h) - 1), -1)
+
+    network, blurry = network_of("film"), torch.rand(1, 3, 16, 16)
+    expected = network(blurry, torch.tensor([0.0])).detach()
+    monkeypatch.setattr(motion, "_grid", grid)
+    torch.testing.assert_close(network(blurry, torch.tensor([0.0])).detach(), expected)
+    with pytest.raises(MixedDevices, match="add"):
+        alike(lambda device: network.to(device)(put(blurry, device), put(torch.tensor([0.0]), device)).detach())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("learning", [False, True])
+def test_networks(name, learning):
+    network, pair = network_of(name), torch.rand(2, 1, 3, 40, 36)
+    times = torch.tensor([0.0, 0.3, 1.0])
+
+    def run(device: torch.device) -> Tensor:
+        own = deepcopy(network).to(device)
+        sharp, blurry = put(pair, device)
+        if hasattr(own, "reblur"):
+            code = own.encode(sharp, blurry)
+            return own.reblur(sharp, code.sample(torch.Generator().manual_seed(0)))
+        return own(blurry, put(times, device)) if hasattr(own, "decode") else own(blurry)
+
+    with torch.set_grad_enabled(learning):
+        alike(lambda device: run(device).detach())
+
+
+def test_every_way_into_a_path_space():
+    space, pair = network_of("path_space"), torch.rand(2, 1, 3, 130, 36)
+
+    def run(device: torch.device) -> Tensor:
+        own = deepcopy(space).to(device)
+        sharp, blurry = put(pair, device)
+        code = own.encode(sharp, blurry).mean
+        fitted = own.reblur(sharp[..., :64, :], own.fitted(code, 64, 36))
+        drawn = own.draw(1, 130, 36, torch.Generator().manual_seed(0))
+        moved = own.displacements(code, put(torch.tensor([0.2]), device), (130, 36))
+        parts = own.reblur(sharp, drawn), fitted, own.distance(code), own.distance(drawn), moved
+        return torch.cat([part.flatten() for part in parts]).detach()
+
+    alike(run)
+
+
+def test_what_a_space_draws_is_fitted_where_it_is():
+    def run(device: torch.device) -> Tensor:
+        space = network_of("path_space").to(device)
+        fit_prior(space, SyntheticFields(size=8, batch_size=4), batches=2)
+        return torch.cat((space.known_factor, space.prior_factor.abs(), space.prior_nearness[None]))
+
+    alike(run, 1e-3)
+
+
+def test_exposures_are_made_there():
+    picture = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
+    sensor = SensorSpec(shot=(0.0, 0.01), read=(0.0, 0.01), jpeg=(60, 90), jpeg_share=0.7)
+    options = {"size": 32, "batch_size": 3, "motion": MotionSpec((2, 9), layer=0.7), "sensor": sensor}
+    source, fields = SyntheticExposures([Still(picture, "a")], **options), SyntheticFields(8, 2)
+    for name in ("blurry", "frames", "times", "paths"):
+        # A grey level of rounding may tip over.
+        alike(lambda device, name=name: source.batch(1, device)[name], 5e-3)
+    for name in ("field", "seen"):
+        alike(lambda device, name=name: fields.batch(1, device)[name])
+
+
+def exposures() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    frames, paths = torch.rand(2, 3, 3, 32, 32, generator=generator), torch.rand(2, 3, 2, 32, 32, generator=generator)
+    times = torch.tensor([[0.5, 0.0, 0.9], [0.5, 1.0, 0.2]])
+    return {"frames": frames, "blurry": frames.mean(1), "times": times, "paths": paths}
+
+
+@pytest.mark.parametrize(
+    "loss", [Loss(reblur=1.0), *(Loss(parts=part, paths=1.0) for part in ("both", "guess", "detail", "restorer"))]
+)
+def test_what_films_are_trained_for(loss):
+    trained(Film(network_of("film"), loss), exposures())
+
+
+@pytest.mark.parametrize("name", ["moments", "mimo_unet"])
+def test_what_networks_of_three_sizes_are_trained_for(name, monkeypatch):
+    # It looks at devices on the way back, where nothing is pretended.
+    monkeypatch.setattr(deformable, "checkpoint", lambda run, *args, **options: run(*args))
+    trained(Film(network_of(name)), exposures())
+
+
+@pytest.mark.parametrize("name", ["path_space", "blur_space"])
+def test_what_blur_spaces_are_trained_for(name):
+    batch = exposures()
+    batch["sharp"] = batch["frames"][:, 0]
+    variational = {"kl": 0.1, "paths": 1.0} if name == "path_space" else {}
+    trained(BlurSpaceSystem(network_of(name), CodeLoss(**variational)), batch)
+
+
+def test_what_fields_are_trained_for():
+    batch = SyntheticFields(8, 2).batch(0)
+    trained(BlurSpaceSystem(network_of("path_space"), CodeLoss(kl=0.1, learn="fields")), batch)
+
+
+def trained(system: nn.Module, batch: dict[str, Tensor]) -> None:
+    """The gradients are the same, of all terms, and so are the measures."""
+
+    def run(device: torch.device) -> Tensor:
+        own = deepcopy(system).to(device)
+        moved = {name: put(value, device) for name, value in batch.items()}
+        terms = own.losses(moved)
+        sum(terms.values()).backward()
+        gradients = [weight.grad.abs().sum() for weight in own.parameters() if weight.grad is not None]
+        with torch.no_grad():
+            # There frames are at the same times for the whole batch.
+            even = moved | ({"times": put(torch.linspace(0, 1, 3), device)} if "times" in moved else {})
+            scores = list(own.measure(even).scores.values()) if "blurry" in moved else []
+        return torch.cat((torch.stack([*terms.values(), *gradients]).detach(), *scores))
+
+    # Noise is drawn where the network is, in the same way here.
+    alike(run, 1e-3)
+
+
+def test_metrics():
+    made, truth = torch.rand(2, 2, 3, 3, 70, 72)
+
+    def run(device: torch.device) -> Tensor:
+        a, b = put(made, device), put(truth, device)
+        return torch.cat([psnr(a, b, levels=255), ssim(a, b), p_metric(a, b)])
+
+    alike(run)
+    with Pretended():
+        there = put(made, CUDA)
+        field = measure_field(put(torch.randn(6, 70, 72), CUDA), there[0, 0])
+        assert field.motion().length > 0
+        assert judge(there[0, 0], 3.0) == judge(made[0, 0], 3.0)
+
+
+def test_protocols():
+    class Two:
+        times, averaged = torch.linspace(0, 1, 3), None
+
+        def batches(self, size: int):
+            yield exposures()
+
+    network = network_of("film")
+    expected = score(network, Two())
+    with Pretended():
+        there = score(network.to("cuda"), Two(), device="cuda")
+    torch.testing.assert_close(there.psnr, expected.psnr, atol=1e-3, rtol=0)
+    assert place(there.psnr) == CPU
+
+
+def state_of(blurry: Tensor) -> Tensor:
+    return torch.cat((blurry.roll(1, -1), torch.randn(1, 4, *blurry.shape[-2:]).cumsum(-1) / 4), 1)
+
+
+def test_consistency_and_refinement():
+    blurry = torch.rand(1, 3, 40, 36)
+    state = state_of(blurry)
+
+    def run(device: torch.device) -> Tensor:
+        photo, there = put(blurry, device), put(state, device)
+        found = find_correction(photo, there, steps=2)
+        made = consistent(photo, there[:, :3], there[:, 3:], steps=2, rows=16, margin=16)
+        return torch.cat((made.flatten(), found.grid.flatten()))
+
+    alike(run, 1e-3)
+
+
+@pytest.fixture
+def _small_prior(monkeypatch):
+    monkeypatch.setattr(search_module, "ImagePrior", partial(ImagePrior, **SMALL["image_prior"]))
+
+
+@pytest.mark.usefixtures("_small_prior")
+@pytest.mark.parametrize("options", [{"picture": "pixels", "code": "free"}, {"picture": "prior", "code": "encoder"}])
+def test_search(options):
+    space, pair = network_of("path_space"), torch.rand(2, 1, 3, 32, 40)
+    wanted = SearchOptions(**options, steps=4, reread=2, warmup=1, patience=0)
+
+    def run(device: torch.device) -> Tensor:
+        own = deepcopy(space).to(device)
+        sharp, blurry = put(pair, device)
+        with torch.no_grad():
+            code = own.encode(sharp, blurry).mean
+        return search(own, blurry, sharp, code, wanted).sharp
+
+    alike(run, 1e-2)
+
+
+def test_films_in_tiles():
+    network, blurry = network_of("film"), torch.rand(1, 3, 150, 100)
+    network.tile_overlap = network.restorer.tile_overlap = 24
+    times = [0.0, 0.4, 1.0]
+    films = []
+    for context, device in ((torch.enable_grad(), CPU), (Pretended(), CUDA)):
+        with context:
+            runner = Runner(deepcopy(network), device, torch.float32)
+            sharp = Runner(runner.network.restorer, device, torch.float32)
+            middle, _ = sharp.sharpen(blurry, tile=96, subject="a.png")
+            film = film_from(runner, blurry, middle, tile=96, subject="a.png")
+            film.make_consistent(blurry, 1)
+            light = [average for _, average in film.averages(times, ["srgb", "linear"])]
+            films.append(torch.cat([torch.stack(list(film.frames(times))).flatten(), *(a.flatten() for a in light)]))
+    assert all(place(film) == CPU for film in films)
+    torch.testing.assert_close(films[1], films[0], atol=1e-3, rtol=0)
+
+
+def test_films_without_a_sharp_frame():
+    network, blurry = network_of("moments"), torch.rand(1, 3, 40, 36)
+    films = []
+    for context, device in ((torch.enable_grad(), CPU), (Pretended(), CUDA)):
+        with context:
+            film = film_of(Runner(deepcopy(network), device, torch.float32), blurry, tile=256, subject="a.png")
+            films.append(torch.stack(list(film.frames([0.0, 1.0]))))
+    torch.testing.assert_close(films[1], films[0], atol=1e-3, rtol=0)
