@@ -23,6 +23,7 @@ from unblur.exposure.response import Response, to_linear
 from unblur.runtime.consistency import STEPS, consistent
 from unblur.runtime.memory import working_memory
 from unblur.runtime.refine import Correction, bend
+from unblur.runtime.remainder import INSTANTS, given_back, remainder
 from unblur.runtime.runner import Runner, finished
 from unblur.runtime.tiling import Progress, until_it_fits
 
@@ -106,6 +107,7 @@ class MapFilm:
         self._height, self._width = state.shape[-2:]
         self._cost = runner.cost("decode", self._probe)
         self._margin = self._reach()
+        self._left: Tensor | None = None
 
     def make_consistent(self, blurry: Tensor, steps: int = STEPS) -> None:
         """Bring the sharp frame nearer to the photo (1, 3, H, W) that it was made of, in bands; see `consistency`."""
@@ -123,6 +125,14 @@ class MapFilm:
         """Add a correction to the paths that the frames follow."""
         bend(self.state, correction)
         self._margin = self._reach()
+
+    def give_back(self, blurry: Tensor) -> None:
+        """Give the frames what their mean leaves of the photo (1, 3, H, W) that they were made of; see `remainder`."""
+        self._left = None
+        left = torch.empty(blurry.shape[1:], dtype=torch.float16)
+        for band, (mean,) in self.averages(INSTANTS, ("srgb",)):
+            left[:, band] = remainder(blurry[0, :, band].cpu().float(), mean).half()
+        self._left = left
 
     def frames(self, times: Sequence[float]) -> Iterator[Tensor]:
         """(3, H, W) in [0, 1] on the CPU, for every time, one after the other."""
@@ -170,8 +180,8 @@ class MapFilm:
         """Frames (T, 3, rows, W) of some rows."""
         top = max(band.start - self._margin, 0)
         state = self.state[:, :, top : band.stop + self._margin].to(self.runner.device)
-        frames = self.runner.decode(state, times, mixed=False)
-        return frames[0, :, :, band.start - top : band.stop - top]
+        frames = self.runner.decode(state, times, mixed=False)[0, :, :, band.start - top : band.stop - top]
+        return frames if self._left is None else given_back(frames, self._left[:, band].to(frames), times)
 
     def _rows(self, pixels: int) -> int:
         """Rows of a band, so that with its margins it has about as many pixels, but is no thinner than they are."""

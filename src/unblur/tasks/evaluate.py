@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from unblur._version import __version__
 from unblur.data.val1 import Exposures, load_val1
 from unblur.errors import UnblurError
+from unblur.exposure.response import to_linear
 from unblur.metrics.protocols import Film, Scores, score, score_blurry
 from unblur.runtime.consistency import consistent
 from unblur.runtime.refine import refine as refined
+from unblur.runtime.remainder import INSTANTS, given_back, remainder
 from unblur.tasks.engine import Engine, load
 from unblur.tasks.frames import check_has_paths
 from unblur.tasks.source import steps_option
@@ -243,7 +245,12 @@ def _film_of(engine: Engine, refine: bool, steps: int) -> Film:
         state = paths.orient(paths.follow(blurry, sharp.float()))
         state = refined(blurry, state) if refine else state
         sharp = consistent(blurry, state[:, :3], state[:, 3:], steps=steps)
-        return paths.decode(torch.cat((sharp, state[:, 3:]), 1), times)
+        state = torch.cat((sharp, state[:, 3:]), 1)
+        frames = paths.decode(state, times)
+        if not steps:
+            return frames
+        light = to_linear(paths.decode(state, torch.tensor(INSTANTS).to(times)).clamp(0, 1))
+        return given_back(frames, remainder(blurry, light.mean(1)), times)
 
     return following
 

@@ -180,6 +180,8 @@ def frames(
         consistency=steps,
         progress=progress,
     )
+    if steps and isinstance(seen.film, MapFilm):
+        seen.film.give_back(picture.pixels[None])
     verdict = verdict_of(seen.film, picture.pixels) if check else None
     return Film(picture, seen.film, chosen, reverse, engine, seen.tile, seen.refinement, verdict)
 
