@@ -11,6 +11,7 @@ import torch
 from pretended import CPU, CUDA, MixedDevices, Pretended, place, put
 from torch import Tensor, nn
 
+import unblur
 from unblur.data.fields import SyntheticFields
 from unblur.data.stills import Still
 from unblur.data.synthetic import SyntheticExposures
@@ -23,6 +24,7 @@ from unblur.metrics.protocols import score
 from unblur.metrics.sequence import p_metric
 from unblur.metrics.verdict import judge
 from unblur.networks.image_prior import ImagePrior
+from unblur.runtime import device as device_module
 from unblur.runtime import film as film_module
 from unblur.runtime import runner as runner_module
 from unblur.runtime import search as search_module
@@ -31,8 +33,12 @@ from unblur.runtime.film import film_from, film_of
 from unblur.runtime.refine import find_correction
 from unblur.runtime.runner import Runner
 from unblur.runtime.search import SearchOptions, search
+from unblur.tasks.evaluate import _film_of
+from unblur.tasks.search import SearchPlan
+from unblur.tasks.space import load_space
 from unblur.training.blur_space import BlurSpaceSystem, CodeLoss
 from unblur.training.film import Film, Loss
+from unblur.training.muon import Muon, split
 from unblur.training.prior import fit_prior
 from unblur.zoo.table import NETWORKS, network_class
 
@@ -357,3 +363,45 @@ def test_films_without_a_sharp_frame():
             film = film_of(Runner(deepcopy(network), device, torch.float32), blurry, tile=256, subject="a.png")
             films.append(torch.stack(list(film.frames([0.0, 1.0]))))
     torch.testing.assert_close(films[1], films[0], atol=1e-3, rtol=0)
+
+
+@pytest.fixture
+def _cuda_is_here(monkeypatch):
+    monkeypatch.setattr(device_module, "_is_here", lambda device: True)
+
+
+@pytest.mark.usefixtures("_cuda_is_here", "_small_prior")
+def test_tasks():
+    photo, other = torch.rand(2, 3, 40, 36)
+    made = []
+    for context, device in ((torch.enable_grad(), "cpu"), (Pretended(), "cuda")):
+        with context:
+            engine = unblur.load(network_of("film"), device, "float32")
+            space = load_space(network_of("path_space"), device)
+            film = unblur.frames(photo, 3, model=engine, refine=True, check=False)
+            found = unblur.deblur_by_search(photo, SearchPlan(space, steps=2), engine)
+            code = unblur.encode_blur(photo, other, model=space)
+            blurred = unblur.apply_blur(other, code, model=space)
+            (drawn,) = unblur.sample_blur(other, 1, model=space)
+            inspected = unblur.inspect(photo, model=engine)
+            parts = [film.tensor(), found.picture.pixels, code.values, blurred.picture.pixels, drawn.picture.pixels]
+            assert inspected.motion.length > 0
+            with torch.inference_mode():
+                again = _film_of(engine, True, 1)(photo[None].to(device), torch.tensor(film.times).to(device))
+            parts.append(again[0].cpu())
+            made.append(torch.cat([part.flatten() for part in parts]))
+    assert all(place(each) == CPU for each in made)
+    torch.testing.assert_close(made[1], made[0], atol=1e-2, rtol=0)
+
+
+def test_steps_of_muon():
+    def run(device: torch.device) -> Tensor:
+        torch.manual_seed(0)
+        network = nn.Conv2d(32, 32, 1).to(device)
+        optimizer = Muon(*split(network), lr=1e-2)
+        for _ in range(2):
+            network(torch.ones(1, 32, 2, 2).to(device)).square().sum().backward()
+            optimizer.step()
+        return network.weight.detach()
+
+    alike(run)
