@@ -130,7 +130,7 @@ def deblur(
         plan = SearchPlan.of(
             settings or [], space=space, preset=preset, steps=steps, seconds=seconds, seed=seed, start=start
         )
-    elif any((space, seconds, steps, start, settings)):
+    elif preset != "default" or seed or settings or any(x is not None for x in (space, seconds, steps, start)):
         raise typer.BadParameter("is for --method search", param_hint="a setting of the search")
     with context.obj.running(as_json) as console:
         options = files.Options(model, device, dtype, tile, max_pixels, skip_existing, check, consistency)
@@ -450,6 +450,8 @@ def evaluate(
 
     with context.obj.running(as_json) as console:
         if protocol == "blur-1":
+            if dtype != "auto" or refine or consistency is not None:
+                raise typer.BadParameter("--dtype, --refine and --consistency mean nothing to blur-1")
             measured = evaluate_space.evaluate_space(
                 model, data, device, limit=limit, cache=cache, progress=console.progress
             )

@@ -175,6 +175,19 @@ def test_the_released_preset_says_what_it_lacks(capsys, tmp_path, leaves, file, 
 
 
 @pytest.mark.parametrize(
+    "more",
+    [
+        *(["--steps", "0"], ["--seconds", "0"], ["--preset", "released"], ["--seed", "3"], ["--start", "mean"]),
+        *(["--space", "blur-space-small"], ["--set", "sparsity=1"]),
+    ],
+)
+def test_settings_of_the_search_want_the_search(capsys, tmp_path, more):
+    code, _, err = run(capsys, "deblur", tmp_path / "a.png", *more)
+    assert code == 2
+    assert "a setting of the search: is for --method search" in err
+
+
+@pytest.mark.parametrize(
     ("more", "said"),
     [
         (["--method", "gan"], "is not one of network, search"),
