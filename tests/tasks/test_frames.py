@@ -192,7 +192,7 @@ def test_refined_paths_are_used_where_they_help(monkeypatch, engine):
 
 def test_only_paths_are_refined():
     engine = Engine(MomentNet(), device="cpu", dtype="float32")
-    with pytest.raises(UnblurError, match="--refine: refines paths"):
+    with pytest.raises(UnblurError, match="--refine: needs paths"):
         unblur.frames(noise(), model=engine, refine=True)
 
 

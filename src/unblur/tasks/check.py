@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from unblur.errors import UnblurError
 from unblur.metrics.motion import Field, measure_field
 from unblur.metrics.verdict import Verdict, judge
 from unblur.networks.paths import FilmNet
@@ -12,8 +13,17 @@ from unblur.runtime.runner import Runner
 
 
 def has_paths(runner: Runner) -> bool:
-    """Whether the films of a network are made of paths."""
+    """Whether the films of a network are a sharp frame moved along paths, that can be drawn, bent and followed back."""
     return isinstance(runner.network, FilmNet)
+
+
+def check_has_paths(runner: Runner, model: str, option: str | None = None) -> None:
+    """Refuse a model whose films are made in another way; because of `option`, if one asked for paths."""
+    if has_paths(runner):
+        return
+    if option is None:
+        raise UnblurError(f"--model {model}", "makes films without paths", "use best or fast")
+    raise UnblurError(option, f"needs paths, and the films of --model {model} have none", "leave one of the two out")
 
 
 def field_of(film: MapFilm | RetiledFilm, blurry: Tensor) -> Field | None:

@@ -17,6 +17,7 @@ from unblur.runtime.film import MapFilm, RetiledFilm, film_from, film_of
 from unblur.runtime.precision import resolve_dtype
 from unblur.runtime.refine import find_correction
 from unblur.runtime.runner import Runner
+from unblur.tasks.check import has_paths
 from unblur.tasks.choice import Choice, choose
 from unblur.tasks.report import Refinement, measure_residual
 from unblur.tasks.source import tile_option
@@ -126,10 +127,10 @@ class Engine:
         sharp : Tensor, optional
             The middle frame, the same shape, in place of one of its own; only where the film `follows`.
         refine : bool
-            Bend the paths until the film's mean is nearer to the picture; only where the film `follows`.
+            Bend the paths until the film's mean is nearer to the picture; only where the film has paths.
         consistency : int
             Steps that bring the sharp frame nearer to the picture; see `unblur.runtime.consistency`. Only where the
-            film `follows`.
+            film has paths.
         progress : callable, optional
             Called with (stage, steps done, steps in all).
         """
@@ -145,7 +146,7 @@ class Engine:
         film = film_from(self.film, blurry, sharp, tile=tile, subject=subject, progress=_staged(progress, "following"))
         del sharp  # which is in the film: a large picture is not held twice
         refinement = _refined(film, blurry, progress) if refine else None
-        if consistency:
+        if consistency and has_paths(self.film):
             _staged(progress, "comparing")
             film.make_consistent(blurry, consistency)
         return Seen(film.state[:, :3].cpu(), film, side or film.tile, refinement)

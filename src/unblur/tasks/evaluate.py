@@ -21,8 +21,8 @@ from unblur.metrics.protocols import Film, Scores, score, score_blurry
 from unblur.runtime.consistency import consistent
 from unblur.runtime.refine import refine as refined
 from unblur.runtime.remainder import INSTANTS, given_back, remainder
+from unblur.tasks.check import check_has_paths, has_paths
 from unblur.tasks.engine import Engine, load
-from unblur.tasks.frames import check_has_paths
 from unblur.tasks.source import steps_option
 
 if TYPE_CHECKING:
@@ -233,8 +233,8 @@ def _film_of(engine: Engine, refine: bool, steps: int) -> Film:
     wanted = [p for p in inspect.signature(network.forward).parameters.values() if p.default is p.empty]
     makes_films = engine.is_film or len(wanted) > 1
     if refine:
-        check_has_paths(engine.runner if makes_films else engine.film, engine.name)
-    elif makes_films and not engine.runner.follows:
+        check_has_paths(engine.runner if makes_films else engine.film, engine.name, "--refine")
+    elif makes_films and not has_paths(engine.runner):
         return network
     paths = engine.film.network
     restorer = network.restorer if engine.is_film else network

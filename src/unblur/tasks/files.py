@@ -12,11 +12,12 @@ from unblur.errors import UnblurError
 from unblur.media.folder import IMAGE_SUFFIXES, find_images, output_paths
 from unblur.media.image import Picture
 from unblur.tasks.batch import Job, Outcome, Report, plan, run
+from unblur.tasks.check import check_has_paths
 from unblur.tasks.choice import sizes_of
 from unblur.tasks.deblur import Deblurred, deblur
 from unblur.tasks.engine import Engine, load
-from unblur.tasks.frames import check_has_paths, check_starts_from_sharp, checked_times, frames
-from unblur.tasks.inspect import check_finds_paths, inspect
+from unblur.tasks.frames import check_starts_from_sharp, checked_times, frames
+from unblur.tasks.inspect import inspect
 from unblur.tasks.report import Residual
 from unblur.tasks.search import Searched, SearchPlan, deblur_by_search
 
@@ -203,7 +204,7 @@ def frames_files(
         if film.sharp is not None:
             check_starts_from_sharp(engine)
         if film.refine:
-            check_has_paths(engine.film, engine.name)
+            check_has_paths(engine.film, engine.name, "--refine")
         report.about = {"model": engine.as_dict(), "sharp": film.sharp, "fps": film.fps, "reverse": film.reverse}
         report.by = _by(engine)
     return run_jobs(jobs, work, report, options, listener)
@@ -239,7 +240,7 @@ def inspect_files(inputs: Sequence[str], out: str | None, options: Options, list
     jobs = jobs_of(found, several, inputs, out, beside, report, ".png")
     if jobs:
         engine = options.load(jobs)
-        check_finds_paths(engine)
+        check_has_paths(engine.film, engine.name)
         report.about = {"model": engine.as_dict()}
         report.by = _by(engine)
     return run_jobs(jobs, work, report, options, listener)

@@ -17,8 +17,7 @@ from unblur.media.video import write_clip
 from unblur.metrics.verdict import Verdict
 from unblur.runtime.consistency import STEPS
 from unblur.runtime.film import MapFilm, RetiledFilm
-from unblur.runtime.runner import Runner
-from unblur.tasks.check import verdict_of, warning_of
+from unblur.tasks.check import check_has_paths, verdict_of, warning_of
 from unblur.tasks.engine import Engine, Progress, load
 from unblur.tasks.report import Refinement, Residual, measure_residual
 from unblur.tasks.source import Source, name_of, open_picture, steps_option
@@ -170,7 +169,7 @@ def frames(
         engine = load(DEFAULT if model is None else model, device, dtype, tile)
         middle = _fitting(open_picture(sharp, max_pixels), picture, engine)
     if refine:
-        check_has_paths(engine.film, engine.name)
+        check_has_paths(engine.film, engine.name, "--refine")
     steps = steps_option(consistency, STEPS if sharp is None else 0)
     seen = engine.see(
         picture.pixels[None],
@@ -200,13 +199,6 @@ def check_starts_from_sharp(engine: Engine) -> None:
     if not engine.runner.follows:
         problem = f"takes the place of what --model {engine.name} makes"
         raise UnblurError("--sharp", problem, "leave one of the two out")
-
-
-def check_has_paths(runner: Runner, name: str) -> None:
-    """Refuse to refine the paths of a model that has none."""
-    if not runner.follows:
-        problem = f"refines paths, but the films of --model {name} have none"
-        raise UnblurError("--refine", problem, "leave one of the two out")
 
 
 def checked_times(n: int, times: Sequence[float] | None) -> list[float]:

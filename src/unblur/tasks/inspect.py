@@ -10,11 +10,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from unblur.errors import UnblurError
 from unblur.media.image import Picture
 from unblur.metrics.motion import Field, Motion
 from unblur.metrics.verdict import UNSURE, Verdict, judge
-from unblur.tasks.check import field_of, has_paths
+from unblur.tasks.check import check_has_paths, field_of
 from unblur.tasks.drawing import draw_field
 from unblur.tasks.engine import Engine, Progress, load
 from unblur.tasks.source import Source, name_of, open_picture
@@ -111,14 +110,8 @@ def inspect(
     """
     picture = open_picture(source, max_pixels)
     engine = load(model, device, dtype, tile, sizes=[picture.width * picture.height])
-    check_finds_paths(engine)
+    check_has_paths(engine.film, engine.name)
     seen = engine.see(picture.pixels[None], name_of(picture), consistency=0, progress=progress)
     field = field_of(seen.film, picture.pixels)
     assert field is not None
     return Inspected(picture, judge(picture.pixels, field.motion().length), field, seen.tile, engine)
-
-
-def check_finds_paths(engine: Engine) -> None:
-    """Refuse a model whose films are not made of paths."""
-    if not has_paths(engine.film):
-        raise UnblurError(f"--model {engine.name}", "makes films without paths", "use best or fast")

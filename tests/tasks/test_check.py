@@ -1,0 +1,66 @@
+"""Paths are asked of networks that have them, by one rule everywhere."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import unblur
+from unblur.errors import UnblurError
+from unblur.tasks.check import field_of, has_paths
+from unblur.tasks.engine import Engine
+from unblur.tasks.evaluate import _film_of, evaluate
+
+
+class Fading(nn.Module):
+    """Films from a sharp frame of any origin, in which nothing moves: brightness says what the time is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.restorer = nn.Identity()
+
+    def encode(self, blurry: Tensor) -> Tensor:
+        return self.follow(blurry, blurry)
+
+    def follow(self, blurry: Tensor, sharp: Tensor) -> Tensor:
+        return torch.cat((sharp, blurry - 0.5), 1)
+
+    def decode(self, state: Tensor, times: Tensor) -> Tensor:
+        still, change = state[:, :3], state[:, 3:]
+        return still[:, None] + (times - 0.5)[:, None, None, None] * change[:, None]
+
+    def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
+        return self.decode(self.encode(blurry), times)
+
+    @staticmethod
+    def reach(state: Tensor) -> float:
+        return 0.0
+
+
+@pytest.fixture
+def fading():
+    return Engine(Fading(), device="cpu", dtype="float32")
+
+
+def test_what_follows_a_sharp_frame_need_not_have_paths(fading, engine):
+    assert fading.film.follows
+    assert not has_paths(fading.film)
+    assert has_paths(engine.film)
+    photo = torch.rand(3, 40, 40)
+    assert field_of(fading.see(photo[None], "a.png").film, photo) is None
+
+
+def test_such_a_film_is_neither_refined_nor_inspected(fading, tmp_path):
+    photo = torch.rand(3, 40, 40)
+    with pytest.raises(UnblurError, match="--refine: needs paths, and the films of --model Fading have none"):
+        unblur.frames(photo, model=fading, refine=True)
+    with pytest.raises(UnblurError, match="--refine: needs paths"):
+        evaluate(fading, data=tmp_path, refine=True)
+    with pytest.raises(UnblurError, match="--model Fading: makes films without paths"):
+        unblur.inspect(photo, model=fading)
+
+
+def test_such_a_film_is_left_as_it_is(fading):
+    """Its state is no sharp frame with paths, along which a photo's light could be followed."""
+    photo, times = torch.rand(1, 3, 40, 40), torch.tensor([0.0, 1.0])
+    assert torch.equal(fading.see(photo, "a.png", consistency=4).film.state, fading.runner.encode(photo))
+    assert torch.equal(_film_of(fading, False, 4)(photo, times), fading.runner.network(photo, times))
