@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from unblur.data.layouts import find_pairs, match
 from unblur.errors import UnblurError
+from unblur.media.folder import IMAGE_SUFFIXES
 
 RELEASED = ["blur_imgs/s1/0.png", "blur_imgs/s2/0.jpg", "sharp_imgs/s1/0.png", "sharp_imgs/s2/0.png"]
 GOPRO = [f"{part}/G1/{kind}/0.png" for part in ("train", "test") for kind in ("blur", "blur_gamma", "sharp")]
@@ -46,6 +47,13 @@ def test_a_picture_without_its_other_half(half: str) -> None:
     with pytest.raises(UnblurError, match=r"^x: .*s2/0\.(png|jpg) has no (sharp|blurry) picture of its name;") as error:
         find_pairs("x", names)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
+def test_the_halves_may_be_of_any_two_formats(suffix: str) -> None:
+    names = [f"blur_imgs/s/0{suffix.upper()}", "sharp_imgs/s/0.png"]
+    assert find_pairs("x", names) == [(names[1], names[0])]
+    assert match(("s", "b"), ["a.b"], [f"a.b{suffix}"]) == [("a.b", f"a.b{suffix}")]
 
 
 def test_two_pictures_for_one_name() -> None:

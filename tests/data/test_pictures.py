@@ -39,9 +39,12 @@ def test_sizes_are_those_of_the_pixels(tmp_path: Path) -> None:
         Picture(pixels).save(tmp_path / f"a.{suffix}")
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter of a turn
-    Image.fromarray(np.zeros((7, 9, 3), np.uint8)).save(tmp_path / "turned.jpg", exif=exif)
+    for suffix in ("png", "jpg", "webp", "tif"):
+        Image.fromarray(np.zeros((7, 9, 3), np.uint8)).save(tmp_path / f"turned.{suffix}", exif=exif)
+    for suffix in ("png", "tif"):
+        Image.fromarray(np.zeros((7, 9), np.uint16)).save(tmp_path / f"turned16.{suffix}", exif=exif)
     folder = PictureFolder(tmp_path)
-    assert folder.size("turned.jpg") == (9, 7)
+    assert [folder.size(name) for name in folder.names if name.startswith("turned")] == 6 * [(9, 7)]
     assert all(folder.size(name) == folder.read(name).shape[:2] for name in folder.names)
 
 

@@ -96,3 +96,17 @@ def test_bad_input_is_one_line(photos: Path, capsys: pytest.CaptureFixture[str])
         error = capsys.readouterr().err
         assert told in error
         assert error.count("\n") == 1
+
+
+def test_a_link_to_nothing_does_not_stop_the_others(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = photos.parent / "a.lmdb"
+    store_pictures(photos, out, Silent())
+    (photos / "1.png").symlink_to(photos / "none.png")
+    (photos / "2.tif").unlink()
+    (photos / "2.tif").symlink_to(photos / "none.tif")
+    assert main(["data", "lmdb", str(photos), "-o", str(out)]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 2
+    assert "1.png" in error
+    assert "2.tif: cannot be read" in error
+    assert "unexpected" not in error

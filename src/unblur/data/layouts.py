@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from unblur.errors import UnblurError
+from unblur.media.folder import IMAGE_SUFFIXES
 
 Part = Literal["train", "heldout", "all"]
 LayoutName = Literal["auto", "released", "reds", "gopro", "gopro-gamma", "blurry-sharp", "input-target"]
@@ -163,8 +164,5 @@ def _part(
 
 def _stem(name: str) -> str:
     path = PurePosixPath(name)
-    return (path.parent / path.stem).as_posix() if path.suffix.lower() in _SUFFIXES else name
-
-
-# Not those of `media.folder`: the name of a picture in an LMDB of others may have a dot and no suffix.
-_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"})
+    # The name of a picture in an LMDB of others may have a dot and no suffix.
+    return (path.parent / path.stem).as_posix() if path.suffix.lower() in IMAGE_SUFFIXES else name

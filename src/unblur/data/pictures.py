@@ -66,6 +66,14 @@ class PictureFolder:
         except OSError as fault:
             raise UnblurError(path, f"cannot be read ({fault.strerror})", "check the permissions") from fault
 
+    def length(self, name: str) -> int:
+        """Bytes of the file."""
+        path = self.root / name
+        try:
+            return path.stat().st_size
+        except OSError as fault:
+            raise UnblurError(path, f"cannot be read ({fault.strerror})", "check the link, or remove it") from fault
+
     def contents(self, name: str) -> bytes:
         """The file as it is."""
         return read_contents(self.root / name, "name a picture in it")

@@ -98,8 +98,10 @@ def picture_size(path: str | os.PathLike[str], file: BinaryIO) -> tuple[int, int
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image = _DECODERS[kind](file)
-            # The orientation of a PNG may stand behind its pixels, and is hardly ever there.
-            turned = kind != "png" and orientation_of(image) in (5, 6, 7, 8)
+            # Where it stands behind the pixels of a PNG, which is hardly ever so, looking for it would decode them.
+            # Pillow has turned the size of a TIFF already.
+            told = kind in ("jpeg", "webp") or (kind == "png" and "exif" in image.info)
+            turned = told and orientation_of(image) in (5, 6, 7, 8)
     except Exception as fault:
         raise damaged(path) from fault
     return (image.width, image.height) if turned else (image.height, image.width)

@@ -96,12 +96,11 @@ class _Storing:
 
     def _missing(self, name: str) -> bytes | None:
         """The file, if it is not stored already; notes its size."""
-        path = self.pictures.root / name
-        if self.there.get(key_of(name)) == path.stat().st_size:
+        if key_of(name) in self.there and self.there[key_of(name)] == self.pictures.length(name):
             self.sizes[name] = self.writer.measure(name)
             return None
         data = self.pictures.contents(name)
-        self.sizes[name] = check_picture(str(path), data)
+        self.sizes[name] = check_picture(str(self.pictures.root / name), data)
         return data
 
     def _commit(self, waiting: dict[str, bytes]) -> None:
