@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from unblur.layers.bands import in_bands
+from unblur.layers.bands import Band, bands_of, in_bands
 
 
 @settings(deadline=None, max_examples=30)
@@ -29,3 +29,15 @@ def test_memory_is_bounded_where_it_may_be() -> None:
     with torch.no_grad():
         in_bands(same, image, 100, margin=2)
     assert seen == [100, 12, *[14] * 8, 12]
+
+
+@given(st.integers(1, 60), st.integers(1, 30), st.integers(0, 70))
+def test_what_is_kept_of_what_is_seen_is_the_band(height: int, rows: int, margin: int) -> None:
+    numbers = list(range(height))
+    bands = list(bands_of(height, rows, margin))
+    assert [number for band in bands for number in numbers[band.seen][band.kept]] == numbers
+    for band in bands:
+        assert numbers[band.seen][band.kept] == numbers[band.rows]
+        near = range(band.rows.start - margin, band.rows.stop + margin)
+        assert numbers[band.seen] == [number for number in numbers if number in near]
+        assert band == Band.of(band.rows, margin, height)

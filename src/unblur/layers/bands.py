@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class Band(NamedTuple):
+    """Some rows of a picture, and what must be seen to make them.
+
+    Attributes
+    ----------
+    rows : slice
+        Of the picture.
+    seen : slice
+        Of the picture, `rows` with a margin above and below as far as there is one.
+    kept : slice
+        Where `rows` are in what is seen.
+    """
+
+    rows: slice
+    seen: slice
+    kept: slice
+
+    @classmethod
+    def of(cls, rows: slice, margin: int, height: int) -> Band:
+        """Of a picture of `height` rows."""
+        seen = slice(max(rows.start - margin, 0), min(rows.stop + margin, height))
+        return cls(rows, seen, slice(rows.start - seen.start, rows.stop - seen.start))
+
+
+def bands_of(height: int, rows: int, margin: int) -> Iterator[Band]:
+    """Bands of so many rows, from the top; the last has what is left."""
+    for top in range(0, height, rows):
+        yield Band.of(slice(top, min(top + rows, height)), margin, height)
 
 
 def in_bands(apply: Callable[[Tensor], Tensor], features: Tensor, pixels: int, margin: int, step: int = 1) -> Tensor:
@@ -34,11 +65,9 @@ def in_bands(apply: Callable[[Tensor], Tensor], features: Tensor, pixels: int, m
     if torch.is_grad_enabled() or height <= rows + margin:
         return apply(features)
     parts = []
-    for top in range(0, height, rows):
-        bottom, start = min(top + rows, height), max(top - margin, 0)
-        seen = features[..., start : min(bottom + margin, height), :]
-        part = apply(seen)
-        scale = Fraction(part.shape[-2], seen.shape[-2])
+    for _, seen, kept in bands_of(height, rows, margin):
+        part = apply(features[..., seen, :])
+        scale = Fraction(part.shape[-2], seen.stop - seen.start)
         # Its own memory, so that the margins are given back.
-        parts.append(part[..., int((top - start) * scale) : int((bottom - start) * scale), :].clone())
+        parts.append(part[..., int(kept.start * scale) : int(kept.stop * scale), :].clone())
     return torch.cat(parts, -2)

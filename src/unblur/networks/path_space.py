@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from unblur.exposure.average import shares_of, times_of
 from unblur.exposure.camera import is_canonical
 from unblur.exposure.response import Response, from_linear, to_linear
-from unblur.layers.bands import in_bands
+from unblur.layers.bands import bands_of, in_bands
 from unblur.layers.code import Code
 from unblur.layers.motion import follow_back, net_motion, path_at, reverse_time, warp
 from unblur.layers.padding import crop, pad_to_multiple
@@ -265,15 +265,13 @@ class PathSpace(nn.Module):
 @torch.no_grad()
 def _step(light: Tensor, field: Tensor) -> Tensor:
     """`revision.gauss_newton` in bands of rows, with margins as far as a frame looks for its content."""
-    height = field.shape[-2]
     rows = max(BAND // (light.shape[-1] * PATCH), 1)
     reach = float(field.unflatten(1, (-1, 2)).abs().sum(1).amax())
     margin = ceil(reach / PATCH) + 2
     parts = []
-    for top in range(0, height, rows):
-        start, end = max(top - margin, 0), min(top + rows + margin, height)
-        step, _ = gauss_newton(light[:, :, start * PATCH : end * PATCH], field[:, :, start:end])
-        parts.append(step[:, :, top - start : top - start + rows])
+    for _, seen, kept in bands_of(field.shape[-2], rows, margin):
+        step, _ = gauss_newton(light[:, :, seen.start * PATCH : seen.stop * PATCH], field[:, :, seen])
+        parts.append(step[:, :, kept])
     return torch.cat(parts, 2)
 
 

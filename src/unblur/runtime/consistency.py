@@ -11,13 +11,12 @@ the frame next.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
 from unblur.exposure.average import exposed, times_of
 from unblur.exposure.response import Response, from_linear, to_linear
+from unblur.layers.bands import bands_of
 from unblur.layers.motion import follow_back, warp
 
 STEPS = 4
@@ -63,18 +62,10 @@ def consistent(
     sharp = sharp.clamp(0, 1)
     for _ in range(steps):
         step = torch.zeros_like(sharp)
-        for seen, kept in _bands(sharp.shape[-2], rows or sharp.shape[-2], margin):
+        for _, seen, kept in bands_of(sharp.shape[-2], rows or sharp.shape[-2], margin):
             step[..., seen, :] += _back(blurry, sharp, paths, seen, kept, response)
         sharp.add_(step).clamp_(0, 1)
     return sharp
-
-
-def _bands(height: int, rows: int, margin: int) -> Iterator[tuple[slice, slice]]:
-    """Bands of rows with what they are made of, and what of it is the band itself."""
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        seen = slice(max(top - margin, 0), min(bottom + margin, height))
-        yield seen, slice(top - seen.start, bottom - seen.start)
 
 
 def _back(blurry: Tensor, sharp: Tensor, paths: Tensor, seen: slice, kept: slice, response: Response) -> Tensor:

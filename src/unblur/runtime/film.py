@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from unblur.exposure.response import Response, to_linear
+from unblur.layers.bands import Band
 from unblur.runtime.consistency import STEPS, consistent
 from unblur.runtime.memory import working_memory
 from unblur.runtime.refine import Correction, bend
@@ -178,9 +179,9 @@ class MapFilm:
 
     def _decoded(self, times: Tensor, band: slice) -> Tensor:
         """Frames (T, 3, rows, W) of some rows."""
-        top = max(band.start - self._margin, 0)
-        state = self.state[:, :, top : band.stop + self._margin].to(self.runner.device)
-        frames = self.runner.decode(state, times, mixed=False)[0, :, :, band.start - top : band.stop - top]
+        _, seen, kept = Band.of(band, self._margin, self._height)
+        state = self.state[:, :, seen].to(self.runner.device)
+        frames = self.runner.decode(state, times, mixed=False)[0, :, :, kept]
         return frames if self._left is None else given_back(frames, self._left[:, band].to(frames), times)
 
     def _rows(self, pixels: int) -> int:
