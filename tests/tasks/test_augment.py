@@ -216,9 +216,22 @@ def test_other_options_and_foreign_folders_are_refused(
         augment(*places, out, 2, size=40, model=other)
     with pytest.raises(UnblurError, match="made with another sources"):
         augment(None, places[1], out, 2, size=40, model=space)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "note.txt").write_text("mine")
     with pytest.raises(UnblurError, match="holds something else"):
-        augment(*places, places[1], 2, size=40, model=space)
+        augment(*places, tmp_path / "mine", 2, size=40, model=space)
     assert contents(out) == before
+
+
+@pytest.mark.parametrize("out", ["photos", "photos/deep/out", "pairs/more.lmdb", "pairs/sharp/new"])
+def test_an_output_among_the_pictures_is_refused(
+    places: tuple[Path, Path], space: Space, tmp_path: Path, out: str
+) -> None:
+    before = contents(tmp_path)
+    pairs = f"{places[0] / 'sharp'},{places[0] / 'blurry'}" if out.endswith("new") else places[0]
+    with pytest.raises(UnblurError, match=r"-o .*: lies in .*, which pictures are taken from"):
+        augment(pairs, places[1], tmp_path / out, 2, size=40, model=space)
+    assert contents(tmp_path) == before
 
 
 def test_a_damaged_picture_is_told_once_and_the_others_done(

@@ -6,6 +6,7 @@ crop of a random sharp picture.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -104,6 +105,7 @@ def augment_files(
     if sources is None and not space.network.variational:
         remedy = "give pairs to take the blur from, or a variational model"
         raise UnblurError(f"--model {space.name}", "is not variational: no blur can be drawn from it", remedy)
+    _check_apart(Path(out), [place for place in (sources, targets) if place is not None])
     maker = Maker(space, None if sources is None else str(sources), str(targets), options)
     report = Report("augment", "made", {"model": space.as_dict(), "out": str(out)}, f"by {space.name}")
     job = Job(Path(sources if sources is not None else targets), Path(f"{out}.preview.png") if preview else Path(out))
@@ -114,6 +116,14 @@ def augment_files(
     report.results.append(outcome)
     listener.done(outcome)
     return report
+
+
+def _check_apart(out: Path, places: Sequence[str | PathLike[str]]) -> None:
+    """Refuse an output among the pictures: a second run would take what the first has made for more of them."""
+    inside = os.path.realpath(out)
+    for place in (part for each in places for part in (str(each), *str(each).split(","))):
+        if Path(place).is_dir() and Path(inside).is_relative_to(os.path.realpath(place)):
+            raise UnblurError(f"-o {out}", f"lies in {place}, which pictures are taken from", "choose another folder")
 
 
 def _fill(maker: Maker, job: Job, workers: int, report: Report, listener: Listener) -> Outcome:
