@@ -161,3 +161,9 @@ def test_released_faults(tmp_path: Path) -> None:
     (tmp_path / "b.lmdb" / "meta_info.pkl").unlink()
     with pytest.raises(UnblurError, match=r"no meta_info\.pkl"):
         LmdbPictures(tmp_path / "b.lmdb")
+
+
+def test_it_has_one_writer(tmp_path: Path) -> None:
+    with LmdbWriter(tmp_path / "a.lmdb"), pytest.raises(UnblurError, match="is being written by another run"):
+        LmdbWriter(tmp_path / "a.lmdb")
+    LmdbWriter(tmp_path / "a.lmdb").close()

@@ -57,3 +57,22 @@ def test_lines_of_anything_else_are_dropped(tmp_path: Path, line: str) -> None:
         file.write(line + "\n")
     assert list(fill(out).entries) == [0]
     assert len((out / "augment.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["out", "out.lmdb"])
+def test_two_runs_cannot_write_at_once(tmp_path: Path, name: str) -> None:
+    out = tmp_path / name
+    one = Collection(out, {"seed": 1})
+    unfinished = out / "blurry" / ".0123456789abcdef.png"
+    unfinished.parent.mkdir(exist_ok=True)
+    unfinished.write_bytes(b"of the one that is running")
+    with pytest.raises(UnblurError, match="is being written by another run"):
+        Collection(out, {"seed": 1})
+    assert unfinished.exists()
+    unfinished.unlink()
+    names = {half: f"{half}/0.png" for half in ("blurry", "sharp")}
+    one.add({"index": 0, **names}, dict.fromkeys(names.values(), PNG))
+    one.close(finished=True)
+    again = Collection(out, {"seed": 1})
+    assert list(again.entries) == [0]
+    again.close(finished=True)

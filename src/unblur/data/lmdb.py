@@ -20,6 +20,7 @@ import numpy as np
 from unblur.data.meta_info import read_meta_info
 from unblur.data.pictures import Pixels, pixels_of, size_of
 from unblur.errors import UnblurError
+from unblur.media.claim import Claim
 from unblur.media.header import read_header
 
 SUFFIX = ".lmdb"
@@ -149,6 +150,7 @@ class LmdbWriter:
             _check_whole(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._claim = Claim(self.path)
             self._env = lmdb.open(str(self.path), map_size=FIRST_SIZE, subdir=True)
         except _FAULTS as fault:
             raise UnblurError(path, f"cannot be written ({_said(fault)})", "choose another place") from fault
@@ -168,6 +170,7 @@ class LmdbWriter:
     def close(self) -> None:
         """Let go of the file."""
         self._env.close()
+        self._claim.release()
 
     def lengths(self) -> dict[bytes, int]:
         """Bytes of every picture that is there, by `key_of` its name."""

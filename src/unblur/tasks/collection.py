@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from unblur.data.lmdb import SUFFIX, LmdbWriter, check_picture, key_of
 from unblur.errors import UnblurError
 from unblur.media.atomic import atomic_path
+from unblur.media.claim import Claim
 
 OPTIONS, LINES = "augment.json", "augment.jsonl"
 HALVES = ("blurry", "sharp")
@@ -50,7 +51,7 @@ class Collection:
     Raises
     ------
     UnblurError
-        `out` holds something else, or what was made otherwise, or cannot be written.
+        `out` holds something else, or what was made otherwise, is being written by another run, or cannot be written.
     """
 
     def __init__(self, out: str | PathLike[str], about: Mapping[str, Any], free: tuple[str, ...] = ()) -> None:
@@ -123,7 +124,7 @@ class _Folder:
     """Pictures as files below a folder."""
 
     def __init__(self, out: Path) -> None:
-        self.out = out
+        self.out, self.claim = out, Claim(out)
         for path in out.rglob(".*"):
             if _UNFINISHED.fullmatch(path.name):
                 path.unlink()
@@ -137,7 +138,7 @@ class _Folder:
                 temporary.write_bytes(data)
 
     def close(self, names: list[str]) -> None:
-        pass
+        self.claim.release()
 
 
 class _Store:
