@@ -144,20 +144,22 @@ def test_films_start_from_any_sharp_frame():
     assert torch.equal(network.encode(blurry), network.orient(own))
 
 
-def with_evidence():
+def with_evidence(**options):
     torch.manual_seed(0)
     evidence = {"hidden": 8, "blocks": 1, "window": 12, "reaches": [3, 2], "sigma": 2.0}
-    network = FilmNet(SMALL, {"widths": (4, 4, 8), "blocks": (1, 1, 1), "evidence": evidence}).eval()
+    network = FilmNet(SMALL, {"widths": (4, 4, 8), "blocks": (1, 1, 1), "evidence": evidence, **options}).eval()
     for weight in network.parameters():
         torch.nn.init.normal_(weight, std=0.1)
     return network
 
 
-def test_a_survey_of_the_whole_is_what_following_it_would_see():
-    network, blurry, sharp = with_evidence(), torch.rand(1, 3, 30, 45), torch.rand(1, 3, 30, 45)
+@pytest.mark.parametrize(("corrected", "channels"), [(True, 8 + 6), (False, 6)])
+def test_a_survey_of_the_whole_is_what_following_it_would_see(corrected, channels):
+    """And no more than is read: features are for a U-Net."""
+    network, blurry, sharp = with_evidence(corrected=corrected), torch.rand(1, 3, 30, 45), torch.rand(1, 3, 30, 45)
     with torch.inference_mode():
         surveyed = network.survey(blurry, sharp)
-        assert surveyed.shape[-2:] == (4, 6)
+        assert surveyed.shape == (1, channels, 4, 6)
         assert torch.equal(network.follow(blurry, sharp, surveyed), network.follow(blurry, sharp))
         assert not torch.allclose(network.follow(blurry, sharp, 0 * surveyed), network.follow(blurry, sharp))
     assert small().survey(blurry, sharp) is None

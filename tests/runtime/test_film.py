@@ -286,6 +286,17 @@ def test_what_is_known_of_the_whole_is_known_in_every_tile(size, monkeypatch):
     assert (state - network.orient(expected))[inside].abs().max() > 1e-2, "the test would see it"
 
 
+def test_the_memory_of_a_tile_is_that_of_what_tiles_run():
+    """Which is not the look at the whole picture: tiles are told what it found."""
+    network, blurry = Surveying().eval(), picture(150, 260)
+    runner, sizes, look = runner_of(network), [], network.paths.evidence.look
+    alone = runner_of(Surveying()).cost("follow", lambda side: runner.follow(runner.grey(side), runner.grey(side)))
+    network.paths.evidence.look = lambda *pair: sizes.append(tuple(pair[0].shape[-2:])) or look(*pair)
+    film_from(runner, blurry, blurry, tile="auto", subject="a.png")
+    assert set(sizes) <= {(152, 264), (64, 64)}
+    assert runner.cost("follow", lambda side: pytest.fail("it is known")) < alone / 1.5
+
+
 def test_both_stages_get_the_same_tiles_of_both_pictures():
     """The blurry and the sharp picture of a pass are of one place."""
     network, blurry = Small(), picture(150, 260)

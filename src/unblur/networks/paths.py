@@ -92,13 +92,15 @@ class PathNet(nn.Module):
     def survey(self, blurry: Tensor, sharp: Tensor) -> Tensor | None:
         """What the evidence says of a whole picture, which no tile of it could: where motion agrees.
 
-        Two (B, 3, H, W) to (B, K, ceil(H / cell), ceil(W / cell)), for `forward`; None without evidence. In bands: the
-        memory that it takes beside the pictures hardly grows with them.
+        Two (B, 3, H, W) to (B, K, ceil(H / cell), ceil(W / cell)), for `forward`: the guess, and the features that a
+        U-Net reads if there is one. None without evidence. In bands: the memory that it takes beside the pictures
+        hardly grows with them.
         """
         if self.evidence is None:
             return None
         padded = (pad_to_multiple(image, self.multiple)[0] for image in (blurry, sharp))
-        return torch.cat([part.float() for part in self.evidence(*padded)], 1)
+        features, guess = self.evidence(*padded)
+        return guess.float() if self.unet is None else torch.cat((features.float(), guess.float()), 1)
 
     def forward(
         self, blurry: Tensor, sharp: Tensor, surveyed: Tensor | None = None, *, keep_guess: bool = False

@@ -60,16 +60,16 @@ def film_from(
         Called with (tiles done, tiles in all).
     """
     height, width = blurry.shape[-2:]
-    grey = runner.grey
-    cost = lambda: runner.cost("follow", lambda side: runner.follow(grey(side), grey(side)))  # noqa: E731
     surveyed = runner.survey(blurry, sharp)
+    coarse = () if surveyed is None else ((surveyed, runner.network.cell),)
+    cost = lambda: runner.cost("follow", lambda side: _followed(runner, side, coarse))  # noqa: E731
     state, side = runner.tiled(
         runner.follow,
         blurry,
         sharp,
         tile=runner.tile(height, width, tile, cost),
         subject=subject,
-        coarse=() if surveyed is None else ((surveyed, runner.network.cell),),
+        coarse=coarse,
         store=_store(runner, 4 * runner.channels * height * width),
         progress=progress,
         align=getattr(runner.network, "align", None),
@@ -87,6 +87,12 @@ def film_of(runner: Runner, blurry: Tensor, *, tile: int | str, subject: str) ->
 
 def _frame(runner: Runner, side: int, times: Tensor) -> Tensor:
     return runner.decode(runner.encode(runner.grey(side)), times, mixed=True)
+
+
+def _followed(runner: Runner, side: int, coarse: Sequence[tuple[Tensor, int]]) -> Tensor:
+    """What a tile of this side gets, in grey: the pictures, and what is known of the whole."""
+    grey = runner.grey(side)
+    return runner.follow(grey, grey, *(known.new_zeros(1, known.shape[1], side // n, side // n) for known, n in coarse))
 
 
 def _store(runner: Runner, size: int) -> torch.device:
