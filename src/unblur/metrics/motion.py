@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.exposure.average import times_of
-from unblur.networks.paths import path_at
+from unblur.layers.motion import path_at
 
 CELL = 16
 """Side in pixels of the places at which a field is looked at."""

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur.exposure.camera import is_canonical
-from unblur.layers.motion import follow_back, path_at, reverse_time, warp
+from unblur.layers.motion import follow_back, net_motion, reverse_time, warp
 from unblur.layers.padding import crop, pad_to_multiple
 from unblur.networks.evidence import PIXELS, Evidence
 from unblur.networks.unet import UNet
@@ -197,11 +197,16 @@ class FilmNet(nn.Module):
 
         The paths are trained up to their direction, which the photo does not show; the convention is applied here.
         """
-        sharp, coefficients = state[:, :3], state[:, 3:]
-        ends = path_at(coefficients, torch.tensor([0.0, 1.0], device=state.device))
-        net = (ends[:, 1] - ends[:, 0]).mean((-1, -2))
-        forward = is_canonical(net[:, 0], net[:, 1])[:, None, None, None]
-        return torch.cat((sharp, torch.where(forward, coefficients, reverse_time(coefficients))), 1)
+        return state * FilmNet.orientation(state)
+
+    @staticmethod
+    def orientation(state: Tensor) -> Tensor:
+        """What `orient` multiplies a state by: (B, 3 + 2 * degree, 1, 1), -1 for what time turns round, where it is."""
+        # A path is linear in its coefficients, so the mean path has their means.
+        net = net_motion(state[:, 3:].mean((-1, -2), keepdim=True))
+        sharp, paths = state.new_ones(len(state), 3, 1, 1), state.new_ones(len(state), state.shape[1] - 3, 1, 1)
+        forward = is_canonical(net[:, :1], net[:, 1:])
+        return torch.cat((sharp, torch.where(forward, paths, reverse_time(paths))), 1)
 
     @staticmethod
     def align(state: Tensor, reference: Tensor) -> Tensor:

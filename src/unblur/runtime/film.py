@@ -74,7 +74,11 @@ def film_from(
         progress=progress,
         align=getattr(runner.network, "align", None),
     )
-    return MapFilm(runner, getattr(runner.network, "orient", lambda state: state)(state), side, subject)
+    if hasattr(runner.network, "orientation"):
+        with torch.inference_mode():
+            # In place: of all that a film takes this is the most.
+            state *= runner.network.orientation(state)
+    return MapFilm(runner, state, side, subject)
 
 
 def film_of(runner: Runner, blurry: Tensor, *, tile: int | str, subject: str) -> RetiledFilm:
