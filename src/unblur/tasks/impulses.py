@@ -16,6 +16,8 @@ LARGEST = 25
 """Points along the longer side, at most."""
 LEAST = 800
 """Pixels of the drawing's longer side, at least."""
+FAINTEST = 0.02
+"""Stored value that is made white, at least: no point, however long its streak, is as dim; a square without one is."""
 GREY, RULE = 0.06, 0.16
 
 
@@ -31,22 +33,25 @@ def draw_impulses(space: Space, code: BlurCode) -> Tensor:
     spacing = SPACING * max(ceil(max(code.height, code.width) / (SPACING * LARGEST)), 1)
     height, width = (ceil(side / spacing) * spacing for side in (code.height, code.width))
     points = torch.zeros(3, code.height, code.width)
-    centre = torch.arange(spacing // 2, max(height, width), spacing)
-    rows, columns = centre[centre < code.height - 1], centre[centre < code.width - 1]
+    rows, columns = _middles(code.height, spacing), _middles(code.width, spacing)
     for row in (0, 1):
         for column in (0, 1):
-            points[:, (rows - row)[:, None], columns - column] = 1.0
-    # Light, not stored values: a long streak is dim.
+            points[:, (rows - row).clamp_min(0)[:, None], (columns - column).clamp_min(0)] = 1.0
     light = space.apply(points, code).mean(0, keepdim=True)
     light = F.pad(light, (0, width - code.width, 0, height - code.height))
     scale = max(ceil(LEAST / max(height, width)), 1)
     return _framed(light, spacing, scale).expand(3, -1, -1)
 
 
+def _middles(side: int, spacing: int) -> Tensor:
+    """Of every square that is not cut off before its middle; of a smaller picture its own."""
+    return torch.arange(min(spacing, side) // 2, max(side - 1, 1), spacing)
+
+
 def _framed(light: Tensor, spacing: int, scale: int) -> Tensor:
     """Each square of (1, h, w) as bright as it gets, `scale` times as large, with lines between."""
     squares = light.unflatten(2, (-1, spacing)).unflatten(1, (-1, spacing))
-    squares = squares / squares.amax((2, 4), keepdim=True).clamp_min(1e-3)
+    squares = squares / squares.amax((2, 4), keepdim=True).clamp_min(FAINTEST)
     drawn = squares.flatten(3).flatten(1, 2).repeat_interleave(scale, 1).repeat_interleave(scale, 2)
     drawn = GREY + (1 - GREY) * drawn.clamp(0, 1)
     for start in range(0, drawn.shape[1], spacing * scale):

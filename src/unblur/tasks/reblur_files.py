@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 from unblur.errors import UnblurError
@@ -54,6 +56,19 @@ class Origin:
         if self.sample is not None and (self.save_code or self.impulses):
             raise UnblurError("--save-code and --impulses", "want one blur, not draws", "use --like or --code")
 
+    def sources(self) -> list[str]:
+        """The files that the blur comes from."""
+        return [*(self.like or ()), *([self.code] if self.code is not None else [])]
+
+    def check_outputs(self, outputs: Iterable[str | PathLike[str]]) -> None:
+        """Refuse to write over what the blur comes from, or two things into one file."""
+        taken = {os.path.realpath(source) for source in self.sources()}
+        for output in (*filter(None, (self.save_code, self.impulses)), *outputs):
+            place = os.path.realpath(output)
+            if place in taken:
+                raise UnblurError(output, "would overwrite an input or another output", "choose another name")
+            taken.add(place)
+
 
 def reblur_files(
     inputs: Sequence[str],
@@ -81,35 +96,37 @@ def reblur_files(
         to `listener`.
     """
     origin.check()
+    if not inputs and (out is not None or not (origin.save_code or origin.impulses)):
+        raise UnblurError("SHARP", "no picture is named", "name one, or leave out -o and use --save-code or --impulses")
     report = Report("reblur", "reblurred")
-    space = load_space(options.model, options.device)
-    reading, code = _blur(origin, space, options)
-    report.about = {"model": space.as_dict(), "seed": origin.seed if origin.sample else None}
-    report.about |= {"code": origin.save_code, "impulses": origin.impulses}
-    report.about |= {} if reading is None else {"reading": reading.as_dict()}
-    report.by = f"with {space.name}" + (f"; {reading}" if reading is not None else "")
-    if code is not None:
-        for kept in _keep(origin, space, code):
-            listener.done(kept)
-    if not inputs:
-        if not (origin.save_code or origin.impulses):
-            raise UnblurError("SHARP", "no picture is named", "name one, or --save-code or --impulses")
-        return report
     found, many = find(inputs, out, IMAGE_SUFFIXES, report, several=(origin.sample or 1) > 1)
     jobs = jobs_of(found, many, inputs, out, _beside, report)
-    if code is not None:
-        return run_jobs(jobs, _applier(code, space, options, quality), report, options, listener)
     # The last draw stands for all, so that an interrupted picture is not taken for a finished one.
     draws = {job.source: _draws(job.output, origin.sample or 1) for job in jobs}
     jobs = [Job(job.source, draws[job.source][-1]) for job in jobs]
-    return run_jobs(jobs, _sampler(draws, origin.seed, space, options, quality), report, options, listener)
+    origin.check_outputs([output for each in draws.values() for output in each])
+    space = load_space(options.model, options.device)
+    reading, code = _blur(origin, space, options)
+    report.about = {"model": space.as_dict(), "seed": origin.seed if origin.sample else None}
+    report.about |= {"code": origin.code, "saved_code": origin.save_code, "impulses": origin.impulses}
+    report.about |= {} if reading is None else {"reading": reading.as_dict()}
+    report.by = f"with {space.name}" + (f"; {reading}" if reading is not None else "")
+    if code is None:
+        return run_jobs(jobs, _sampler(draws, origin.seed, space, options, quality), report, options, listener)
+    for kept in _keep(origin, space, code):
+        listener.done(kept)
+    return run_jobs(jobs, _applier(code, space, options, quality), report, options, listener)
 
 
 def _blur(origin: Origin, space: Space, options: Options) -> tuple[Reading | None, BlurCode | None]:
     if origin.like is not None:
         reading = read_blur(*origin.like, space, max_pixels=options.max_pixels)
         return reading, reading.code
-    return None, BlurCode.load(origin.code) if origin.code is not None else None
+    if origin.code is None:
+        return None, None
+    code = BlurCode.load(origin.code)
+    space.check(code, origin.code)
+    return None, code
 
 
 def _keep(origin: Origin, space: Space, code: BlurCode) -> Iterator[Outcome]:

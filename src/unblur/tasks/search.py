@@ -387,9 +387,7 @@ def start_code(space: Space, start: str, sharp: Tensor, blurry: Tensor) -> Tenso
         remedy = f"{choose_from(STARTS, start)}, or the file of a code"
         raise UnblurError(f"--start {start}", "is no start and no file", remedy)
     code = BlurCode.load(start)
-    if code.fingerprint != space.fingerprint or code.values.shape[0] != network.channels:
-        problem = f"the code of {code.space} means nothing to {space.name}"
-        raise UnblurError(f"--start {start}", problem, "use the space it was read by")
+    space.check(code, f"--start {start}")
     with torch.inference_mode():
         return network.fitted(code.values[None].to(space.device), height, width).clone()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,11 +103,14 @@ class Space:
             raise UnblurError(f"--model {self.name}", "is no blur space", f"use {BLUR_SPACE}, or a file of one")
         self.device = resolve_device(device)
         self.network: Any = network.to(self.device).eval()
+        self._fingerprint: str | None = None
 
     @property
     def fingerprint(self) -> str:
-        """Of the weights, as far as they came from a file."""
-        return getattr(self.card, "sha256", None) or "unknown"
+        """Of the weights: of their file, or where there is none, of their numbers."""
+        if self._fingerprint is None:
+            self._fingerprint = getattr(self.card, "sha256", None) or _sum_of(self.network)
+        return self._fingerprint
 
     def as_dict(self) -> dict[str, object]:
         """For a machine-readable report."""
@@ -118,6 +122,18 @@ class Space:
             code = self.network.encode(*(image[None].to(self.device) for image in (sharp, blurry))).mean
         return self._code(code, sharp)
 
+    def check(self, code: BlurCode, subject: str | PathLike[str] = "the code") -> None:
+        """Refuse the code of another blur space; `subject` is where it came from.
+
+        Raises
+        ------
+        UnblurError
+            Its numbers mean nothing here.
+        """
+        if code.fingerprint != self.fingerprint or code.values.shape[0] != self.network.channels:
+            problem = f"was read by {code.space} and means nothing to {self.name}"
+            raise UnblurError(subject, problem, f"use the model it was read by (sha256 {code.fingerprint[:8]}...)")
+
     def apply(self, sharp: Tensor, code: BlurCode, subject: str = "the picture") -> Tensor:
         """Blur (3, H, W) in [0, 1], of any size, as `code` says; a code of another size is fitted to it.
 
@@ -126,10 +142,7 @@ class Space:
         UnblurError
             The code belongs to another blur space, or memory ran out.
         """
-        if code.fingerprint != self.fingerprint or code.values.shape[0] != self.network.channels:
-            raise UnblurError(
-                f"the code of {code.space}", f"means nothing to {self.name}", "use the model it was read by"
-            )
+        self.check(code)
         with torch.inference_mode(), _fits(subject):
             values = self.network.fitted(code.values[None].to(self.device), *sharp.shape[-2:])
             return self.network.reblur(sharp[None].to(self.device), values)[0].float().clamp(0, 1).cpu()
@@ -171,6 +184,14 @@ def load_space(
         return Space(model, device=device)
     loaded = load_weights(BLUR_SPACE if model is None else model)
     return Space(loaded.network, loaded.card, device=device)
+
+
+def _sum_of(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 @contextmanager
