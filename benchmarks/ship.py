@@ -8,6 +8,7 @@ Then enter the printed line into `unblur/zoo/table.py`.
 import argparse
 import datetime
 import hashlib
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,15 +36,18 @@ def main() -> None:
     parser.add_argument("--cache", type=Path)
     args = parser.parse_args()
     loaded = load_weights(args.weights)
-    path = FILES / f"{args.name}.safetensors"
+    file = f"{args.name}.safetensors"
     sources = FIELDS + SOURCES if hasattr(loaded.network, "reblur") else SOURCES
     card = Card(args.name, loaded.card.network, args.summary, sources, args.steps, licence="Apache-2.0")
-    save_weights(path, loaded.network, card, half=True)
     measure = measure_space if hasattr(loaded.network, "reblur") else measure_film
-    protocol, score = measure(str(path), args.data, args.cache)
+    with tempfile.TemporaryDirectory() as folder:
+        # As it will be stored, and only then put into the package.
+        path = save_weights(Path(folder) / file, loaded.network, card, half=True)
+        protocol, score = measure(str(path), args.data, args.cache)
+        network = load_weights(path).network
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     card = replace(card, protocol=protocol, score=score, date=today)
-    save_weights(path, load_weights(path).network, card, half=True)
+    path = save_weights(FILES / file, network, card, half=True)
     print(f'"{args.name}": Shipped("{path.name}", "{hashlib.sha256(path.read_bytes()).hexdigest()}")')
 
 

@@ -30,7 +30,7 @@ NETWORKS: dict[str, tuple[str, str]] = {
 }
 
 SHIPPED: dict[str, Shipped] = {
-    "film-small": Shipped("film-small.safetensors", "e7b2ce6ac3f91ac17b4f12b2924f7b5973da991408cb84ad2ec5f682565e245e"),
+    "film-small": Shipped("film-small.safetensors", "80bce58e6b49d5e7b430575f2aebb992c9d35e2ccaeefd086418ee2d4cfab05e"),
     "blur-space-small": Shipped(
         "blur-space-small.safetensors", "6907acf69e4a3c778236f33f9d58e10ebbe36336fe146403d46478df27554678"
     ),
