@@ -31,3 +31,13 @@ def test_the_distance_counts_what_is_looked_at() -> None:
     expected = sum(share * (a - b).abs().mean() for share, a, b in zip((0.5, 2.0), network(image), target, strict=True))
     assert torch.allclose(network.distance(image, target), expected)
     assert network.distance(other, target) == 0
+
+
+def test_vgg_is_looked_at_as_in_blur_kernel_space() -> None:
+    """After relu1_1, 2_1, 3_1, 4_1 and 5_1, with their released weights."""
+    with torch.device("meta"):
+        network = vgg19()
+    assert network.shares == (0.2, 0.4, 0.8, 1.0, 3.0)
+    for number, before in zip(network.looked, (None, *[torch.nn.MaxPool2d] * 4), strict=True):
+        assert isinstance(network.features[number], torch.nn.ReLU)
+        assert before is None or isinstance(network.features[number - 2], before)

@@ -10,6 +10,9 @@ from torch import nn
 
 from unblur.layers.code import Code
 from unblur.losses.perceptual import Backbone
+from unblur.losses.pixel import charbonnier
+from unblur.losses.priors import hyper_laplacian
+from unblur.losses.similarity import dissimilarity
 from unblur.metrics.fidelity import psnr
 from unblur.networks.blur_space import BlurSpace
 from unblur.networks.image_prior import CodePrior, ImagePrior
@@ -179,6 +182,67 @@ def test_features_of_the_photo_are_computed_once(scene):
     found = search(space, blurry, guess, code, options, backbone=backbone)
     assert len(seen) == 1 + 3
     assert found.after < found.before
+
+
+def at_work(scene, **options):
+    """A search before its first step."""
+    space, _, blurry, guess, code = scene
+    rest = {"backbone": None, "seed": 0, "seconds": None, "dtype": torch.float32, "tell": None}
+    return module._Search(space, blurry, guess, code, SearchOptions(**options), **rest)
+
+
+@pytest.mark.parametrize(
+    "name", ["square", "absolute", "unlikeness", "sparsity", "code_length", "familiarity", "anchor"]
+)
+def test_every_weight_is_of_its_term(scene, name):
+    space, truth, blurry, guess, code = scene
+    nothing = dict.fromkeys(("square", "sparsity", "anchor"), (0.0,))
+    searching = at_work(scene, **{**nothing, name: (0.5, 3.0)}, steps=10)
+    sharp, code = truth.clone(), code + torch.tensor([0.3, -0.2])[:, None, None]
+    again = space.reblur(sharp, code)
+    expected = {
+        "square": (again - blurry).square().mean() / 2,
+        "absolute": charbonnier(again, blurry),
+        "unlikeness": dissimilarity(again, blurry),
+        "sparsity": hyper_laplacian(sharp),
+        "code_length": code.norm(),
+        "familiarity": ((code - 1) ** 2).sum(),
+        "anchor": (sharp - guess).square().mean() / 2,
+    }[name].detach()
+    assert float(expected) > 1e-4
+    for step, weight in ((0, 0.5), (9, 3.0)):
+        assert float(searching._loss(step, sharp, code, again).detach()) == pytest.approx(weight * float(expected))
+
+
+def test_a_prior_begins_where_it_is_told(scene):
+    _, _, blurry, guess, code = scene
+    for begin_blurry, picture in ((True, blurry), (False, guess)):
+        searching = at_work(scene, picture="prior", code="prior", begin_blurry=begin_blurry, warmup=60)
+        searching.options = replace(searching.options, jitter=0.0)
+        for variable in (searching.picture, searching.code):
+            variable.rate = 0.02
+        before = [
+            float((each.value() - target).square().mean().detach())
+            for each, target in zip((searching.picture, searching.code), (picture, code), strict=True)
+        ]
+        searching._warm_up()
+        for each, target, first in zip((searching.picture, searching.code), (picture, code), before, strict=True):
+            assert float((each.value() - target).square().mean().detach()) < 0.5 * first
+        assert searching.targets[0] is (searching.blurry if begin_blurry else searching.start)
+
+
+def test_rates_fall_after_every_fifth_and_noise_is_jittered(scene, monkeypatch):
+    space, _, blurry, guess, code = scene
+    rates = []
+    monkeypatch.setattr(module, "_adam", lambda descent, rate: rates.append(rate))
+    options = SearchOptions(picture="prior", code="prior", steps=10, patience=0, decay=0.5)
+    search(space, blurry, guess, code, replace(options, picture_rate=1.0, code_rate=1e-3))
+    shares = [0.5 ** ((step + 1) // 2) for step in range(10)]
+    assert rates[0::2] == pytest.approx(shares)
+    assert rates[1::2] == pytest.approx([1e-3 * share for share in shares])
+    for jitter in (0.0, 0.5):
+        prior = at_work(scene, picture="prior", jitter=jitter).picture
+        assert torch.equal(prior.value(), prior.value()) is (jitter == 0)
 
 
 def test_turns(scene):

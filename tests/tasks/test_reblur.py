@@ -88,6 +88,8 @@ def test_draws_follow_the_seed(space, leaves):
         assert float((one[k].image - other[k].image).abs().max()) > 0.05
     assert torch.equal(unblur.sample_blur(leaves, 1, 0, space)[0].image, one[0].image)
     assert seed_of(0, 1) == 26110817016874400
+    # Neighbouring seeds share nothing.
+    assert not torch.equal(one[1].image, other[0].image)
 
 
 def test_the_reading_tells_how_good_it_is(space, leaves):
