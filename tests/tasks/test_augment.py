@@ -316,7 +316,7 @@ def test_mistakes_are_told_in_one_line(
 
 def test_a_plain_model_cannot_be_asked_to_draw(places: tuple[Path, Path], tmp_path: Path) -> None:
     plain = BlurSpace(features=4, front_blocks=1, back_blocks=1, channels=4, encoder_blocks=1)
-    with pytest.raises(UnblurError, match="is not variational: no blur can be drawn"):
+    with pytest.raises(UnblurError, match="is not variational, so no blur can be drawn"):
         augment(None, places[1], tmp_path / "out", 2, size=40, model=plain)
     report = augment(*places, tmp_path / "out", 2, size=40, model=plain)
     assert report.exit_code == 0

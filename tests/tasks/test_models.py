@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from unblur.errors import UnblurError
+from unblur.networks.image_prior import ImagePrior
 from unblur.networks.paths import FilmNet
 from unblur.tasks import models
+from unblur.tasks.engine import load
 from unblur.zoo.card import Card
 from unblur.zoo.table import DEFAULT, Shipped
 from unblur.zoo.weights import save_weights
@@ -55,3 +57,10 @@ def test_what_cannot_be_converted_is_told_in_one_line(file, tmp_path):
         with pytest.raises(UnblurError, match=source.name):
             models.convert_model(source, tmp_path / "out.safetensors")
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_a_deep_prior_is_told_from_models(tmp_path):
+    path = save_weights(tmp_path / "prior.safetensors", ImagePrior(width=8, skip=4), Card("one", "image_prior"))
+    assert models.show_model(path).makes == "prior"
+    with pytest.raises(UnblurError, match="--model one: is the deep prior of one picture or code"):
+        load(path, "cpu")

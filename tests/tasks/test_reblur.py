@@ -10,6 +10,7 @@ from unblur.cli import main
 from unblur.errors import UnblurError
 from unblur.media.image import Picture, read_image
 from unblur.metrics.fidelity import psnr
+from unblur.networks.blur_space import BlurSpace
 from unblur.networks.path_space import PathSpace
 from unblur.tasks.impulses import draw_impulses
 from unblur.tasks.reblur import read_blur, seed_of
@@ -242,6 +243,15 @@ def test_a_code_of_another_model_is_told_once_by_its_name(capsys, photos, file):
     )
     assert err.count("\n") == 1
     assert not (photos / "o").exists()
+
+
+def test_a_plain_model_asked_to_draw_is_told_once(capsys, photos):
+    plain = BlurSpace(features=4, front_blocks=1, back_blocks=1, channels=4, encoder_blocks=1)
+    file = save_weights(photos / "plain.safetensors", plain, Card("plain", "blur_space"))
+    code, out, err = run(capsys, "reblur", photos / "in", "--sample", 1, "--model", file)
+    assert (code, out) == (2, "")
+    assert "--model plain: is not variational, so no blur can be drawn from it" in err
+    assert err.count("\n") == 1
 
 
 def test_networks_without_a_file_are_told_apart(leaves):

@@ -102,9 +102,8 @@ def augment_files(
     """
     options = options.checked()
     space = load_space(model, device)
-    if sources is None and not space.network.variational:
-        remedy = "give pairs to take the blur from, or a variational model"
-        raise UnblurError(f"--model {space.name}", "is not variational: no blur can be drawn from it", remedy)
+    if sources is None:
+        space.check_draws()
     _check_apart(Path(out), [place for place in (sources, targets) if place is not None])
     maker = Maker(space, None if sources is None else str(sources), str(targets), options)
     report = Report("augment", "made", {"model": space.as_dict(), "out": str(out)}, f"by {space.name}")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unblur.errors import UnblurError
+from unblur.networks.image_prior import CodePrior, ImagePrior
 from unblur.runtime.consistency import STEPS
 from unblur.runtime.device import resolve_device
 from unblur.runtime.film import MapFilm, RetiledFilm, film_from, film_of
@@ -83,6 +84,9 @@ class Engine:
         if hasattr(network, "reblur"):
             problem = "is a space of blurs, which sharpens nothing by itself"
             raise UnblurError(f"--model {self.name}", problem, "use best or fast, or unblur reblur")
+        if isinstance(network, ImagePrior | CodePrior):
+            problem = "is the deep prior of one picture or code, and knows nothing of others"
+            raise UnblurError(f"--model {self.name}", problem, "use best or fast")
         self.reason = reason
         self.runner = Runner(network, place, resolve_dtype(dtype, place))
         self.restorer = self._restorer()

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
 
+from unblur.networks.image_prior import CodePrior, ImagePrior
 from unblur.zoo.card import Card
 from unblur.zoo.convert import convert
 from unblur.zoo.table import ALIASES, DEFAULT, SHIPPED
@@ -22,7 +23,8 @@ class Entry:
         What to pass as ``--model``.
     card : Card
     makes : str
-        "film" (frames at any time), "picture" (one sharp picture) or "blur" (a space of blurs).
+        "film" (frames at any time), "picture" (one sharp picture), "blur" (a space of blurs) or "prior"
+        (the deep prior of one picture or code).
     parameters : int
         Numbers in its weights.
     size : int
@@ -82,6 +84,7 @@ def show_model(name: str | PathLike[str] = DEFAULT) -> Entry:
     file = FILES / SHIPPED[name].file if name in SHIPPED else Path(name)
     makes = "film" if hasattr(loaded.network, "decode") else "picture"
     makes = "blur" if hasattr(loaded.network, "reblur") else makes
+    makes = "prior" if isinstance(loaded.network, ImagePrior | CodePrior) else makes
     parameters = sum(parameter.numel() for parameter in loaded.network.parameters())
     return Entry(name, loaded.card, makes, parameters, file.stat().st_size)
 

@@ -123,6 +123,7 @@ def _blur(origin: Origin, space: Space, options: Options) -> tuple[Reading | Non
         reading = read_blur(*origin.like, space, max_pixels=options.max_pixels)
         return reading, reading.code
     if origin.code is None:
+        space.check_draws()
         return None, None
     code = BlurCode.load(origin.code)
     space.check(code, origin.code)

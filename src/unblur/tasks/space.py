@@ -116,6 +116,18 @@ class Space:
         """For a machine-readable report."""
         return {"name": self.name, "sha256": self.fingerprint, "device": str(self.device)}
 
+    def check_draws(self) -> None:
+        """Refuse a space from which no blur can be drawn.
+
+        Raises
+        ------
+        UnblurError
+            It is not variational: nothing is known of where its codes lie.
+        """
+        if not self.network.variational:
+            problem = "is not variational, so no blur can be drawn from it"
+            raise UnblurError(f"--model {self.name}", problem, f"use {BLUR_SPACE}, or take the blur from pictures")
+
     def encode(self, sharp: Tensor, blurry: Tensor, subject: str = "the pair") -> BlurCode:
         """The blur between two (3, H, W) in [0, 1]."""
         with torch.inference_mode(), _fits(subject):
@@ -155,10 +167,7 @@ class Space:
         UnblurError
             The space is not variational: nothing is known of where its codes lie.
         """
-        if not self.network.variational:
-            raise UnblurError(
-                f"--model {self.name}", "is not variational, so no blur can be drawn from it", f"use {BLUR_SPACE}"
-            )
+        self.check_draws()
         with torch.inference_mode():
             values = self.network.draw(1, height, width, torch.Generator().manual_seed(seed))[0]
         return BlurCode(values.float().cpu(), height, width, self.name, self.fingerprint)
