@@ -134,6 +134,20 @@ def test_a_code_fits_larger_pictures(space, pair):
     assert (larger - field[:, :, :1, :1]).abs().mean() < 0.15
 
 
+def test_a_place_keeps_the_blur_of_the_same_relative_place(space):
+    """Little motion at the left and much at the right, on a picture twice as wide; and further down, twice as high."""
+    network = space.network
+    slope = torch.linspace(1.0, 9.0, 16)
+    for axis, size in ((-1, (256, 512)), (-2, (512, 256))):
+        field = torch.zeros(1, 6, 16, 16)
+        field[:, 0] = slope if axis == -1 else slope[:, None]
+        with torch.inference_mode():
+            larger = network.paths(network.fitted(network.encode_paths(field).mean, *size))[0, 0]
+        along = larger.mean(0 if axis == -1 else 1)
+        assert along.shape == (32,)
+        assert F.l1_loss(along, torch.linspace(1.0, 9.0, 32)) < 0.3
+
+
 def test_every_entry_of_a_code_acts(space):
     with torch.inference_mode():
         codes = space.network.draw(4, 256, 256, torch.Generator().manual_seed(0))

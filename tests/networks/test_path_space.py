@@ -123,6 +123,17 @@ def test_draws_are_normal_with_the_prior_s_moments():
     assert near == pytest.approx([0.0, 0.2, 0.5, 0.8, 0.9], abs=0.06)
 
 
+def test_draws_are_as_alike_as_their_cells_are_near():
+    """In grids that are not square too: every cell with every other."""
+    space = PathSpace(**SMALL, evidence=EVIDENCE)
+    space.prior_nearness.fill_(0.8)
+    codes = space.draw(4000, 2 * 128, 3 * 128, torch.Generator().manual_seed(2))
+    place = torch.tensor([[row, column] for row in range(2) for column in range(3)]).double()
+    expected = 0.8 ** torch.cdist(place, place).square()
+    seen = torch.stack([torch.corrcoef(codes[:, i].flatten(1).T) for i in range(5)]).mean(0)
+    torch.testing.assert_close(seen.double(), expected, atol=0.03, rtol=0)
+
+
 def test_draws_follow_the_seed(space):
     draw = lambda seed: space.draw(2, 300, 200, torch.Generator().manual_seed(seed))  # noqa: E731
     assert torch.equal(draw(3), draw(3))

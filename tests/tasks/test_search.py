@@ -87,6 +87,24 @@ def test_a_large_picture_is_searched_in_tiles(plan, film_network, leaves):
     assert parts.before == pytest.approx(whole.before, rel=0.2)
 
 
+def test_tiles_share_the_seconds_and_make_one_report(plan, film_network, leaves, monkeypatch):
+    asked, real = [], module.search
+
+    def searched(*arguments, seconds, **options):
+        asked.append(seconds)
+        found = real(*arguments, seconds=None, **options)
+        return module.replace(found, code=torch.full_like(found.code, 2.0), seconds=1.5, steps=len(asked))
+
+    monkeypatch.setattr(module, "search", searched)
+    photo = torch.cat((leaves, leaves.flip(-1)), -1)[:, :140, :500]
+    engine = Engine(film_network, device="cpu", dtype="float32", tile=256)
+    found = deblur_by_search(photo, module.replace(plan, seconds=60.0), engine, check=False)
+    assert asked == [20.0] * 3
+    cells = 3 * 2 * 2  # of tiles of 256 x 256, six numbers each
+    assert found.code_norm == pytest.approx((6 * cells * 4.0) ** 0.5)
+    assert (found.iterations, found.seconds) == (3, 4.5)
+
+
 def test_where_the_code_begins(space, tmp_path, leaves):
     sharp, blurry = leaves[None, :, :130, :100], leaves[None, :, :130, 3:103]
     network = space.network
