@@ -138,6 +138,8 @@ def test_plans():
         ({"preset": "relesed"}, "did you mean released"),
         ({"seconds": 0.0}, "--seconds 0.0"),
         ({"steps": 0}, "--steps 0"),
+        ({"seed": 2**63}, "--seed 9223372036854775808: not a seed"),
+        ({"seed": -1}, "--seed -1: not a seed"),
         ({"changes": {"sparsty": "1"}}, "did you mean sparsity"),
         ({"changes": {"sparsity": "few"}}, "is not a number from 0 on"),
         ({"changes": {"sparsity": "nan"}}, "is not a number from 0 on"),

@@ -100,6 +100,8 @@ class SearchPlan:
             raise UnblurError(f"--preset {self.preset}", "no such preset", choose_from(PRESETS, self.preset))
         if self.seconds is not None and not self.seconds > 0:
             raise UnblurError(f"--seconds {self.seconds}", "no time to search in", "use more than 0")
+        if not 0 <= self.seed < 2**63:
+            raise UnblurError(f"--seed {self.seed}", "not a seed", f"use 0 to {2**63 - 1}")
         options = SearchOptions.released() if self.preset == "released" else SearchOptions()
         if self.begins != "network" and options.code == "encoder":
             # A code that was asked for is not read again from the picture.
