@@ -173,6 +173,8 @@ class FilmNet(nn.Module):
         self.multiple = max(self.restorer.unet.multiple, self.paths.multiple)
         # Of `follow`; the restorer has tiles of its own, or is another one altogether.
         self.tile_overlap = self.paths.tile_overlap
+        # Without a U-Net larger ones gain nothing, and what is done around a tile takes memory as well.
+        self.tile_size = None if self.paths.unet is not None else 1024
         self.cell = self.paths.multiple
 
     def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
