@@ -4,6 +4,7 @@ import torch.nn.functional as F
 
 from unblur.exposure.average import times_of
 from unblur.layers.motion import follow_back, warp
+from unblur.networks import revision
 from unblur.networks.revision import Revision, gauss_newton
 
 
@@ -58,3 +59,26 @@ def test_a_revision_begins_with_half_of_the_step_and_learns():
     assert rest.shape == (1, 2, 4, 4)
     (revised.sum() + rest.sum()).backward()
     assert revision.judge.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("rows", [1, 3, 5])
+def test_bands_are_the_whole(rows, monkeypatch):
+    generator = torch.Generator().manual_seed(1)
+    pictures = torch.rand(2, 2, 96, 40, generator=generator)
+    coefficients = 4 * torch.randn(2, 4, 12, 5, generator=generator)
+    whole = gauss_newton(pictures, coefficients)
+    seen, in_one = [], revision._in_one
+    monkeypatch.setattr(revision, "BAND", rows * 8 * 40)
+    monkeypatch.setattr(revision, "_in_one", lambda light, field: seen.append(len(light[0, 0])) or in_one(light, field))
+    for banded, expected in zip(gauss_newton(pictures, coefficients), whole, strict=True):
+        torch.testing.assert_close(banded, expected, atol=1e-5, rtol=1e-4)
+    assert len(seen) == -(-12 // rows)
+    assert seen[0] < 96
+
+
+def test_paths_that_are_no_numbers_have_no_reach(monkeypatch):
+    pictures, nothing = torch.rand(1, 2, 32, 16), torch.full((1, 4, 4, 2), torch.nan)
+    whole, _ = gauss_newton(pictures, nothing)
+    monkeypatch.setattr(revision, "BAND", 1)
+    step, _ = gauss_newton(pictures, nothing)
+    torch.testing.assert_close(step, whole, equal_nan=True)

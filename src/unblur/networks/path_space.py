@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from unblur.exposure.average import shares_of, times_of
 from unblur.exposure.camera import is_canonical
 from unblur.exposure.response import Response, from_linear, to_linear
-from unblur.layers.bands import bands_of, in_bands
+from unblur.layers.bands import in_bands
 from unblur.layers.code import Code
 from unblur.layers.motion import follow_back, net_motion, path_at, reverse_time, warp
 from unblur.layers.padding import crop, pad_to_multiple
@@ -140,7 +140,8 @@ class PathSpace(nn.Module):
             field = PIXELS * guess.float()
             light = to_linear(torch.stack((blurry, sharp), 1).float().clamp(0, 1), self.response).mean(2)
             for _ in range(self.looks):
-                field = field + _step(light, field)
+                step, _ = gauss_newton(light, field)
+                field = field + step
         return field
 
     def encode_paths(self, field: Tensor) -> Code:
@@ -260,19 +261,6 @@ class PathSpace(nn.Module):
         away = (code - self.known_mean[:, None, None]).flatten(2)
         white = torch.linalg.solve(self.known_factor, away)
         return white.square().mean(1).sqrt().unflatten(1, code.shape[-2:])
-
-
-@torch.no_grad()
-def _step(light: Tensor, field: Tensor) -> Tensor:
-    """`revision.gauss_newton` in bands of rows, with margins as far as a frame looks for its content."""
-    rows = max(BAND // (light.shape[-1] * PATCH), 1)
-    reach = float(field.unflatten(1, (-1, 2)).abs().sum(1).amax())
-    margin = ceil(reach / PATCH) + 2
-    parts = []
-    for _, seen, kept in bands_of(field.shape[-2], rows, margin):
-        step, _ = gauss_newton(light[:, :, seen.start * PATCH : seen.stop * PATCH], field[:, :, seen])
-        parts.append(step[:, :, kept])
-    return torch.cat(parts, 2)
 
 
 def _exposed(state: Tensor, count: int, coarse: int) -> Tensor:

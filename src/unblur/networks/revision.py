@@ -8,11 +8,14 @@ a network that sees the step, and how much it would explain, has learned when to
 
 from __future__ import annotations
 
+from math import ceil
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur.exposure.average import shares_of, times_of
+from unblur.layers.bands import bands_of
 from unblur.layers.motion import follow_back, warp
 from unblur.networks.unet import ResidualBlock
 
@@ -21,6 +24,8 @@ DAMPING = 1.0
 """Of the normal equations, as a share of their mean diagonal."""
 NOISE = 1e-6
 """What the squared gradients of noise add to it."""
+BAND = 2**19
+"""Pixels of the light to look at, at once."""
 FARTHEST = 3.0
 """A step is no longer than this, in pixels of the light."""
 
@@ -79,8 +84,11 @@ class Revision(nn.Module):
         return guess + change + share.sigmoid() * step, rest
 
 
+@torch.no_grad()
 def gauss_newton(light: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
     """The change of path coefficients that explains a photo better, for each cell.
+
+    Large pictures are looked at in bands, with margins as far as a frame looks for its content.
 
     Parameters
     ----------
@@ -97,6 +105,22 @@ def gauss_newton(light: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
         (B, 3, h, w), of order one: logarithms of the texture and of what is unexplained, and the share of that which
         the step explains.
     """
+    height = coefficients.shape[-2]
+    cell = light.shape[-2] // height
+    rows = max(BAND // (light.shape[-1] * cell), 1)
+    if rows >= height:
+        return _in_one(light, coefficients)
+    reach = float(coefficients.unflatten(1, (-1, 2)).abs().sum(1).amax())
+    margin = ceil(reach / cell) + 2 if reach < cell * height else height
+    steps, looks = [], []
+    for _, seen, kept in bands_of(height, rows, margin):
+        step, look = _in_one(light[:, :, seen.start * cell : seen.stop * cell], coefficients[:, :, seen])
+        steps.append(step[:, :, kept])
+        looks.append(look[:, :, kept])
+    return torch.cat(steps, 2), torch.cat(looks, 2)
+
+
+def _in_one(light: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
     blurry, sharp = light[:, :1], light[:, 1:]
     mean, bends = _film_mean(sharp, coefficients)
     # Differences of the light are compared: what is wrong in large areas is no motion.
