@@ -148,6 +148,27 @@ def test_a_place_keeps_the_blur_of_the_same_relative_place(space):
         assert F.l1_loss(along, torch.linspace(1.0, 9.0, 32)) < 0.3
 
 
+@pytest.mark.parametrize(
+    ("read", "put"), [((130, 130), (256, 256)), ((720, 1280), (360, 640)), ((129, 500), (256, 1000))]
+)
+def test_a_code_is_stretched_over_the_picture_not_over_its_cells(space, read, put):
+    """A rotation stays one, in pixels, about the middle of the picture."""
+
+    def turning(height, width):
+        y = (torch.arange(-(-height // 16)) + 0.5) * 16 / height - 0.5
+        x = (torch.arange(-(-width // 16)) + 0.5) * 16 / width - 0.5
+        field = torch.zeros(1, 6, len(y), len(x))
+        field[:, 0], field[:, 1] = -6 * y[:, None].clamp(-0.5, 0.5), 6 * x.clamp(-0.5, 0.5)
+        field[:, 0] += 5
+        return field
+
+    network, wanted = space.network, turning(*put)
+    with torch.inference_mode():
+        code = network.encode_paths(turning(*read)).mean
+        made = network.paths(network.fitted(code, *put, of=read))[..., : wanted.shape[2], : wanted.shape[3]]
+    assert (made - wanted).square().mean().sqrt() < 0.35
+
+
 def test_every_entry_of_a_code_acts(space):
     with torch.inference_mode():
         codes = space.network.draw(4, 256, 256, torch.Generator().manual_seed(0))

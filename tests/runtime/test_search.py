@@ -275,3 +275,18 @@ def test_shapes_that_do_not_fit():
     for pair in ((torch.rand(2, 3, 8, 8),) * 2, (torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 9))):
         with pytest.raises(ValueError, match="do not fit"):
             search(space, *pair, code)
+
+
+def test_turns_do_not_add_up(scene):
+    """After the other's turn a variable's gradient is that of one step."""
+    searching = at_work(scene, turns=(1, 6), code="free", steps=16, patience=0)
+    sizes, step = [], searching.picture.step
+
+    def watched(loss, share):
+        sizes.append(float(searching.picture.now.grad.norm()))
+        step(loss, share)
+
+    searching.picture.step = watched
+    searching.run()
+    assert len(sizes) == 3
+    assert max(sizes[1:]) < 1.5 * sizes[0]

@@ -242,3 +242,8 @@ def test_memory_that_runs_out_is_one_line(plan, engine, leaves, monkeypatch):
     monkeypatch.setattr(module, "search", greedy)
     with pytest.raises(UnblurError, match="use a smaller --tile"):
         deblur_by_search(leaves[:, :40, :40], plan, engine)
+
+
+def test_a_search_must_ask_something_of_the_photo():
+    with pytest.raises(UnblurError, match="--set: leaves nothing that is asked of the photo; set one of square"):
+        SearchPlan(changes={"square": "0"}).options()

@@ -45,6 +45,30 @@ def pointwise(convolution: nn.Conv2d, *parts: Tensor) -> Tensor:
     return out
 
 
+def stretched(features: Tensor, size: tuple[int, int], scale: tuple[float, float], cell: int) -> Tensor:
+    """Features of the cells of one picture for those of another, over which they are stretched.
+
+    Linear between the middles of cells; beyond the outermost as they are.
+
+    Parameters
+    ----------
+    features : Tensor
+        (B, C, h, w), one for every `cell` x `cell` pixels of a picture, the last of which it may not fill.
+    size : (int, int)
+        Cells of the other picture.
+    scale : (float, float)
+        Height and width of the first picture by those of the other.
+    cell : int
+        Pixels.
+    """
+    lines = []
+    for count, wanted, ratio in zip(features.shape[-2:], size, scale, strict=True):
+        middles = (torch.arange(wanted, device=features.device) + 0.5) * cell
+        place = (middles * ratio / cell - 0.5).clamp(0, count - 1)
+        lines.append((1 - (place[:, None] - torch.arange(count, device=features.device)).abs()).clamp_min(0))
+    return torch.einsum("ij,bcjk,lk->bcil", lines[0].to(features), features, lines[1].to(features))
+
+
 def shrink(image: Tensor, factor: int) -> Tensor:
     """Bilinear shrinking without aliasing: (B, C, H, W) to (B, C, H / factor, W / factor).
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from unblur.layers.bands import in_bands
 from unblur.layers.code import Code
 from unblur.layers.padding import crop, pad_to_size
+from unblur.layers.resample import stretched
 from unblur.layers.strided import StridedEncoder
 
 CELL = 128
@@ -262,7 +263,7 @@ class BlurSpace(nn.Module):
         least = SMALLEST // CELL
         return max(least, -(-height // CELL)), max(least, -(-width // CELL))
 
-    def fitted(self, code: Tensor, height: int, width: int) -> Tensor:
+    def fitted(self, code: Tensor, height: int, width: int, of: tuple[int, int] | None = None) -> Tensor:
         """A code of any grid, for a picture of this size.
 
         The grid is stretched over the picture: between its cells' centres the code is interpolated linearly, beyond the
@@ -272,6 +273,8 @@ class BlurSpace(nn.Module):
         ----------
         code : Tensor
             (B, channels, h, w).
+        of : (int, int), optional
+            Height and width that it was read at; by default the grid is taken for the picture.
 
         Returns
         -------
@@ -281,8 +284,10 @@ class BlurSpace(nn.Module):
         if code.ndim != 4 or code.shape[1] != self.channels:
             raise ValueError(f"a code of this space is (B, {self.channels}, h, w), not {tuple(code.shape)}")
         grid = self.grid(height, width)
-        if tuple(code.shape[-2:]) == grid:
+        if tuple(code.shape[-2:]) == grid and of in (None, (height, width)):
             return code
+        if of is not None:
+            return stretched(code, grid, (of[0] / height, of[1] / width), self.cell)
         return F.interpolate(code, grid, mode="bilinear", align_corners=False)
 
     def draw(

@@ -27,6 +27,7 @@ from unblur.layers.bands import in_bands
 from unblur.layers.code import Code
 from unblur.layers.motion import follow_back, net_motion, path_at, reverse_time, warp
 from unblur.layers.padding import crop, pad_to_multiple
+from unblur.layers.resample import stretched
 from unblur.networks.evidence import PIXELS, Evidence
 from unblur.networks.revision import gauss_newton
 from unblur.networks.unet import ResidualBlock
@@ -225,17 +226,20 @@ class PathSpace(nn.Module):
             longest = float(ends.diff(dim=1).norm(dim=2).sum(1).amax())
         return min(max(ceil(longest) + 1, INSTANTS[0]), INSTANTS[1])
 
-    def fitted(self, code: Tensor, height: int, width: int) -> Tensor:
+    def fitted(self, code: Tensor, height: int, width: int, of: tuple[int, int] | None = None) -> Tensor:
         """A code read from a picture of another size, for one of this size.
 
         The field of paths is stretched over the picture, and folded into a code again. Paths keep their length in
-        pixels.
+        pixels. `of` is the height and width that the code was read at; by default as many as its cells hold.
         """
-        if tuple(code.shape[-2:]) == self.grid(height, width):
+        same = tuple(code.shape[-2:]) == self.grid(height, width)
+        if same and of in (None, (height, width)):
             return code
-        size = [side * (CELL // PATCH) for side in self.grid(height, width)]
-        field = F.interpolate(self.paths(code), size, mode="bilinear", align_corners=False)
-        return self.encode_paths(field).mean
+        read = of or tuple(CELL * side for side in code.shape[-2:])
+        # What lies beyond the picture that was read was never seen.
+        field = crop(self.paths(code), (ceil(read[0] / PATCH), ceil(read[1] / PATCH)))
+        size = ceil(height / PATCH), ceil(width / PATCH)
+        return self.encode_paths(stretched(field, size, (read[0] / height, read[1] / width), PATCH)).mean
 
     def draw(self, count: int, height: int, width: int, generator: torch.Generator | None = None) -> Tensor:
         """Codes of blurs that never were, for pictures of this size: (count, channels, h, w).
@@ -244,15 +248,11 @@ class PathSpace(nn.Module):
         correlation of those; it falls off as a Gaussian. See `unblur.training.prior`.
         """
         rows, columns = self.grid(height, width)
-        place = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).double()
-        apart = torch.cdist(place, place).square()
-        # On the CPU, so that one seed means one blur everywhere.
-        nearness = self.prior_nearness.cpu().double()[:, None, None]
-        root = torch.linalg.cholesky(nearness**apart + 1e-6 * torch.eye(len(place), dtype=torch.float64))
-        noise = torch.randn(count, self.channels, len(place), generator=generator, dtype=torch.float64)
-        spread = torch.einsum("cij,bcj->bci", root, noise).to(self.prior_factor)
-        code = torch.einsum("dc,bci->bdi", self.prior_factor, spread) + self.prior_mean[:, None]
-        return code.unflatten(2, (rows, columns))
+        # On the CPU, so that one seed means one blur everywhere. A Gaussian is that of rows times that of columns.
+        down, across = (_root(self.prior_nearness.cpu().double(), side) for side in (rows, columns))
+        noise = torch.randn(count, self.channels, rows, columns, generator=generator, dtype=torch.float64)
+        spread = torch.einsum("cij,ckl,bcjl->bcik", down, across, noise).to(self.prior_factor)
+        return torch.einsum("dc,bcij->bdij", self.prior_factor, spread) + self.prior_mean[:, None, None]
 
     def distance(self, code: Tensor) -> Tensor:
         """How far codes are from those of training fields, (B, h, w): Mahalanobis' distance by the root of the number
@@ -261,6 +261,15 @@ class PathSpace(nn.Module):
         away = (code - self.known_mean[:, None, None]).flatten(2)
         white = torch.linalg.solve(self.known_factor, away)
         return white.square().mean(1).sqrt().unflatten(1, code.shape[-2:])
+
+
+def _root(nearness: Tensor, side: int) -> Tensor:
+    """Of the covariance of (C,) channels over a line of cells, a Gaussian's with `nearness` between neighbours:
+    (C, side, side).
+    """
+    place = torch.arange(side, dtype=nearness.dtype)
+    covariance = nearness[:, None, None] ** (place - place[:, None]).square()
+    return torch.linalg.cholesky(covariance + 1e-6 * torch.eye(side, dtype=nearness.dtype))
 
 
 def _exposed(state: Tensor, count: int, coarse: int) -> Tensor:

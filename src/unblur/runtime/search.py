@@ -39,6 +39,10 @@ Weight = tuple[float, ...]
 Stopped = Literal["steps", "plateau", "seconds"]
 
 
+DATA = ("square", "absolute", "unlikeness", "perceptual")
+"""The distances to the photo."""
+
+
 @dataclass(frozen=True)
 class SearchOptions:
     """How to search; every number may be changed.
@@ -309,9 +313,15 @@ class _Search:
         pictures_turn = not options.turns or turn < options.turns[0]
         share = options.decay ** ((step + 1) * PARTS // max(options.steps, 1))
         if pictures_turn:
+            if turn == 0 and options.turns:
+                # The code has changed since.
+                self.picture.forget()
             self.picture.step(float(loss.detach()), share)
         if not options.turns or not pictures_turn:
             self.code.step(float(loss.detach()), share)
+        # Nor may what the other's steps have added up count in its own.
+        self.picture.clear()
+        self.code.clear()
         if options.code == "encoder" and (step + 1) % options.reread == 0 and isinstance(self.code, Free):
             with torch.no_grad():
                 self.code.replace(self.space.encode(self.picture.value().detach(), self.blurry).mean)
@@ -383,6 +393,10 @@ class Pixels:
         """What is minimised has changed."""
         self.last = None
 
+    def clear(self) -> None:
+        """No gradient is left over."""
+        self.now.grad = None
+
 
 class Free:
     """A code whose numbers are searched; at a rate of 0 it stays as it is."""
@@ -404,6 +418,10 @@ class Free:
     def replace(self, code: Tensor) -> None:
         """Go on with another code."""
         self.now = code.detach().clone()
+
+    def clear(self) -> None:
+        """No gradient is left over."""
+        self.now.grad = None
 
 
 class Deep:
@@ -464,6 +482,10 @@ class Deep:
 
     def forget(self) -> None:
         """Nothing is remembered."""
+
+    def clear(self) -> None:
+        """No gradient is left over."""
+        self.descent.zero_grad()
 
 
 def _adam(descent: torch.optim.Optimizer, rate: float) -> None:

@@ -17,7 +17,7 @@ from unblur.losses.perceptual import Backbone
 from unblur.media.image import Picture
 from unblur.metrics.verdict import Verdict
 from unblur.runtime.runner import finished
-from unblur.runtime.search import Found, SearchOptions, search
+from unblur.runtime.search import DATA, Found, SearchOptions, search
 from unblur.runtime.tiling import is_out_of_memory, lay_out, smallest_tile, tiled
 from unblur.tasks.check import verdict_of, warning_of
 from unblur.tasks.engine import Engine, Progress, load
@@ -112,9 +112,12 @@ class SearchPlan:
                 raise UnblurError(f"--steps {self.steps}", "not a number of steps", "use 1 or more")
             changes["steps"] = self.steps
         try:
-            return replace(options, **changes)
+            options = replace(options, **changes)
         except ValueError as error:
             raise UnblurError("--set", str(error), REMEDY) from None
+        if not any(any(getattr(options, name)) for name in DATA):
+            raise UnblurError("--set", "leaves nothing that is asked of the photo", f"set one of {', '.join(DATA)}")
+        return options
 
     @property
     def begins(self) -> str:
@@ -391,7 +394,8 @@ def start_code(space: Space, start: str, sharp: Tensor, blurry: Tensor) -> Tenso
     code = BlurCode.load(start)
     space.check(code, f"--start {start}")
     with torch.inference_mode():
-        return network.fitted(code.values[None].to(space.device), height, width).clone()
+        of = (code.height, code.width)
+        return network.fitted(code.values[None].to(space.device), height, width, of=of).clone()
 
 
 def _parsed(name: str, text: str) -> Any:

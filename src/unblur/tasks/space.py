@@ -156,7 +156,9 @@ class Space:
         """
         self.check(code)
         with torch.inference_mode(), _fits(subject):
-            values = self.network.fitted(code.values[None].to(self.device), *sharp.shape[-2:])
+            values = code.values[None].to(self.device)
+            if sharp.shape[-2:] != (code.height, code.width):
+                values = self.network.fitted(values, *sharp.shape[-2:], of=(code.height, code.width))
             return self.network.reblur(sharp[None].to(self.device), values)[0].float().clamp(0, 1).cpu()
 
     def draw(self, height: int, width: int, seed: int) -> BlurCode:
