@@ -99,7 +99,8 @@ def test_tiles_share_the_seconds_and_make_one_report(plan, film_network, leaves,
     photo = torch.cat((leaves, leaves.flip(-1)), -1)[:, :140, :500]
     engine = Engine(film_network, device="cpu", dtype="float32", tile=256)
     found = deblur_by_search(photo, module.replace(plan, seconds=60.0), engine, check=False)
-    assert asked == [20.0] * 3
+    # A third, then half of what is left, then all of it: no tile had used its own.
+    assert all(expected - 5 < seconds < expected for seconds, expected in zip(asked, (20, 30, 60), strict=True))
     cells = 3 * 2 * 2  # of tiles of 256 x 256, six numbers each
     assert found.code_norm == pytest.approx((6 * cells * 4.0) ** 0.5)
     assert (found.iterations, found.seconds) == (3, 4.5)

@@ -222,7 +222,7 @@ def search(
     seed : int
         Of the deep priors. On a CPU the same seed finds the same picture.
     seconds : float, optional
-        Stop when they are over.
+        Stop when they are over, but take one step.
     dtype : torch.dtype
         What the convolutions of deep priors run in.
     tell : callable, optional
@@ -298,7 +298,7 @@ class _Search:
         """Why to end now, if there is a reason."""
         if len(residuals) > self.options.steps:
             return "steps"
-        if self.seconds is not None and time.monotonic() - self.begun >= self.seconds:
+        if self.seconds is not None and len(residuals) > 1 and time.monotonic() - self.begun >= self.seconds:
             return "seconds"
         recent = self.options.patience
         if 0 < recent < len(residuals) and min(residuals) > (1 - self.options.plateau) * min(residuals[:-recent]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from os import PathLike
@@ -296,10 +297,12 @@ class _Work:
         self.smallest = smallest_tile(OVERLAP, self.cell)
         self.side = max(tile, self.smallest) if isinstance(tile, int) else TILE
         self.tiles = 1
+        self.begun = time.monotonic()
         self.found: list[tuple[Found, int, float | None]] = []
 
     def run(self, blurry: Tensor, sharp: Tensor) -> Tensor:
         """(1, 3, H, W) in [0, 1] of both to the sharp picture that was found."""
+        self.begun = time.monotonic()
         code = start_code(self.space, self.plan.begins, sharp, blurry)
         layout = {"tile": self.side, "overlap": OVERLAP, "multiple": self.cell}
         self.tiles = math.prod(len(lay_out(length, **layout).starts) for length in blurry.shape[-2:])
@@ -316,7 +319,7 @@ class _Work:
             self.options,
             backbone=self.backbone,
             seed=plan.seed,
-            seconds=None if plan.seconds is None else plan.seconds / self.tiles,
+            seconds=self._share(),
             dtype=self.dtype,
             tell=self._tell,
         )
@@ -325,6 +328,13 @@ class _Work:
             distance = None if far is None else float(far(found.code).square().mean())
         self.found.append((found, blurry.shape[-2] * blurry.shape[-1], distance))
         return found.sharp
+
+    def _share(self) -> float | None:
+        """Of the seconds that are left, what this tile may take: those that others did not need are handed on."""
+        if self.plan.seconds is None:
+            return None
+        left = self.plan.seconds - (time.monotonic() - self.begun)
+        return max(left, 0.0) / max(self.tiles - len(self.found), 1)
 
     def _tell(self, stage: str, done: int, total: int) -> None:
         if self.progress is not None:
