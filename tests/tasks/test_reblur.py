@@ -289,6 +289,9 @@ def test_no_picture_but_a_drawing(capsys, photos, file):
     assert code == 0
     assert f"{photos / 'blurry.png'} -> {photos / 'points.png'}  (what it does to points of light)" in said
     assert (photos / "points.png").exists()
+    assert "1 written in " in said
+    _, said, _ = run(capsys, "reblur", *pair, "--impulses", photos / "points.png", "--model", file, "--json")
+    assert [result["output"] for result in json.loads(said)["results"]] == [str(photos / "points.png")]
     for more in ((), ("--impulses", photos / "points.png", "-o", photos / "o")):
         code, _, err = run(capsys, "reblur", *pair, *more, "--model", file)
         assert code != 0

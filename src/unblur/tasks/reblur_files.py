@@ -115,6 +115,10 @@ def reblur_files(
         return run_jobs(jobs, _sampler(draws, origin.seed, space, options, quality), report, options, listener)
     for kept in _keep(origin, space, code):
         listener.done(kept)
+        if not inputs:
+            # Then they are what was asked for.
+            report.verb = "written"
+            report.results.append(kept)
     return run_jobs(jobs, _applier(code, space, options, quality), report, options, listener)
 
 
