@@ -184,7 +184,7 @@ def kodak_middles(root: Path) -> tuple[list[NDArray[Any]], str]:
     UnblurError
         If one is missing, too small or cannot be read.
     """
-    photos = _photos(Path(root))
+    photos = _photos(root, _found(root))
     digest = hashlib.sha256()
     for path in photos:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -263,7 +263,7 @@ def _halved(image: Tensor) -> Tensor:
 def _inputs(root: Path) -> tuple[list[Path], list[Path]]:
     """The files that the protocol is made from, in its order."""
     found = _found(root)
-    photos = _photos(root)
+    photos = _photos(root, found)
     clips = [found[name] for name in CLIPS if name in found]
     if 0 < len(clips) < len(CLIPS):
         absent = next(name for name in CLIPS if name not in found)
@@ -273,8 +273,7 @@ def _inputs(root: Path) -> tuple[list[Path], list[Path]]:
     return photos, clips
 
 
-def _photos(root: Path) -> list[Path]:
-    found = _found(root)
+def _photos(root: Path, found: dict[str, Path]) -> list[Path]:
     missing = [name for name in KODAK if name not in found]
     if missing:
         problem = f"{len(missing)} of the 24 Kodak pictures are missing ({missing[0]})"

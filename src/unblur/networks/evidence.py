@@ -13,7 +13,7 @@ from unblur.layers.consensus import aligned, local_planes
 from unblur.layers.motion import net_motion, odd_part, reverse_time
 from unblur.layers.spectral import blur_kernels, cepstra, faded, patches_of
 from unblur.networks.revision import Revision
-from unblur.networks.unet import ResidualBlock
+from unblur.networks.unet import residual_stack
 
 PIXELS = 8.0
 """A network output of 1 is a motion of this many pixels: outputs of order one train best."""
@@ -73,7 +73,7 @@ class Evidence(nn.Module):
         numbers = 2 * degree
         self.read = nn.Conv2d(drawn, hidden, 1)
         self.narrow = nn.Conv2d(hidden, channels, 1)
-        self.confer = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
+        self.confer = residual_stack(channels, blocks)
         # Two paths, how far they are to be trusted, and how far they follow their neighbourhood.
         self.guess = nn.Conv2d(channels, 2 * numbers + 2, 1)
         self.revision = Revision(channels, numbers, PIXELS / 2) if revisions else None

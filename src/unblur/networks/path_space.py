@@ -30,7 +30,7 @@ from unblur.layers.padding import crop, pad_to_multiple
 from unblur.layers.resample import stretched
 from unblur.networks.evidence import PIXELS, Evidence
 from unblur.networks.revision import gauss_newton
-from unblur.networks.unet import ResidualBlock
+from unblur.networks.unet import residual_stack
 
 CELL, PATCH = 128, 16
 """Pixels per code, and per path of a field."""
@@ -295,7 +295,7 @@ class Fold(nn.Module):
     def __init__(self, inputs: int, outputs: int, widths: Sequence[int], blocks: Sequence[int]) -> None:
         super().__init__()
         self.intro = nn.Conv2d(inputs, widths[0], 3, padding=1)
-        self.stacks = nn.ModuleList(_stack(w, n) for w, n in zip(widths, blocks, strict=True))
+        self.stacks = nn.ModuleList(residual_stack(w, n) for w, n in zip(widths, blocks, strict=True))
         self.shrink = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairwise(widths))
         self.outro = nn.Conv2d(widths[-1], outputs, 1)
 
@@ -313,7 +313,7 @@ class Unfold(nn.Module):
     def __init__(self, inputs: int, outputs: int, widths: Sequence[int], blocks: Sequence[int]) -> None:
         super().__init__()
         self.intro = nn.Conv2d(inputs, widths[-1], 3, padding=1)
-        self.stacks = nn.ModuleList(_stack(w, n) for w, n in zip(widths, blocks, strict=True))
+        self.stacks = nn.ModuleList(residual_stack(w, n) for w, n in zip(widths, blocks, strict=True))
         self.grow = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in pairwise(widths))
         self.outro = nn.Conv2d(widths[0], outputs, 3, padding=1)
 
@@ -332,10 +332,6 @@ def canonical(field: Tensor) -> Tensor:
     way = net_motion(field).mean((2, 3))
     kept = is_canonical(way[:, 0], way[:, 1])[:, None, None, None]
     return torch.where(kept, field, reverse_time(field))
-
-
-def _stack(width: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(ResidualBlock(width) for _ in range(count)))
 
 
 def _check_pair(sharp: Tensor, blurry: Tensor) -> None:

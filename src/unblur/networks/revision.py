@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from unblur.exposure.average import shares_of, times_of
 from unblur.layers.bands import bands_of
 from unblur.layers.motion import follow_back, warp
-from unblur.networks.unet import ResidualBlock
+from unblur.networks.unet import residual_stack
 
 FRAMES = 9
 DAMPING = 1.0
@@ -49,7 +49,7 @@ class Revision(nn.Module):
         super().__init__()
         self.numbers, self.unit = numbers, unit
         self.read = nn.Conv2d(channels + 2 * numbers + 3, channels, 1)
-        self.confer = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
+        self.confer = residual_stack(channels, blocks)
         # A correction, the share of the step to take, and, as `Evidence` has them, trust and following.
         self.judge = nn.Conv2d(channels, numbers + 3, 1)
         nn.init.zeros_(self.judge.weight)

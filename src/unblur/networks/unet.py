@@ -30,6 +30,11 @@ class ResidualBlock(nn.Module):
         return features + self.second(F.relu(self.first(features)))
 
 
+def residual_stack(channels: int, count: int) -> nn.Sequential:
+    """So many residual blocks, one after the other."""
+    return nn.Sequential(*(ResidualBlock(channels) for _ in range(count)))
+
+
 class UNet(nn.Module):
     """Features at half the input's resolution.
 
@@ -48,13 +53,12 @@ class UNet(nn.Module):
         if len(widths) != len(blocks) or not widths:
             raise ValueError(f"widths and blocks must be of one length, got {widths} and {blocks}")
         self.multiple = 2 ** len(widths)
-        stack = lambda width, count: nn.Sequential(*(ResidualBlock(width) for _ in range(count)))  # noqa: E731
         self.intro = nn.Conv2d(4 * inputs, widths[0], 3, padding=1)
-        self.down = nn.ModuleList(stack(w, n) for w, n in zip(widths, blocks, strict=True))
+        self.down = nn.ModuleList(residual_stack(w, n) for w, n in zip(widths, blocks, strict=True))
         pairs = list(pairwise(widths))
         self.shrink = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairs)
         self.grow = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in pairs)
-        self.up = nn.ModuleList(stack(w, n) for w, n in zip(widths[:-1], blocks[:-1], strict=True))
+        self.up = nn.ModuleList(residual_stack(w, n) for w, n in zip(widths[:-1], blocks[:-1], strict=True))
         self.outro = nn.Conv2d(widths[0], outputs, 3, padding=1)
         nn.init.zeros_(self.outro.weight)
         assert self.outro.bias is not None

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from unblur.media.image import Picture
 from unblur.metrics.verdict import Verdict
-from unblur.runtime.runner import finished
 from unblur.tasks.check import verdict_of, warning_of
 from unblur.tasks.engine import Engine, Progress, load
 from unblur.tasks.report import Residual, measure_residual
@@ -103,6 +102,6 @@ def deblur(
     if progress is not None:
         progress("checking", 0, 1)
     residual = measure_residual(seen.film, picture.pixels)
-    sharp = next(seen.film.frames([0.5])) if seen.sharp is None else finished(seen.sharp[0], subject)
+    sharp = seen.middle(subject)
     verdict = verdict_of(seen.film, picture.pixels) if check else None
     return Deblurred(picture.with_pixels(sharp), residual, seen.tile, engine, verdict)

@@ -17,7 +17,7 @@ from unblur.runtime.device import resolve_device
 from unblur.runtime.film import MapFilm, RetiledFilm, film_from, film_of
 from unblur.runtime.precision import resolve_dtype
 from unblur.runtime.refine import find_correction
-from unblur.runtime.runner import Runner
+from unblur.runtime.runner import Runner, finished
 from unblur.tasks.check import has_paths
 from unblur.tasks.choice import Choice, choose
 from unblur.tasks.report import Refinement, measure_residual
@@ -46,6 +46,10 @@ class Seen(NamedTuple):
     film: MapFilm | RetiledFilm
     tile: int
     refinement: Refinement | None = None
+
+    def middle(self, subject: str) -> Tensor:
+        """The sharp picture, (3, H, W) in [0, 1]: the model's own, or the film's middle frame."""
+        return next(self.film.frames([0.5])) if self.sharp is None else finished(self.sharp[0], subject)
 
 
 class Engine:

@@ -275,7 +275,7 @@ def deblur_by_search(
     subject = name_of(picture)
     blurry = picture.pixels[None]
     seen = engine.see(blurry, subject, consistency=steps_option(consistency), progress=progress)
-    sharp = next(seen.film.frames([0.5])) if seen.sharp is None else finished(seen.sharp[0], subject)
+    sharp = seen.middle(subject)
     try:
         found = work.run(blurry, sharp[None])
     except Exception as error:
