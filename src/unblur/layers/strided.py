@@ -45,10 +45,13 @@ class StridedEncoder(nn.Module):
         Residual blocks at the end.
     bias : bool
         Of every convolution.
+    slope : float
+        What the activations before the residual blocks let through of negative values.
     """
 
-    def __init__(self, inputs: int, width: int, most: int, blocks: int, bias: bool) -> None:
+    def __init__(self, inputs: int, width: int, most: int, blocks: int, bias: bool, slope: float = 0.0) -> None:
         super().__init__()
+        self.slope = slope
         widths = [min(width << level, most) for level in range(LEVELS)] + [most]
         self.entry = MirroredConv2d(inputs, widths[0], 7, bias=bias)
         self.down = nn.ModuleList(
@@ -58,7 +61,11 @@ class StridedEncoder(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, inputs, H, W), any size, to (B, most, ceil(H / 32), ceil(W / 32)), unbounded and signed."""
-        features = F.relu(self.entry(features), inplace=True)
+        return self.beyond(self.entry(features))
+
+    def beyond(self, entered: Tensor) -> Tensor:
+        """What `forward` makes of the outputs (B, width, H, W) of the first convolution."""
+        features = F.leaky_relu(entered, self.slope)
         for convolution in self.down:
-            features = F.relu(convolution(features), inplace=True)
+            features = F.leaky_relu(convolution(features), self.slope)
         return self.blocks(features)

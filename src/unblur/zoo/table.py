@@ -27,6 +27,7 @@ NETWORKS: dict[str, tuple[str, str]] = {
     "blur_space": ("unblur.networks.blur_space", "BlurSpace"),
     "image_prior": ("unblur.networks.image_prior", "ImagePrior"),
     "code_prior": ("unblur.networks.image_prior", "CodePrior"),
+    "order_net": ("unblur.networks.order_net", "OrderNet"),
 }
 
 SHIPPED: dict[str, Shipped] = {
