@@ -132,10 +132,10 @@ def _problem(entry: dict[str, Any]) -> str | None:
     return None
 
 
-def _is_path(value: Any) -> bool:
+def is_inside(value: Any) -> bool:
+    """Whether a path points nowhere outside the folder that it starts from, on any system, links aside."""
     if not isinstance(value, str) or not value:
         return False
-    # A manifest may come from anywhere: on no system may it point outside its own folder.
     return not any(path.anchor or ".." in path.parts for path in (PurePosixPath(value), PureWindowsPath(value)))
 
 
@@ -157,8 +157,8 @@ def _is_sequence(value: Any) -> bool:
 
 
 _CHECKS = {
-    "blurry": _is_path,
-    "frames": lambda v: _is_sequence(v) and len(v) > 0 and all(_is_path(p) for p in v),
+    "blurry": is_inside,
+    "frames": lambda v: _is_sequence(v) and len(v) > 0 and all(is_inside(p) for p in v),
     "times": _is_rising,
     "source": lambda v: isinstance(v, str) and bool(v),
     "response": lambda v: v in get_args(Response),
