@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from unblur.losses.perceptual import Backbone, alexnet, vgg19
+from unblur.losses.perceptual import Backbone, Lpips, alexnet, vgg19
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,24 @@ def test_vgg_is_looked_at_as_in_blur_kernel_space() -> None:
     for number, before in zip(network.looked, (None, *[torch.nn.MaxPool2d] * 4), strict=True):
         assert isinstance(network.features[number], torch.nn.ReLU)
         assert before is None or isinstance(network.features[number - 2], before)
+
+
+def test_lpips_is_the_weighed_distance_of_normed_features() -> None:
+    network = Lpips(alexnet())
+    for head in network.heads:
+        torch.nn.init.uniform_(head)
+    image, truth = torch.rand(2, 2, 3, 70, 64)
+    normed = lambda x: (x - network.centre) / network.spread  # noqa: E731
+    expected = 0
+    for head, *seen in zip(
+        network.heads, network.backbone(normed(image)), network.backbone(normed(truth)), strict=True
+    ):
+        first, second = (torch.nn.functional.normalize(x, dim=1) for x in seen)
+        expected = expected + ((first - second) ** 2 * head[:, None, None]).sum(1).mean((1, 2))
+    assert torch.allclose(network(image, truth), expected, atol=1e-6)
+    assert torch.allclose(network(image, truth), network(truth, image))
+    assert network(image, image).tolist() == [0, 0]
+    clips = network(image[None].expand(3, -1, -1, -1, -1), truth[None].expand(3, -1, -1, -1, -1))
+    assert torch.allclose(clips, expected.expand(3, 2), atol=1e-5)
+    with pytest.raises(ValueError, match="one shape"):
+        network(image, truth[:1])

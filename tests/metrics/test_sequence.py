@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unblur.metrics.fidelity import psnr, ssim
-from unblur.metrics.sequence import best_direction, directed, p_metric
+from unblur.metrics.sequence import BothWays, Order, best_direction, directed, p_metric
 
 
 def clips(seed: int, b: int = 3, t: int = 5, side: int = 12) -> tuple[Tensor, Tensor]:
@@ -16,12 +18,33 @@ def clips(seed: int, b: int = 3, t: int = 5, side: int = 12) -> tuple[Tensor, Te
     return (truth + 0.3 * torch.randn(truth.shape, generator=generator)).clamp(0, 1), truth
 
 
+def distance(a: Tensor, b: Tensor) -> Tensor:
+    return (a - b).abs().mean((-3, -2, -1))
+
+
 @settings(max_examples=20, deadline=None)
-@given(st.integers(0, 1000), st.integers(1, 3), st.integers(2, 6))
-def test_p_metric_does_not_care_for_the_direction_of_the_prediction(seed: int, b: int, t: int) -> None:
+@given(st.integers(0, 1000), st.integers(1, 3), st.integers(2, 6), st.sampled_from(["clip", "pair"]))
+def test_p_metric_does_not_care_for_the_direction_of_the_prediction(seed: int, b: int, t: int, per: Any) -> None:
     frames, truth = clips(seed, b, t)
-    for metric in (psnr, ssim):
-        assert torch.equal(p_metric(frames, truth, metric), p_metric(frames.flip(1), truth, metric))
+    for metric in (psnr, ssim, distance):
+        options = {"lower_is_better": metric is distance, "per": per}
+        assert torch.equal(
+            p_metric(frames, truth, metric, **options), p_metric(frames.flip(1), truth, metric, **options)
+        )
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.integers(2, 7))
+def test_a_choice_for_each_pair_is_never_worse_than_one_for_the_clip(seed: int, t: int) -> None:
+    frames, truth = clips(seed, 2, t)
+    swapped = torch.rand(t, generator=torch.Generator().manual_seed(seed)) > 0.5
+    frames[:, swapped] = frames.flip(1)[:, swapped]
+    for metric, sign in ((psnr, 1), (distance, -1)):
+        both = BothWays.of(frames, truth, metric, lower_is_better=sign < 0)
+        plain, clip, pair = (sign * scores.mean(1) for scores in (both.forward, both.best(), both.best("pair")))
+        assert (clip >= plain - 1e-6).all()
+        assert (pair >= clip - 1e-6).all()
+        assert torch.equal(both.direction("pair"), both.direction("pair").flip(1)), "both frames of a pair are turned"
 
 
 def test_each_clip_has_its_own_direction() -> None:
@@ -54,10 +77,6 @@ def test_at_least_the_plain_metric_and_equal_for_copies() -> None:
 
 def test_distances_are_minimised() -> None:
     frames, truth = clips(3)
-
-    def distance(a: Tensor, b: Tensor) -> Tensor:
-        return (a - b).abs().mean((-3, -2, -1))
-
     assert best_direction(frames.flip(1), truth, distance, lower_is_better=True).tolist() == [-1, -1, -1]
     assert torch.equal(p_metric(frames.flip(1), truth, distance, lower_is_better=True), distance(frames, truth))
 
@@ -65,3 +84,45 @@ def test_distances_are_minimised() -> None:
 def test_shapes_must_agree() -> None:
     with pytest.raises(ValueError, match="one shape"):
         best_direction(torch.zeros(1, 3, 3, 4, 4), torch.zeros(1, 2, 3, 4, 4))
+
+
+def test_pairs_that_are_swapped_alone_are_found_alone() -> None:
+    frames, truth = clips(4, b=2, t=7)
+    mixed = frames.clone()
+    mixed[0, [0, 6]], mixed[1, [1, 5]] = frames[0, [6, 0]], frames[1, [5, 1]]
+    both = BothWays.of(mixed, truth)
+    assert both.direction().tolist() == [1, 1]
+    assert both.direction("pair").tolist() == [[-1, 1, 1, 1, 1, 1, -1], [1, -1, 1, 1, 1, -1, 1]]
+    assert torch.equal(both.best("pair"), psnr(frames, truth))
+
+
+class Brighter:
+    """Says that time runs from dark to bright, and adds what is not antisymmetric."""
+
+    def __init__(self, offset: float = 0.0) -> None:
+        self.offset = offset
+
+    def pairs(self, frames: Tensor, pairs: Tensor) -> Tensor:
+        light = frames.mean((-3, -2, -1))
+        return light[:, pairs[:, 1]] - light[:, pairs[:, 0]] + self.offset
+
+
+def grey(*levels: float) -> Tensor:
+    return torch.tensor(levels)[None, :, None, None, None].expand(1, -1, 3, 8, 8)
+
+
+def test_hit_and_con_of_a_prediction() -> None:
+    rising = Order.of(grey(0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6), Brighter())
+    assert rising.hit.tolist() == [[True, True, True]]
+    assert (rising.con2.tolist(), rising.con3.tolist()) == ([True], [True])
+    inner = Order.of(grey(0, 0.1, 0.4, 0.3, 0.2, 0.5, 0.6), Brighter())
+    assert (inner.con2.tolist(), inner.con3.tolist()) == ([True], [False])
+    biased = Order.of(grey(0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6), Brighter(0.3))
+    assert biased.hit.tolist() == [[True, True, False]]
+
+
+def test_few_frames_make_few_pairs() -> None:
+    assert Order.of(grey(0, 0.5), Brighter())[1:] == (None, None)
+    five = Order.of(grey(0, 0.1, 0.2, 0.3, 0.4), Brighter())
+    assert five.con2.tolist() == [True]
+    assert five.con3 is None

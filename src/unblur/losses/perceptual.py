@@ -1,5 +1,7 @@
 """How unlike two pictures are to a network that learned to tell things apart (Johnson, Alahi, Fei-Fei, ECCV 2016).
 
+`Lpips` weighs what such a network sees as people do (Zhang, Isola, Efros, Shechtman, Wang, CVPR 2018).
+
 The networks are VGG-19 (Simonyan, Zisserman, 2015) and AlexNet (Krizhevsky, Sutskever, Hinton, 2012), as far as their
 convolutions go, with the names that torchvision gives to weights. No weights come with this package.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -91,3 +94,40 @@ def alexnet() -> Backbone:
         *(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU()),
     ]
     return Backbone(layers, (1, 4, 7, 9, 11), (1.0,) * 5)
+
+
+class Lpips(nn.Module):
+    """LPIPS v0.1: the weighed distance of normed features (Zhang et al. 2018, equation 1), of an AlexNet.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        An `alexnet`.
+
+    Attributes
+    ----------
+    heads : nn.ParameterList
+        (C,) for each layer that is looked at: how much people heed each of its channels.
+    """
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.register_buffer("centre", torch.tensor([0.485, 0.456, 0.406])[:, None, None], persistent=False)
+        self.register_buffer("spread", torch.tensor([0.229, 0.224, 0.225])[:, None, None], persistent=False)
+        channels = [layer.out_channels for layer in backbone.features if isinstance(layer, nn.Conv2d)]
+        self.heads = nn.ParameterList(torch.zeros(count) for count in channels)
+
+    def forward(self, image: Tensor, truth: Tensor) -> Tensor:
+        """Two (..., 3, H, W) in [0, 1] to distances (...), 0 for equal pictures."""
+        if image.shape != truth.shape:
+            raise ValueError(f"pictures must be of one shape: {image.shape}, {truth.shape}")
+        both = torch.stack((image, truth)).flatten(0, -4)
+        total = both.new_zeros(len(both) // 2)
+        for head, seen in zip(self.heads, self.backbone((both - self.centre) / self.spread), strict=True):
+            first, second = (seen / (seen.norm(dim=1, keepdim=True) + 1e-10)).chunk(2)
+            total = total + torch.einsum("nchw,c->nhw", (first - second).square(), head).mean((-2, -1))
+        return total.view(image.shape[:-3])

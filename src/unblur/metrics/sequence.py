@@ -1,44 +1,91 @@
 """Metrics of clips: per frame, and blind to which way time was taken to run.
 
 A blurry picture does not tell the direction of time, so a film that runs backwards is as right as the one that was
-shot. A *p-metric* (HyperCUT, Pham et al., 2023) scores a clip in the better of its two directions; the choice is made
-once per clip, for all its frames.
+shot. A *p-metric* (HyperCUT, Pham et al., 2023) scores a clip in the better of its two directions. There are two: one
+choice for each clip and all its frames, which is a film that someone could watch; or one for each pair of frames
+around the middle, which is more lenient, and what the palindromes in HyperCUT's second table look like.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from unblur.metrics.fidelity import psnr
+from unblur.metrics.ordering import consistent, hit, symmetric_pairs
 
 Metric = Callable[[Tensor, Tensor], Tensor]
 """Two batches of pictures (..., 3, H, W) to scores (...)."""
+Per = Literal["clip", "pair"]
+
+
+class BothWays(NamedTuple):
+    """A metric of clips as they are, and of the same clips run backwards.
+
+    Attributes
+    ----------
+    forward, backward : Tensor
+        (B, T), in the order of the true frames.
+    lower_is_better : bool
+    """
+
+    forward: Tensor
+    backward: Tensor
+    lower_is_better: bool = False
+
+    @classmethod
+    def of(cls, frames: Tensor, truth: Tensor, metric: Metric = psnr, *, lower_is_better: bool = False) -> BothWays:
+        """Compare clips (B, T, 3, H, W) at the same times, and these symmetric about 0.5.
+
+        Parameters
+        ----------
+        metric : callable
+            Compares pictures.
+        lower_is_better : bool
+            For distances, such as LPIPS.
+        """
+        if frames.shape != truth.shape or frames.ndim != 5:
+            raise ValueError(f"clips must be (B, T, 3, H, W) of one shape: {frames.shape}, {truth.shape}")
+        return cls(metric(frames, truth), metric(frames.flip(1), truth), lower_is_better)
+
+    def direction(self, per: Per = "clip") -> Tensor:
+        """Which direction is better: +1 as it is, -1 reversed; +1 if both are equal.
+
+        Parameters
+        ----------
+        per : {"clip", "pair"}
+            By the mean over all frames, or over each pair of frames as far from the middle.
+
+        Returns
+        -------
+        Tensor
+            (B,) of each clip, or (B, T) of each frame, int64.
+        """
+        gain = self.backward - self.forward
+        gain = gain.mean(1) if per == "clip" else gain + gain.flip(1)
+        return torch.where((gain < 0 if self.lower_is_better else gain > 0), -1, 1)
+
+    def best(self, per: Per = "clip") -> Tensor:
+        """The scores (B, T) in the better direction."""
+        direction = self.direction(per)
+        chosen = direction[:, None] if per == "clip" else direction
+        return torch.where(chosen < 0, self.backward, self.forward)
 
 
 def best_direction(frames: Tensor, truth: Tensor, metric: Metric = psnr, *, lower_is_better: bool = False) -> Tensor:
     """Which direction of time suits each clip better: +1 as it stands, -1 reversed; +1 if both are equal.
 
-    Parameters
-    ----------
-    frames, truth : Tensor
-        (B, T, 3, H, W) at the same times, and these symmetric about 0.5.
-    metric : callable
-        Compares pictures; its mean over the T frames decides.
-    lower_is_better : bool
-        For distances, such as LPIPS.
+    Parameters as for `BothWays.of`; the mean of the metric over the frames decides.
 
     Returns
     -------
     Tensor
         (B,) of +1 and -1, int64.
     """
-    if frames.shape != truth.shape or frames.ndim != 5:
-        raise ValueError(f"clips must be (B, T, 3, H, W) of one shape: {frames.shape}, {truth.shape}")
-    gain = metric(frames.flip(1), truth).mean(1) - metric(frames, truth).mean(1)
-    return torch.where((gain < 0 if lower_is_better else gain > 0), -1, 1)
+    return BothWays.of(frames, truth, metric, lower_is_better=lower_is_better).direction()
 
 
 def directed(frames: Tensor, direction: Tensor) -> Tensor:
@@ -47,15 +94,48 @@ def directed(frames: Tensor, direction: Tensor) -> Tensor:
     return torch.where(reverse, frames.flip(1), frames)
 
 
-def p_metric(frames: Tensor, truth: Tensor, metric: Metric = psnr, *, lower_is_better: bool = False) -> Tensor:
-    """Scores per frame with each clip in its better direction; the mean over frames is pPSNR, pSSIM, ...
+def p_metric(
+    frames: Tensor, truth: Tensor, metric: Metric = psnr, *, lower_is_better: bool = False, per: Per = "clip"
+) -> Tensor:
+    """Scores per frame with each clip, or each pair of frames, in its better direction.
 
-    Parameters and errors as for `best_direction`.
+    The mean over frames is pPSNR, pSSIM, pLPIPS. Parameters as for `BothWays`.
 
     Returns
     -------
     Tensor
         (B, T), in the order of the true frames.
     """
-    direction = best_direction(frames, truth, metric, lower_is_better=lower_is_better)
-    return metric(directed(frames, direction), truth)
+    return BothWays.of(frames, truth, metric, lower_is_better=lower_is_better).best(per)
+
+
+class PairScorer(Protocol):
+    """What scores pairs of frames; see `unblur.networks.order_net.OrderNet`."""
+
+    def pairs(self, frames: Tensor, pairs: Tensor) -> Tensor:
+        """(B, T, 3, H, W) and (P, 2) indices to (B, P)."""
+        ...
+
+
+class Order(NamedTuple):
+    """How clearly clips run in one direction, to a network that scores the order of pairs of frames.
+
+    Attributes
+    ----------
+    hit : Tensor
+        (B, P) bool: the pair and the reversed pair lie on opposite sides.
+    con2, con3 : Tensor or None
+        (B,) bool: the widest two, or three, pairs lie on one side; None where the frames make fewer pairs.
+    """
+
+    hit: Tensor
+    con2: Tensor | None
+    con3: Tensor | None
+
+    @classmethod
+    def of(cls, frames: Tensor, scorer: PairScorer) -> Order:
+        """Of the pairs around the middle of clips (B, T, 3, H, W) in [0, 1], T at least 2."""
+        pairs = symmetric_pairs(frames.shape[1]).to(frames.device)
+        forward, backward = scorer.pairs(frames, pairs), scorer.pairs(frames, pairs.flip(-1))
+        con2, con3 = (consistent(forward, k) if k <= len(pairs) else None for k in (2, 3))
+        return cls(hit(forward, backward), con2, con3)
