@@ -11,7 +11,6 @@ Two things are measured of a blur space:
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unblur.data.arrays import store_arrays, stored_arrays
 from unblur.data.val1 import KODAK, LENGTHS, TIMES, default_cache, kodak_middles, photo_exposure
-from unblur.media.folder import atomic_path
 
 NAME, VERSION = "blur-1", 1
 APART = 7
@@ -90,7 +89,8 @@ def load_transfers(
                     progress(number * len(KODAK) + i, len(LENGTHS) * len(KODAK))
                 made.append(_transfer(stills, i, length, SEEDS * (number + 1) + i))
             classes[kind] = Transfers(*(torch.stack(parts) for parts in zip(*made, strict=True)))
-        _store(entry, classes)
+        parts = {kind: enumerate(transfers.parts()) for kind, transfers in classes.items()}
+        store_arrays(entry, {f"{kind}.{i}": part.numpy() for kind, each in parts.items() for i, part in each})
     return {kind: transfers.head(limit) for kind, transfers in classes.items()}
 
 
@@ -103,17 +103,9 @@ def _transfer(stills: list[np.ndarray], i: int, length: tuple[float, float], see
     return tuple(pair)
 
 
-def _store(entry: Path, classes: dict[str, Transfers]) -> None:
-    arrays = {f"{kind}.{i}": part.numpy() for kind, each in classes.items() for i, part in enumerate(each.parts())}
-    with atomic_path(entry) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-
-
 def _stored(entry: Path) -> dict[str, Transfers] | None:
-    if not entry.exists():
-        return None
+    arrays = stored_arrays(entry) or {}
     try:
-        with np.load(entry) as arrays:
-            return {kind: Transfers(*(torch.from_numpy(arrays[f"{kind}.{i}"]) for i in range(4))) for kind in LENGTHS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return {kind: Transfers(*(torch.from_numpy(arrays[f"{kind}.{i}"]) for i in range(4))) for kind in LENGTHS}
+    except KeyError:
         return None

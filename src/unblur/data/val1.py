@@ -18,7 +18,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +29,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unblur.data.arrays import store_arrays, stored_arrays
 from unblur.data.clips import ClipExposure, Limits, clip_exposures
 from unblur.data.stills import sharp_factor
 from unblur.errors import UnblurError
@@ -37,7 +37,6 @@ from unblur.exposure.average import quantise, times_of
 from unblur.exposure.camera import MotionSpec
 from unblur.exposure.response import from_linear, to_linear
 from unblur.exposure.synthetic import SensorSpec, render
-from unblur.media.folder import atomic_path
 from unblur.media.image import read_image
 from unblur.media.video import read_clip
 
@@ -333,21 +332,18 @@ def _store(entry: Path, classes: dict[str, Exposures]) -> None:
         arrays[f"{name}.blurry"], arrays[f"{name}.frames"] = exposures.blurry.numpy(), exposures.frames.numpy()
         arrays[f"{name}.names"] = np.array(exposures.names)
         arrays[f"{name}.averaged"] = np.array(exposures.averaged or 0)
-    with atomic_path(entry) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
+    store_arrays(entry, arrays)
 
 
 def _stored(entry: Path) -> dict[str, Exposures] | None:
     """What is in the cache; None if there is nothing, or nothing whole."""
-    if not entry.exists():
-        return None
+    arrays = stored_arrays(entry) or {}
     classes = {}
     try:
-        with np.load(entry) as arrays:
-            for name in (name for name in (*LENGTHS, "clips") if f"{name}.blurry" in arrays):
-                blurry, frames = (torch.from_numpy(arrays[f"{name}.{part}"]) for part in ("blurry", "frames"))
-                names = tuple(str(text) for text in arrays[f"{name}.names"])
-                classes[name] = Exposures(blurry, frames, names, int(arrays[f"{name}.averaged"]) or None)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        for name in (name for name in (*LENGTHS, "clips") if f"{name}.blurry" in arrays):
+            blurry, frames = (torch.from_numpy(arrays[f"{name}.{part}"]) for part in ("blurry", "frames"))
+            names = tuple(str(text) for text in arrays[f"{name}.names"])
+            classes[name] = Exposures(blurry, frames, names, int(arrays[f"{name}.averaged"]) or None)
+    except KeyError:
         return None
     return classes or None

@@ -8,12 +8,11 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unblur._version import __version__
 from unblur.data.val1 import Exposures, load_val1
 from unblur.errors import UnblurError
 from unblur.exposure.response import to_linear
@@ -23,10 +22,8 @@ from unblur.runtime.refine import refine as refined
 from unblur.runtime.remainder import INSTANTS, given_back, remainder
 from unblur.tasks.check import check_has_paths, has_paths
 from unblur.tasks.engine import Engine, load
+from unblur.tasks.measured import Measured, Sheet
 from unblur.tasks.source import steps_option
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 PROTOCOLS = {"val-1": load_val1}
 COLUMNS = ("psnr@0", "psnr@0.5", "psnr@1", "psnr", "ssim@0", "ssim@0.5", "ssim@1", "ssim", "reblur", "forward")
@@ -72,86 +69,44 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Measured):
     """What a protocol measured.
 
     Attributes
     ----------
-    protocol : str
-    model : dict
-        Name, network, device, number format.
     verified : dict
         Class of exposures to "exact", "close" or "no": whether the data are those of published scores.
     rows : tuple of Row
         For each class, and for all exposures alike, the input and the model.
-    limit : int or None
-        How many exposures of each class were measured; None means all.
-    seconds : float
     """
 
-    protocol: str
-    model: dict[str, object]
     verified: dict[str, str]
     rows: tuple[Row, ...]
-    limit: int | None
-    seconds: float
-
-    @property
-    def exit_code(self) -> int:
-        """0."""
-        return 0
 
     def row(self, exposures: str = ALL, *, of_input: bool = False) -> Row:
         """One row."""
         return next(r for r in self.rows if r.exposures == exposures and (r.of == INPUT) == of_input)
 
+    def counted(self) -> str:
+        """What was measured, and how many."""
+        return f"{self.row().count} exposures"
+
     def summary(self) -> str:
         """One line."""
-        count = self.row().count
-        note = {"no": ", not on the published data"}.get(min(self.verified.values(), key=_trust), "")
-        note += f", {self.limit} of each class only" if self.limit else ""
-        return f"{self.protocol}: {count} exposures in {self.seconds:.1f} s{note}"
+        foreign = min(self.verified.values(), key=_trust) == "no"
+        return super().summary() + (", not on the published data" if foreign else "")
 
-    def as_dict(self) -> dict[str, object]:
-        """For a machine-readable report."""
-        return {
-            "command": "eval",
-            "unblur": __version__,
-            "ok": True,
-            "protocol": self.protocol,
-            "model": self.model,
-            "limit": self.limit,
-            "data": self.verified,
-            "seconds": round(self.seconds, 3),
-            "results": [
-                {"exposures": row.exposures, "of": row.of, "count": row.count, **row.values} for row in self.rows
-            ],
-        }
+    def results(self) -> dict[str, object]:
+        """The numbers, for a machine-readable report."""
+        rows = [{"exposures": row.exposures, "of": row.of, "count": row.count, **row.values} for row in self.rows]
+        return {"data": self.verified, "results": rows}
 
-    def lines(self) -> list[list[str]]:
-        """The table as text, headings first."""
-        body = [
+    def sheets(self) -> list[Sheet]:
+        """The table."""
+        lines = [
             [r.exposures, str(r.count), r.of, *(_text(r.values[name], name) for name in HEADINGS)] for r in self.rows
         ]
-        return [["exposures", "n", "of", *HEADINGS.values()], *body]
-
-    def markdown(self) -> str:
-        """The table in Markdown."""
-        head, *body = self.lines()
-        rule = ["---", "---:", "---", *("---:" for _ in HEADINGS)]
-        return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *body)) + "\n"
-
-    def table(self) -> Table:
-        """The table for `rich`."""
-        from rich.table import Table
-
-        head, *body = self.lines()
-        table = Table(title=f"{self.protocol}: {self.model['name']}", caption=self.summary())
-        for heading in head:
-            table.add_column(heading, justify="left" if heading in ("exposures", "of") else "right")
-        for line in body:
-            table.add_row(*line, end_section=line[2] != INPUT)
-        return table
+        return [Sheet(["exposures", "n", "of", *HEADINGS.values()], lines, [r.of != INPUT for r in self.rows])]
 
 
 def evaluate(
@@ -224,7 +179,7 @@ def evaluate(
     everything = [_over_all([r for r in rows if r.of == of]) for of in (INPUT, engine.name)]
     seconds = time.perf_counter() - begun
     about = {**engine.as_dict(), "refined": refine, "consistency": steps}
-    return Report(protocol, about, verified, (*rows, *everything), limit, seconds)
+    return Report(protocol, about, limit, seconds, verified, (*rows, *everything))
 
 
 def _film_of(engine: Engine, refine: bool, steps: int) -> Film:

@@ -7,19 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from unblur._version import __version__
 from unblur.data.blur1 import NAME, load_transfers
 from unblur.data.val1 import load_val1
 from unblur.metrics.fidelity import psnr
+from unblur.tasks.measured import Measured, Sheet
 from unblur.tasks.reblur import Model
 from unblur.tasks.space import Space, load_space
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 ASKED = 36.0
 """dB: what a good reading reaches."""
@@ -65,59 +61,31 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Report:
-    """What blur-1 measured."""
+class Report(Measured):
+    """What blur-1 measured.
 
-    space: dict[str, object]
+    Attributes
+    ----------
+    rows : tuple of Row
+    """
+
     rows: tuple[Row, ...]
-    limit: int | None
-    seconds: float
-
-    @property
-    def exit_code(self) -> int:
-        """0."""
-        return 0
 
     def row(self, task: str, exposures: str = "all") -> Row:
         """One row."""
         return next(row for row in self.rows if (row.task, row.exposures) == (task, exposures))
 
-    def summary(self) -> str:
-        """One line."""
-        note = f", {self.limit} of each class only" if self.limit else ""
-        return f"{NAME}: {self.row('reading').count} readings, {self.row('transfer').count} transfers" + (
-            f" in {self.seconds:.1f} s{note}"
-        )
+    def counted(self) -> str:
+        """What was measured, and how many."""
+        return f"{self.row('reading').count} readings, {self.row('transfer').count} transfers"
 
-    def as_dict(self) -> dict[str, object]:
-        """For a machine-readable report."""
-        return {
-            "command": "eval",
-            "unblur": __version__,
-            "ok": True,
-            "protocol": NAME,
-            "model": self.space,
-            "limit": self.limit,
-            "seconds": round(self.seconds, 3),
-            "results": [row.as_dict() for row in self.rows],
-        }
+    def results(self) -> dict[str, object]:
+        """The numbers, for a machine-readable report."""
+        return {"results": [row.as_dict() for row in self.rows]}
 
-    def markdown(self) -> str:
-        """The table in Markdown."""
-        rule = ["---", "---", *("---:" for _ in HEADINGS[2:])]
-        lines = (list(HEADINGS), rule, *(row.cells() for row in self.rows))
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-    def table(self) -> Table:
-        """The table for `rich`."""
-        from rich.table import Table
-
-        table = Table(title=f"{NAME}: {self.space['name']}", caption=self.summary())
-        for heading in HEADINGS:
-            table.add_column(heading, justify="left" if heading in HEADINGS[:2] else "right")
-        for row in self.rows:
-            table.add_row(*row.cells(), end_section=row.exposures == "all")
-        return table
+    def sheets(self) -> list[Sheet]:
+        """The table."""
+        return [Sheet(HEADINGS, [row.cells() for row in self.rows], [row.exposures == "all" for row in self.rows])]
 
 
 def evaluate_space(
@@ -158,7 +126,7 @@ def evaluate_space(
     for name, pairs in transfers.items():
         transfer.append(_measured(space, "transfer", name, list(zip(*pairs.parts(), strict=True)), tell))
     rows = (*reading, _all(reading), *transfer, _all(transfer))
-    return Report(space.as_dict(), rows, limit, time.perf_counter() - begun)
+    return Report(NAME, space.as_dict(), limit, time.perf_counter() - begun, rows)
 
 
 def _measured(space: Space, task: str, name: str, cases: list[tuple[Tensor, ...]], tell: Progress) -> Row:
