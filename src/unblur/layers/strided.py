@@ -31,7 +31,7 @@ class ResidualBlock(nn.Module):
 
 
 class StridedEncoder(nn.Module):
-    """A 7x7 convolution, five of 3x3 with stride 2, each twice as wide, and residual blocks.
+    """A 7x7 convolution, five (`levels`) of 3x3 with stride 2, each twice as wide, and residual blocks.
 
     Parameters
     ----------
@@ -47,12 +47,23 @@ class StridedEncoder(nn.Module):
         Of every convolution.
     slope : float
         What the activations before the residual blocks let through of negative values.
+    levels : int
+        Convolutions of stride 2.
     """
 
-    def __init__(self, inputs: int, width: int, most: int, blocks: int, bias: bool, slope: float = 0.0) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        most: int,
+        blocks: int,
+        bias: bool,
+        slope: float = 0.0,
+        levels: int = LEVELS,
+    ) -> None:
         super().__init__()
         self.slope = slope
-        widths = [min(width << level, most) for level in range(LEVELS)] + [most]
+        widths = [min(width << level, most) for level in range(levels)] + [most]
         self.entry = MirroredConv2d(inputs, widths[0], 7, bias=bias)
         self.down = nn.ModuleList(
             nn.Conv2d(fine, coarse, 3, stride=2, padding=1, bias=bias) for fine, coarse in pairwise(widths)
@@ -60,7 +71,7 @@ class StridedEncoder(nn.Module):
         self.blocks = nn.Sequential(*(ResidualBlock(most, bias) for _ in range(blocks)))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, inputs, H, W), any size, to (B, most, ceil(H / 32), ceil(W / 32)), unbounded and signed."""
+        """(B, inputs, H, W), any size, to (B, most, ceil(H / 2^levels), ceil(W / 2^levels)), unbounded and signed."""
         return self.beyond(self.entry(features))
 
     def beyond(self, entered: Tensor) -> Tensor:

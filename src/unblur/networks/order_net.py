@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur.layers.padding import pad_to_size, rimmed
-from unblur.layers.strided import StridedEncoder
+from unblur.layers.strided import LEVELS, StridedEncoder
 
 Form = Literal["antisymmetric", "offset", "released"]
 
@@ -36,6 +36,9 @@ class OrderNet(nn.Module):
         Dimensions of the space that is cut.
     blocks : int
         Residual blocks.
+    fold : {1, 2}
+        Sides of the squares of pixels that become channels before the first convolution. 2 saves nine tenths of the
+        time, and is what ships; the paper's network has 1.
     form : {"antisymmetric", "offset", "released"}
         antisymmetric: half of the difference between the pair's score and that of the reversed pair, so that reversing
         a film changes nothing but the sign. offset: the pair alone, before a hyperplane that need not cross the origin.
@@ -43,14 +46,26 @@ class OrderNet(nn.Module):
         hyperplane's offset is added to each of its coefficients, so that it crosses the origin.
     """
 
-    def __init__(self, width: int = 32, channels: int = 128, blocks: int = 6, form: Form = "antisymmetric") -> None:
+    def __init__(
+        self, width: int = 32, channels: int = 128, blocks: int = 6, fold: int = 1, form: Form = "antisymmetric"
+    ) -> None:
         super().__init__()
         if form not in get_args(Form):
             raise ValueError(f"form must be one of {', '.join(get_args(Form))}, got {form}")
-        self.arguments: dict[str, Any] = {"width": width, "channels": channels, "blocks": blocks, "form": form}
-        self.form: Form = form
+        if fold not in (1, 2):
+            raise ValueError(f"fold must be 1 or 2, got {fold}")
+        self.arguments: dict[str, Any] = {
+            "width": width,
+            "channels": channels,
+            "blocks": blocks,
+            "fold": fold,
+            "form": form,
+        }
+        self.fold, self.form = fold, form
         slope = 1.0 if form == "released" else 0.2
-        self.encoder = StridedEncoder(6, width, channels, blocks, bias=True, slope=slope)
+        self.encoder = StridedEncoder(
+            6 * fold**2, width, channels, blocks, bias=True, slope=slope, levels=LEVELS - fold + 1
+        )
         self.hyperplane: Tensor
         self.register_buffer("hyperplane", torch.rand(channels + 1) * 2 - 1)
 
@@ -111,9 +126,13 @@ class OrderNet(nn.Module):
 
         The first convolution of a pair is the sum of one for each frame, and these are shared by all its pairs.
         """
-        height, width = (max(side, LEAST_SIDE) for side in frames.shape[-2:])
-        count, entry = frames.shape[1], self.encoder.entry
-        flat = rimmed(pad_to_size(frames.flatten(0, 1), height, width), entry.kernel_size[0] // 2)
-        first = F.conv2d(flat, entry.weight[:, :3], entry.bias).unflatten(0, (-1, count))
-        second = F.conv2d(flat, entry.weight[:, 3:]).unflatten(0, (-1, count))
-        return self.encoder.beyond((first[:, pairs[:, 0]] + second[:, pairs[:, 1]]).flatten(0, 1))
+        batch, count = frames.shape[:2]
+        height, width = (max(side, LEAST_SIDE) + -max(side, LEAST_SIDE) % self.fold for side in frames.shape[-2:])
+        flat = F.pixel_unshuffle(pad_to_size(frames.flatten(0, 1), height, width), self.fold)
+        entry = self.encoder.entry
+        flat = rimmed(flat, entry.kernel_size[0] // 2)
+        before, after = entry.weight.chunk(2, 1)
+        first, second = F.conv2d(flat, before, entry.bias), F.conv2d(flat, after)
+        rows = torch.arange(batch, device=frames.device)[:, None] * count + pairs.T[:, None]
+        both = first.index_select(0, rows[0].flatten()) + second.index_select(0, rows[1].flatten())
+        return self.encoder.beyond(both)
