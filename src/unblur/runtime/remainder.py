@@ -6,7 +6,8 @@ That is the smallest change, where a frame is trusted the less the farther it is
 
     (r - mean of d(t))^2 + mean of d(t)^2 / |2 t - 1| / 2,
 
-and leaves the middle frame as it is.
+and leaves the middle frame as it is. No pixel loses more than half of its light: where the photo is darker than the
+frames can explain, the estimate is of something else's light, and would leave a hole.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from unblur.exposure.response import Response, from_linear, to_linear
 
 INSTANTS = tuple((i + 0.5) / 16 for i in range(16))
 """Of the mean: the midpoint rule."""
+
+MOST_TAKEN = 0.5
+"""Of a pixel's light."""
 
 
 def remainder(blurry: Tensor, mean: Tensor, response: Response = "srgb") -> Tensor:
@@ -43,5 +47,6 @@ def given_back(frames: Tensor, left: Tensor, times: Tensor, response: Response =
         The shape of `frames`, in [0, 1].
     """
     share = (2 * times - 1).abs().to(frames)[:, None, None, None]
-    light = torch.addcmul(to_linear(frames.clamp(0, 1), response), share, left[..., None, :, :, :].to(frames))
-    return from_linear(light.clamp(0, 1), response)
+    light = to_linear(frames.clamp(0, 1), response)
+    given = torch.maximum(share * left[..., None, :, :, :].to(frames), light * -MOST_TAKEN)
+    return from_linear((light + given).clamp_max(1), response)
