@@ -6,6 +6,7 @@ mean, deviation and largest absolute value.
 """
 
 import math
+import re
 import zlib
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from unblur.zoo.convert import RELEASED, _filled, _renamed, convert
 from unblur.zoo.weights import load_weights
 
 FOLDER = Path(__file__).parent / "golden"
-GOLDEN, BLUR_SPACE = FOLDER / "mimo.npz", FOLDER / "blur_space.npz"
+GOLDEN, BLUR_SPACE, FRAME_NETS = (FOLDER / f"{name}.npz" for name in ("mimo", "blur_space", "frame_nets"))
 
 
 def _generator(label: str) -> np.random.Generator:
@@ -100,3 +101,22 @@ def test_answers_as_the_released_blur_space_does(name: str, network: str) -> Non
             # Of a deviation that may be negative its square is what matters.
             deviation, largest = np.abs(golden[f"{name}.1"]), golden[f"{name}.1.stats"][2]
             assert np.abs((code.log_variance / 2).exp().numpy() - deviation).max() <= 1e-4 * largest
+
+
+def test_answers_as_the_released_cascade_does() -> None:
+    """Also without a file, of 70 megabytes; a mark in front of every name tells which of four files it was in."""
+    released = RELEASED["frame_cascade"]
+    with np.load(FRAME_NETS) as golden, torch.inference_mode():
+        weights = {re.sub(r"^\w+\.", "", key): w for key, w in _released_weights(golden, "jin").items()}
+        built = _filled(Path("jin"), "frame_cascade", _renamed(Path("jin"), weights, released.rules)).eval()
+        _check(golden, "jin.0", built(_input("jin", 1, 3, 160, 160))[0])
+
+
+def test_answers_as_the_released_recurrent_model_does() -> None:
+    released = RELEASED["frame_recurrent"]
+    with np.load(FRAME_NETS) as golden, torch.inference_mode():
+        weights = _renamed(Path("purohit"), _released_weights(golden, "purohit"), released.rules)
+        built = _filled(Path("purohit"), "frame_recurrent", weights).eval()
+        moved = built.moved(*(_input(f"purohit.{which}", 1, 3, 128, 128) for which in ("blurry", "center")))
+        for index, answer in enumerate([*reversed(moved.frames), *moved.flows[:3]]):
+            _check(golden, f"purohit.{index}", answer)

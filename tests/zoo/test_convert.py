@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from unblur.errors import UnblurError
 from unblur.networks.blur_space import BlurSpace
+from unblur.networks.frame_cascade import FrameCascade
+from unblur.networks.frame_recurrent import FrameRecurrent
 from unblur.networks.image_prior import CodePrior, ImagePrior
 from unblur.networks.mimo_unet import MimoUNet
 from unblur.networks.moments import MomentNet
@@ -160,13 +162,16 @@ def test_what_a_shape_asks_for_is_not_allocated(tmp_path: Path) -> None:
     assert "not a whole nafnet" in _refusal(deep, tmp_path)
 
 
-def _spelled(network: nn.Module, name: str, keys_of: str) -> dict[str, Tensor]:
+def _spelled(
+    network: nn.Module, name: str, keys_of: str, golden_file: str = "blur_space.npz", marked: bool = False
+) -> dict[str, Tensor]:
     """A small network's weights under the names of the released one, as far as it has them."""
     state, found = network.state_dict(), {}
-    with np.load(GOLDEN.with_name("blur_space.npz")) as golden:
+    with np.load(GOLDEN.with_name(golden_file)) as golden:
         keys = [line.decode().split()[0] for line in golden[f"{keys_of}.keys"]]
     for key in keys:
-        (ours,) = _renamed(Path("x"), {key: torch.empty(0)}, RELEASED[name].rules)
+        plain = key.split(".", 1)[1] if marked else key
+        (ours,) = _renamed(Path("x"), {plain: torch.empty(0)}, RELEASED[name].rules)
         if ours in state:
             found[key] = state[ours].clone()
     assert len(found) == len(state)
@@ -199,6 +204,38 @@ def test_deep_priors(tmp_path: Path) -> None:
         assert loaded.network.arguments == network.arguments
         noise = torch.rand(1, network.inputs, 64, 64)
         assert torch.equal(loaded.network(noise), network.eval()(noise))
+
+
+def test_cascade_of_four_files(tmp_path: Path) -> None:
+    network = FrameCascade(8, 4, 8, 4)
+    marked = _spelled(network, "frame_cascade", "jin", "frame_nets.npz", marked=True)
+    # As the torch of that time wrote them.
+    marked |= {
+        "f17.generateFrame1_7.norm3.running_mean": torch.rand(4),
+        "center.norm3.num_batches_tracked": torch.ones(()),
+    }
+    (tmp_path / "jin").mkdir()
+    for mark in ("center", "f35", "f26", "f17"):
+        part = {name.split(".", 1)[1]: tensor for name, tensor in marked.items() if name.startswith(f"{mark}.")}
+        torch.save({"state_dict_G": part}, tmp_path / "jin" / f"{mark}.pth")
+    loaded = load_weights(convert(tmp_path / "jin", out=tmp_path / "a.safetensors"))
+    assert loaded.card.network == "frame_cascade"
+    assert loaded.network.arguments == network.arguments
+    blurry = torch.rand(1, 3, 20, 30)
+    assert torch.equal(loaded.network(blurry), network(blurry))
+    for source, said in ((tmp_path / "jin" / "center.pth", "four files"), (tmp_path / "jin", "as another file beside")):
+        with pytest.raises(UnblurError, match=said):
+            convert(source, out=tmp_path / "b.safetensors")
+        torch.save(part, tmp_path / "jin" / "again.pth")
+
+
+def test_recurrent(tmp_path: Path) -> None:
+    network = FrameRecurrent(4, 6, (2, 3, 4), released=True)
+    torch.save(_spelled(network, "frame_recurrent", "purohit", "frame_nets.npz"), tmp_path / "a.pth")
+    loaded = load_weights(convert(tmp_path / "a.pth", out=tmp_path / "a.safetensors")).network
+    assert loaded.arguments == network.arguments
+    blurry, middle = torch.rand(2, 1, 3, 20, 30)
+    assert torch.equal(loaded(blurry, middle), network(blurry, middle))
 
 
 class _Bomb:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from unblur.errors import UnblurError
-from unblur.zoo import maxim
+from unblur.zoo import frame_nets, maxim
 from unblur.zoo.card import Card
 from unblur.zoo.table import choose_from, network_class
 from unblur.zoo.tfjs import is_package, read_package
@@ -26,7 +26,7 @@ from unblur.zoo.weights import check_tensors, save_weights
 
 Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 
-NESTS = ("state_dict", "model", "params", "params_ema", "generator")
+NESTS = ("state_dict", "state_dict_G", "model", "params", "params_ema", "generator")
 
 SKELETON: Rules = (
     (r"feat_extract\.0\.main\.0\.", "skeleton.entry."),
@@ -226,6 +226,26 @@ def code_prior_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
+def cascade_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Of a `FrameCascade`."""
+    return {
+        "middle_width": _side(tensors, "middle.entry.weight"),
+        "middle_refine": _side(tensors, "middle.refinement.entry.weight"),
+        "side_width": 2 * _side(tensors, "outermost.entry_blurry.weight", 2),
+        "side_refine": _side(tensors, "outermost.refinement.entry.weight"),
+    }
+
+
+def recurrent_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Of a `FrameRecurrent`."""
+    return {
+        "width": _side(tensors, "pictures.0.weight"),
+        "hidden": _side(tensors, "memory.gates.weight", 4) // 4,
+        "flow_widths": [_side(tensors, f"flow_levels.{level}.entry.weight") for level in range(3)],
+        "released": True,
+    }
+
+
 def _side(tensors: Mapping[str, Tensor], name: str, multiple: int = 1, dimension: int = 0) -> int:
     """A dimension, the first, of a tensor that must be there."""
     tensor = tensors.get(name)
@@ -309,6 +329,19 @@ RELEASED: dict[str, Released] = {
         code_prior_arguments,
         "the deep prior of one code of Blur Kernel Space (Tran et al., CVPR 2021)",
     ),
+    "frame_cascade": Released(
+        "generateFrame1_7.conv1_B.weight",
+        frame_nets.CASCADE,
+        cascade_arguments,
+        "the cascade of seven frames (Jin, Meishvili, Favaro, CVPR 2018), trained by its authors",
+        folded=frame_nets.without_running,
+    ),
+    "frame_recurrent": Released(
+        "rvd.conv_lstm.conv.weight",
+        frame_nets.RECURRENT,
+        recurrent_arguments,
+        "the recurrent model of seven frames (Purohit, Shah, Rajagopalan, CVPR 2019), trained by others",
+    ),
 }
 
 
@@ -319,7 +352,7 @@ def convert(source: str | PathLike[str], network: str | None = None, *, out: str
     ----------
     source : str or path
         What the authors released: a ``.pth`` file of tensors, bare or nested in dictionaries, or the folder or ``.tgz``
-        of an npm package that holds a TensorFlow.js graph.
+        of an npm package that holds a TensorFlow.js graph; or, of a network released in several files, their folder.
     network : str, optional
         A name in `RELEASED`; found from the tensors' names if not given.
     out : str or path
@@ -336,7 +369,7 @@ def convert(source: str | PathLike[str], network: str | None = None, *, out: str
         If the file is missing, damaged, holds code or anything else than tensors, or is not exactly a network we know.
     """
     path = Path(source)
-    tensors = read_package(path) if is_package(path) else read_checkpoint(path)
+    tensors = _read(path)
     network = _recognised(path, network, tensors)
     released = RELEASED[network]
     built = _filled(path, network, released.folded(_renamed(path, tensors, released.rules)))
@@ -348,6 +381,19 @@ def convert(source: str | PathLike[str], network: str | None = None, *, out: str
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
     }
     return save_weights(out, built, Card(network=network, **{**facts, **released.known}))
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if path.is_dir() and (parts := sorted(path.glob("*.pth"))):
+        tensors: dict[str, Tensor] = {}
+        for part in parts:
+            more = read_checkpoint(part)
+            if twice := sorted(tensors.keys() & more.keys()):
+                problem = f"holds {twice[0]}, as another file beside it does"
+                raise UnblurError(part, problem, "leave the files of one network in the folder")
+            tensors |= more
+        return tensors
+    return read_package(path) if is_package(path) else read_checkpoint(path)
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -379,6 +425,9 @@ def _recognised(path: Path, network: str | None, tensors: Mapping[str, Tensor]) 
     if network is None:
         network = next((name for name, released in RELEASED.items() if released.mark in tensors), None)
         if network is None:
+            if any(name.startswith(("generateFrame", "LocalGrad")) for name in tensors):
+                problem = "is one of the four files of a cascade"
+                raise UnblurError(path, problem, "name the folder that holds them")
             problem = f"its names, such as {min(tensors)}, are of no network that can be converted"
             raise UnblurError(path, problem, f"there are: {', '.join(RELEASED)}")
     if network not in RELEASED:

@@ -20,6 +20,8 @@ class Shipped(NamedTuple):
 NETWORKS: dict[str, tuple[str, str]] = {
     "film": ("unblur.networks.paths", "FilmNet"),
     "moments": ("unblur.networks.moments", "MomentNet"),
+    "frame_cascade": ("unblur.networks.frame_cascade", "FrameCascade"),
+    "frame_recurrent": ("unblur.networks.frame_recurrent", "FrameRecurrent"),
     "mimo_unet": ("unblur.networks.mimo_unet", "MimoUNet"),
     "nafnet": ("unblur.networks.nafnet", "NAFNet"),
     "maxim": ("unblur.networks.maxim", "Maxim"),
