@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,27 +18,21 @@ from unblur.tasks.report import Residual, measure_residual
 from unblur.tasks.source import Source, name_of, open_picture, steps_option
 
 
-@dataclass(frozen=True)
-class Deblurred:
-    """A sharp picture and the check it carries.
+@dataclass(frozen=True, kw_only=True)
+class Sharpened:
+    """A sharp picture, however it was found.
 
     Attributes
     ----------
     picture : Picture
         With the depth, alpha, greyness and profile of the blurry one.
-    residual : Residual
-        How far the film that starts from the picture is from explaining the blur.
-    tile : int
-        Side of the tiles that were used.
     engine : Engine
-        What made it.
+        What made it, or what the search for it began with.
     verdict : Verdict or None
         Whether motion blurred the photo at all, if that was looked at.
     """
 
     picture: Picture
-    residual: Residual
-    tile: int
     engine: Engine
     verdict: Verdict | None = None
 
@@ -54,6 +49,61 @@ class Deblurred:
     def save(self, path: str | PathLike[str], quality: int = 95) -> Path:
         """Write it; the suffix decides the format. Written whole or not at all."""
         return self.picture.save(Path(path), quality=quality)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deblurred(Sharpened):
+    """A sharp picture and the check it carries.
+
+    Attributes
+    ----------
+    residual : Residual
+        How far the film that starts from the picture is from explaining the blur.
+    tile : int
+        Side of the tiles that were used.
+    """
+
+    residual: Residual
+    tile: int
+
+
+def opened(
+    source: Source,
+    model: str | PathLike[str] | nn.Module | Engine | None,
+    device: str | torch.device,
+    dtype: str | torch.dtype,
+    tile: int | str,
+    max_pixels: int | None,
+) -> tuple[Picture, Engine]:
+    """The blurry picture, and the model to look at it with; see `deblur`."""
+    picture = open_picture(source, max_pixels)
+    return picture, load(model, device, dtype, tile, sizes=[picture.width * picture.height])
+
+
+class Look:
+    """What a model makes of a blurry picture, before it is a `Sharpened` one.
+
+    Attributes
+    ----------
+    blurry : Picture
+    seen : Seen
+    """
+
+    def __init__(
+        self, blurry: Picture, engine: Engine, consistency: int | None = None, progress: Progress | None = None
+    ) -> None:
+        self.blurry, self._engine, self._subject = blurry, engine, name_of(blurry)
+        steps = steps_option(consistency)
+        self.seen = engine.see(blurry.pixels[None], self._subject, consistency=steps, progress=progress)
+
+    def sharp(self) -> Tensor:
+        """The sharp picture, (3, H, W) in [0, 1]."""
+        return self.seen.middle(self._subject)
+
+    def finished(self, sharp: Tensor, check: bool) -> dict[str, Any]:
+        """The fields of `Sharpened`, of what became of the sharp picture (3, H, W)."""
+        verdict = verdict_of(self.seen.film, self.blurry.pixels) if check else None
+        return {"picture": self.blurry.with_pixels(sharp), "engine": self._engine, "verdict": verdict}
 
 
 def deblur(
@@ -95,13 +145,8 @@ def deblur(
     --------
     >>> unblur.deblur("photo.jpg").save("sharp.jpg")                 # doctest: +SKIP
     """
-    picture = open_picture(source, max_pixels)
-    engine = load(model, device, dtype, tile, sizes=[picture.width * picture.height])
-    subject = name_of(picture)
-    seen = engine.see(picture.pixels[None], subject, consistency=steps_option(consistency), progress=progress)
+    look = Look(*opened(source, model, device, dtype, tile, max_pixels), consistency, progress)
     if progress is not None:
         progress("checking", 0, 1)
-    residual = measure_residual(seen.film, picture.pixels)
-    sharp = seen.middle(subject)
-    verdict = verdict_of(seen.film, picture.pixels) if check else None
-    return Deblurred(picture.with_pixels(sharp), residual, seen.tile, engine, verdict)
+    residual = measure_residual(look.seen.film, look.blurry.pixels)
+    return Deblurred(residual=residual, tile=look.seen.tile, **look.finished(look.sharp(), check))

@@ -15,15 +15,13 @@ from torch import Tensor, nn
 
 from unblur.errors import UnblurError
 from unblur.losses.perceptual import Backbone
-from unblur.media.image import Picture
-from unblur.metrics.verdict import Verdict
 from unblur.runtime.runner import finished
 from unblur.runtime.search import DATA, Found, SearchOptions, search
 from unblur.runtime.tiling import is_out_of_memory, lay_out, smallest_tile, tiled
-from unblur.tasks.check import verdict_of, warning_of
-from unblur.tasks.engine import Engine, Progress, load
+from unblur.tasks.deblur import Look, Sharpened, opened
+from unblur.tasks.engine import Engine, Progress
 from unblur.tasks.report import decibels
-from unblur.tasks.source import Source, name_of, open_picture, steps_option
+from unblur.tasks.source import Source, name_of
 from unblur.tasks.space import BlurCode, Space, load_space
 from unblur.zoo.backbone import load_backbone
 from unblur.zoo.table import choose_from
@@ -146,14 +144,12 @@ class SearchPlan:
         return replace(self, space=space, backbone=None if backbone is None else backbone.to(space.device))
 
 
-@dataclass(frozen=True)
-class Searched:
+@dataclass(frozen=True, kw_only=True)
+class Searched(Sharpened):
     """A sharp picture, and what the search for it came to.
 
     Attributes
     ----------
-    picture : Picture
-        With the depth, alpha, greyness and profile of the blurry one.
     before, after : float
         What the sharp picture and its code leave unexplained of the photo, at the start and in the end: root mean
         square of stored values.
@@ -171,14 +167,9 @@ class Searched:
     tiles : int
     notes : tuple of str
         What was otherwise than one might think.
-    engine : Engine
-        What made the picture that the search began with.
     space : Space
-    verdict : Verdict or None
-        Whether motion blurred the photo at all, if that was looked at.
     """
 
-    picture: Picture
     before: float
     after: float
     iterations: int
@@ -188,27 +179,16 @@ class Searched:
     distance: float | None
     tiles: int
     notes: tuple[str, ...]
-    engine: Engine
     space: Space
-    verdict: Verdict | None = None
-
-    @property
-    def image(self) -> Tensor:
-        """The sharp picture, (3, H, W) float32 in [0, 1]."""
-        return self.picture.pixels
 
     @property
     def warning(self) -> str | None:
         """One line where the photo is out of focus or sharp already, or its blur is none that the space knows."""
-        if (seen := warning_of(self.verdict)) is not None:
+        if (seen := super().warning) is not None:
             return seen
         if self.distance is not None and self.distance > FAMILIAR:
             return f"its blur is unlike those that {self.space.name} knows (distance {self.distance:.1f})"
         return None
-
-    def save(self, path: str | PathLike[str], quality: int = 95) -> Path:
-        """Write it; the suffix decides the format. Written whole or not at all."""
-        return self.picture.save(Path(path), quality=quality)
 
     def as_dict(self) -> dict[str, object]:
         """For a machine-readable report."""
@@ -269,22 +249,17 @@ def deblur_by_search(
     """
     plan = plan or SearchPlan()
     plan.options()
-    picture = open_picture(source, max_pixels)
-    engine = load(model, device, dtype, tile, sizes=[picture.width * picture.height])
+    picture, engine = opened(source, model, device, dtype, tile, max_pixels)
     work = _Work(plan.ready(engine.runner.device), engine.tile, engine.runner.dtype, progress)
-    subject = name_of(picture)
-    blurry = picture.pixels[None]
-    seen = engine.see(blurry, subject, consistency=steps_option(consistency), progress=progress)
-    sharp = seen.middle(subject)
+    look, subject = Look(picture, engine, consistency, progress), name_of(picture)
     try:
-        found = work.run(blurry, sharp[None])
+        found = work.run(picture.pixels[None], look.sharp()[None])
     except Exception as error:
         if not is_out_of_memory(error):
             raise
         remedy = f"use a smaller --tile, down to {work.smallest}"
         raise UnblurError(subject, "memory ran out in the search", remedy) from None
-    verdict = verdict_of(seen.film, picture.pixels) if check else None
-    return work.report(picture.with_pixels(finished(found[0], subject)), engine, verdict)
+    return work.report(look.finished(finished(found[0], subject), check))
 
 
 class _Work:
@@ -341,13 +316,13 @@ class _Work:
             tile = f"tile {len(self.found) + 1} of {self.tiles}, " if self.tiles > 1 else ""
             self.progress(tile + stage, done, total)
 
-    def report(self, picture: Picture, engine: Engine, verdict: Verdict | None) -> Searched:
-        """Of all tiles together."""
+    def report(self, sharpened: dict[str, Any]) -> Searched:
+        """Of all tiles together; with the fields of `Sharpened`."""
         found, pixels = [each for each, _, _ in self.found], [count for _, count, _ in self.found]
         mean = lambda values: sum(v * n for v, n in zip(values, pixels, strict=True)) / sum(pixels)  # noqa: E731
         distances = [distance for _, _, distance in self.found if distance is not None]
         return Searched(
-            picture,
+            **sharpened,
             before=math.sqrt(mean([each.before**2 for each in found])),
             after=math.sqrt(mean([each.after**2 for each in found])),
             iterations=max(each.steps for each in found),
@@ -357,9 +332,7 @@ class _Work:
             distance=math.sqrt(mean(distances)) if distances else None,
             tiles=len(found),
             notes=tuple(self._notes()),
-            engine=engine,
             space=self.space,
-            verdict=verdict,
         )
 
     def _notes(self) -> Iterator[str]:
