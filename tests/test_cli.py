@@ -469,3 +469,15 @@ def test_training_data_is_made(capsys, tmp_path):
     assert len(list((tmp_path / "out/sharp").rglob("*.png"))) == 6
     assert run(capsys, *made, "--length", "2")[0] == 2
     assert run(capsys, *made, "--response", "film")[0] == 2
+
+
+def test_metadata_is_made(capsys, tmp_path):
+    for name in ("blur/0.png", "sharp/0_1.png", "sharp/0_2.png"):
+        Picture(torch.rand(3, 8, 8)).save(tmp_path / "set/clip" / name)
+    code, out, err = run(capsys, "data", "metadata", tmp_path / "set", "-o", tmp_path / "m.json")
+    assert (code, err) == (0, [])
+    assert out.splitlines()[0] == f"{tmp_path / 'set'} -> {tmp_path / 'm.json'}  (1 exposures of 2 frames, rb2v)"
+    assert json.loads((tmp_path / "m.json").read_text())["data"][0]["blur_path"] == "set/clip/blur/0.png"
+    assert run(capsys, "data", "metadata", tmp_path / "set", "--layout", "gopro")[0] == 2
+    assert run(capsys, "data", "metadata", tmp_path / "set", "--layout", "reds")[0] == 1
+    assert run(capsys, "data", "metadata", tmp_path / "set", "--group", "1")[0] == 2

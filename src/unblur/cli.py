@@ -420,6 +420,41 @@ def data_lmdb(
         return console.close(store_pictures(source, out, console))
 
 
+@data_app.command("metadata", epilog="Example: unblur data metadata RB2V-Street/ -o metadata.json")
+def data_metadata(
+    context: typer.Context,
+    source: Annotated[
+        Path, typer.Argument(metavar="ROOT", help="A data set's folder, a manifest.jsonl, or a metadata.json.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="FILE", help="ROOT/metadata.json if left out; .jsonl makes a manifest."),
+    ] = None,
+    layout: Annotated[str, typer.Option(metavar="auto|rb2v|baist|reds", help="How the folder is laid out.")] = "auto",
+    partition: Annotated[
+        str, typer.Option(metavar="train|val|test", help="Of clips in no folder of such a name.")
+    ] = "train",
+    name: Annotated[str | None, typer.Option(help="Of the data set; its folder's if left out.")] = None,
+    group: Annotated[int, typer.Option(help="reds: consecutive frames that are averaged.")] = 7,
+    response: Annotated[str, typer.Option(help="reds: camera response, srgb, gamma or linear.")] = "srgb",
+    as_json: Json = False,
+) -> int:
+    """List exposures and their frames in a metadata.json, as HyperCUT has it."""
+    _choice("--layout", layout, "auto", "rb2v", "baist", "reds")
+    _choice("--partition", partition, "train", "val", "test")
+    _choice("--response", response, "srgb", "gamma", "linear")
+    from unblur.tasks import metadata as task
+
+    options = task.MetadataOptions(layout, partition, name, group, response)  # type: ignore[arg-type]
+    with context.obj.running(as_json) as console:
+        return console.close(task.make_metadata(source, out, options, console))
+
+
+def _choice(option: str, given: str, *known: str) -> None:
+    if given not in known:
+        raise typer.BadParameter(f"{given!r} is not one of {', '.join(known)}", param_hint=option)
+
+
 def _range(text: str) -> tuple[float, float]:
     try:
         low, high = (float(part) for part in text.split(","))

@@ -1,0 +1,204 @@
+"""A metadata file for pictures that are there already: data sets in the layouts of their authors, and our manifests."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import torch
+
+from unblur.data.annotation import read_box
+from unblur.data.conversion import metadata_of, rebased, records_of
+from unblur.data.exposure_layouts import AVERAGED, ExposureLayout, Found, find_exposures
+from unblur.data.manifest import NAME as MANIFEST
+from unblur.data.manifest import read_manifest, write_manifest
+from unblur.data.metadata import NAME, Entry, Metadata, Partition, read_metadata, write_metadata
+from unblur.data.pictures import PictureFolder
+from unblur.errors import UnblurError
+from unblur.exposure.average import average
+from unblur.exposure.response import Response
+from unblur.media.decode import picture_size
+from unblur.media.image import Picture, read_image, write_image
+from unblur.tasks.batch import Job, Outcome, Report
+from unblur.tasks.files import Listener, Silent
+
+
+@dataclass(frozen=True)
+class MetadataOptions:
+    """How metadata is made of pictures.
+
+    Attributes
+    ----------
+    layout : {"auto", "rb2v", "baist", "reds"}
+        See `unblur.data.exposure_layouts.find_exposures`.
+    partition : {"train", "val", "test"}
+        Of exposures in no folder with the name of one.
+    name : str, optional
+        Of the data set; that of its folder by default.
+    group : int
+        Consecutive frames that are averaged in the layout reds.
+    response : {"srgb", "gamma", "linear"}
+        Camera response through which they are averaged.
+    """
+
+    layout: ExposureLayout = "auto"
+    partition: Partition = "train"
+    name: str | None = None
+    group: int = 7
+    response: Response = "srgb"
+
+    @property
+    def averaged(self) -> str:
+        """The folder for means."""
+        return f"{AVERAGED}{self.group}" + ("" if self.response == "srgb" else f"_{self.response}")
+
+
+def make_metadata(
+    source: str | PathLike[str],
+    out: str | PathLike[str] | None = None,
+    options: MetadataOptions | None = None,
+    listener: Listener | None = None,
+) -> Report:
+    """List the exposures of a folder in a ``metadata.json``; or of a manifest, or turn metadata into a manifest.
+
+    Parameters
+    ----------
+    source : str or path
+        A folder, a ``manifest.jsonl``, or a ``metadata.json``.
+    out : str or path, optional
+        The file to write; ``metadata.json`` in the folder by default. A name that ends in ``.jsonl`` makes a manifest.
+
+    Raises
+    ------
+    UnblurError
+        No exposures there, or some that are not whole; see `find_exposures` and `read_metadata`.
+    """
+    options, listener, source = options or MetadataOptions(), listener or Silent(), Path(source)
+    if options.group < 2:
+        raise UnblurError(f"--group {options.group}", "too few frames", "use 2 or more")
+    root = source if source.is_dir() else source.parent
+    target = Path(out) if out is not None else root / NAME
+    if target.resolve() == source.resolve():
+        raise UnblurError(target, "would overwrite its input", "choose another name with -o")
+    layout, metadata = _listed(source, root, options, listener)
+    warning = write_beside(target, metadata)
+    said = f"{len(metadata.entries)} exposures of {metadata.frame_count} frames, {layout}"
+    parts = Counter[str](entry.partition for entry in metadata.entries)
+    facts: dict[str, object] = {"layout": layout, "entries": len(metadata.entries), "frames": metadata.frame_count}
+    facts |= {"partitions": dict(parts), "root": str(metadata.root), **({"warning": warning} if warning else {})}
+    report = Report("data metadata", "listed", count=len(metadata.entries))
+    report.results.append(Outcome(Job(source, target), said, facts))
+    listener.done(report.results[0])
+    return report
+
+
+def open_exposures(
+    source: str | PathLike[str], root: str | PathLike[str] | None = None, partition: Partition = "train"
+) -> Metadata | None:
+    """The exposures of a ``metadata.json``, of a manifest, or of a folder with either; None for anything else.
+
+    Parameters
+    ----------
+    root : str or path, optional
+        Where the paths of metadata start.
+    partition : {"train", "val", "test"}
+        Of the exposures of a manifest.
+
+    Raises
+    ------
+    UnblurError
+        The file is damaged, or pictures are missing.
+    """
+    path = Path(source)
+    if path.is_dir():
+        path = next((path / name for name in (NAME, MANIFEST) if (path / name).is_file()), path)
+    if path.suffix.lower() == ".json":
+        return read_metadata(path, root)
+    if path.suffix.lower() == ".jsonl":
+        base = path.parent
+        metadata = metadata_of(read_manifest(path), str(path), base, base.resolve().name or "data", partition)
+        check_files(metadata, path)
+        return metadata
+    return None
+
+
+def write_beside(target: Path, metadata: Metadata) -> str | None:
+    """Write metadata, or a manifest for a name in ``.jsonl``, with the paths as seen from its folder.
+
+    Returns
+    -------
+    str or None
+        A warning, if the pictures are elsewhere.
+    """
+    moved = rebased(metadata, target.parent)
+    warning = None if moved else f"{target} has paths that start in {metadata.root}: name it with --root"
+    if target.suffix.lower() == ".jsonl":
+        if moved is None:
+            remedy = "write it into the folder of the pictures, or into one above"
+            raise UnblurError(target, f"cannot name pictures in {metadata.root}", remedy)
+        try:
+            write_manifest(target, records_of(moved, _size_of))
+        except ValueError as error:
+            raise UnblurError(target, f"cannot be written ({error})", "remove what a manifest cannot hold") from error
+    else:
+        write_metadata(target, moved or metadata)
+    return warning
+
+
+def check_files(metadata: Metadata, where: Path) -> None:
+    """Refuse exposures whose pictures are not all there."""
+    for number, entry in enumerate(metadata.entries, 1):
+        for name in (entry.blurry, *entry.frames):
+            if not (metadata.root / name).is_file():
+                raise UnblurError(f"{where}, line {number}", f"names {name}, which is not there", "make it again")
+
+
+def _listed(source: Path, root: Path, options: MetadataOptions, listener: Listener) -> tuple[str, Metadata]:
+    if not source.exists():
+        raise UnblurError(source, "does not exist", "name a folder of pictures, a manifest or metadata")
+    name = options.name or root.resolve().name or "data"
+    manifest = source / MANIFEST if source.is_dir() and options.layout == "auto" else source
+    if manifest.suffix.lower() == ".jsonl" and manifest.is_file():
+        metadata = metadata_of(read_manifest(manifest), str(manifest), root, name, options.partition)
+        check_files(metadata, manifest)
+        return "manifest", metadata
+    if source.is_file():
+        return "metadata", read_metadata(source)
+    layout, found = find_exposures(
+        str(source),
+        PictureFolder(source).names,
+        layout=options.layout,
+        partition=options.partition,
+        group=options.group,
+        averaged=options.averaged,
+    )
+    if layout == "reds":
+        _average(root, found, options.response, listener)
+    entries = tuple(_entry(root, one) for one in found)
+    return layout, Metadata(name, len(found[0].frames), entries, root)
+
+
+def _entry(root: Path, found: Found) -> Entry:
+    box = None if found.annotation is None else read_box(root / found.annotation)
+    return Entry(found.id, "ignore", found.partition, found.blurry, found.frames, box)
+
+
+def _average(root: Path, found: Sequence[Found], response: Response, listener: Listener) -> None:
+    """Expose frames that have no blurry picture yet."""
+    for number, one in enumerate(found):
+        listener.progress("averaging", number, len(found))
+        if (root / one.blurry).is_file():
+            continue
+        frames = [read_image(root / frame).pixels for frame in one.frames]
+        if len({frame.shape for frame in frames}) > 1:
+            raise UnblurError(root / one.frames[0], "begins a group of pictures of several sizes", "leave them out")
+        blurry = average(torch.stack(frames)[None], response, levels=255)[0]
+        write_image(root / one.blurry, Picture(blurry))
+
+
+def _size_of(path: Path) -> tuple[int, int]:
+    with path.open("rb") as file:
+        return picture_size(path, file)
