@@ -115,11 +115,14 @@ class OrderNet(nn.Module):
         return (forward - backward) / 2
 
     def _heights(self, vectors: Tensor) -> Tensor:
-        """(N, channels, h, w) to the heights (N, h, w) over the hyperplane."""
-        normal, offset = self.hyperplane[:-1], self.hyperplane[-1]
+        """(N, channels, h, w) to the heights (N, h, w) over the hyperplane; the released ones are not of unit length."""
+        normal, offset = self.hyperplane[:-1].float(), self.hyperplane[-1].float()
         if self.form == "released":
             normal, offset = normal + offset, torch.zeros_like(offset)
-        return torch.einsum("nchw,c->nhw", vectors.float(), normal.float()) + offset.float()
+        else:
+            length = normal.norm()
+            normal, offset = normal / length, offset / length
+        return torch.einsum("nchw,c->nhw", vectors.float(), normal) + offset
 
     def _vectors(self, frames: Tensor, pairs: Tensor) -> Tensor:
         """(B, T, 3, H, W) and (P, 2) to (B * P, channels, h, w).
