@@ -26,10 +26,12 @@ from unblur.metrics.fidelity import psnr
 from unblur.networks.blur_space import BlurSpace
 from unblur.networks.path_space import PathSpace
 from unblur.tasks import augment as module
-from unblur.tasks.augment import augment
+from unblur.tasks.augment import augment, augment_files
 from unblur.tasks.collection import Collection
+from unblur.tasks.files import Silent
 from unblur.tasks.space import Space
 from unblur.tasks.store import store_pictures
+from unblur.tasks.transfer import AugmentOptions
 from unblur.zoo.card import Card
 from unblur.zoo.weights import save_weights
 
@@ -248,6 +250,33 @@ def test_a_damaged_picture_is_told_once_and_the_others_done(
     assert augment(*places, tmp_path / "out", 12, size=40, model=space).exit_code == 0
     augment(*places, tmp_path / "whole", 12, size=40, model=space)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("damage", [b"", b"no picture", "head"])
+def test_pictures_with_damaged_heads_are_told_once_and_the_others_done(
+    places: tuple[Path, Path], space: Space, tmp_path: Path, damage: Any
+) -> None:
+    """Also those that are not drawn; once they are mended, a second run makes what is missing."""
+    victims = [places[0] / "sharp" / "1.png", places[1] / "a.png", places[1] / "deep" / "small.png"]
+    whole = [path.read_bytes() for path in victims]
+    for path, data in zip(victims, whole, strict=True):
+        path.write_bytes(data[:20] if damage == "head" else damage)
+    report = augment(*places, tmp_path / "out", 12, size=40, model=space)
+    assert report.exit_code == 1
+    assert [error.subject for error in report.errors] == [str(path) for path in victims]
+    assert 0 < len(lines(tmp_path / "out")) < 12
+    assert augment_files(*places, tmp_path / "p", AugmentOptions(5, 40), Silent(), model=space, preview=True).results
+    for path, data in zip(victims[:2], whole, strict=False):
+        path.write_bytes(data)
+    report = augment(*places, tmp_path / "out", 12, size=40, model=space)
+    assert [error.subject for error in report.errors] == [str(victims[2])]
+
+
+def test_nothing_but_damaged_heads_is_an_end(places: tuple[Path, Path], space: Space, tmp_path: Path) -> None:
+    for path in places[1].rglob("*.png"):
+        path.write_bytes(b"no")
+    with pytest.raises(UnblurError, match=r"is not a PNG"):
+        augment(*places, tmp_path / "out", 3, size=40, model=space)
 
 
 @pytest.fixture

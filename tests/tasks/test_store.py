@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 
 from unblur.cli import main
 from unblur.data.lmdb import LmdbPictures, LmdbWriter
+from unblur.data.pictures import PictureFolder
 from unblur.errors import UnblurError
 from unblur.tasks import store as module
 from unblur.tasks.files import Silent
@@ -42,11 +44,11 @@ def test_an_interrupted_run_goes_on(photos: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(module, "BATCH", 1)
     add, calls = LmdbWriter.add, []
 
-    def killed(self: LmdbWriter, pictures: dict[str, bytes]) -> None:
+    def killed(self: LmdbWriter, pictures: dict[str, bytes], stamps: dict[str, str]) -> None:
         if len(calls) == 3:
             raise KeyboardInterrupt
         calls.extend(pictures)
-        add(self, pictures)
+        add(self, pictures, stamps)
 
     monkeypatch.setattr(LmdbWriter, "add", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -110,3 +112,34 @@ def test_a_link_to_nothing_does_not_stop_the_others(photos: Path, capsys: pytest
     assert "1.png" in error
     assert "2.tif: cannot be read" in error
     assert "unexpected" not in error
+
+
+def test_a_changed_file_of_equal_length_is_stored_again(photos: Path) -> None:
+    out, changed = photos.parent / "a.lmdb", photos / "4.bmp"
+    store_pictures(photos, out, Silent())
+    before, times = changed.read_bytes(), changed.stat()
+    for again in ("with a new time", "with its old time"):
+        data = bytearray(changed.read_bytes())
+        data[-1] ^= 255
+        changed.write_bytes(data)
+        if again == "with its old time":
+            os.utime(changed, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert store_pictures(photos, out, Silent()).results[0].said == "6 pictures, 5 there already", again
+        assert LmdbPictures(out).contents("4.bmp") == bytes(data)
+        assert len(data) == len(before)
+    assert store_pictures(photos, out, Silent()).results[0].facts["skipped"] is True
+
+
+def test_files_that_are_as_they_were_are_read_once_more_and_then_left_alone(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, read = photos.parent / "a.lmdb", []
+    store_pictures(photos, out, Silent())
+    contents = PictureFolder.contents
+    monkeypatch.setattr(PictureFolder, "contents", lambda self, name: read.append(name) or contents(self, name))
+    store_pictures(photos, out, Silent())
+    assert read == []
+    (photos / "4.bmp").touch()
+    for _ in range(2):
+        assert store_pictures(photos, out, Silent()).results[0].facts["skipped"] is True
+    assert read == ["4.bmp"]

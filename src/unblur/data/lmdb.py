@@ -27,7 +27,7 @@ SUFFIX = ".lmdb"
 FORMAT, VERSION = "unblur pictures", 1
 AGAIN = "copy it again, or make it again with unblur data lmdb"
 FIRST_SIZE = 1 << 26  # bytes; grows as needed
-_INDEX, _TEXT, _HASHED = b"\0unblur", b"\0text ", b"\0sha256 "  # no path holds a zero byte
+_INDEX, _TEXT, _HASHED, _STAMP = b"\0unblur", b"\0text ", b"\0sha256 ", b"\0stamp "  # no path holds a zero byte
 _LONGEST = 511  # bytes of a key: the library's limit
 _FAULTS = (lmdb.Error, OSError)
 
@@ -172,16 +172,32 @@ class LmdbWriter:
         self._env.close()
         self._claim.release()
 
-    def lengths(self) -> dict[bytes, int]:
-        """Bytes of every picture that is there, by `key_of` its name."""
-        with self._env.begin(buffers=True) as look:
-            return {bytes(key): len(value) for key, value in look.cursor() if _is_picture(bytes(key))}
+    def keys(self) -> set[bytes]:
+        """Of every picture that is there, `key_of` its name."""
+        with self._env.begin() as look:
+            return {key for key in look.cursor().iternext(keys=True, values=False) if _is_picture(key)}
 
-    def add(self, pictures: Mapping[str, bytes]) -> None:
-        """Store files under their names, all of them or, if it is killed, none; the index is not finished after it."""
+    def add(self, pictures: Mapping[str, bytes], stamps: Mapping[str, str] | None = None) -> None:
+        """Store files under their names, all of them or, if it is killed, none; the index is not finished after it.
+
+        `stamps` tell when each file was changed last, for `stamp`.
+        """
         index = {} if self._begun and not self.finished else {_INDEX: _index(complete=False)}
         self._begun, self.finished = True, False
-        self._put(index | {key_of(name): data for name, data in pictures.items()})
+        files = {key_of(name): data for name, data in pictures.items()}
+        self._put(index | files | _stamps(stamps or {}))
+
+    def mark(self, stamps: Mapping[str, str]) -> None:
+        """Keep other stamps for pictures that are there."""
+        self._put(_stamps(stamps))
+
+    def stamp(self, name: str) -> str | None:
+        """When the file was changed last, as was said when it was stored; None if nothing was."""
+        return (self._get(_stamp_key(name)) or b"").decode() or None
+
+    def holds(self, name: str, data: bytes) -> bool:
+        """Whether this is what is stored under that name, byte for byte."""
+        return self._get(key_of(name)) == data
 
     def finish(self, sizes: Mapping[str, tuple[int, int]], texts: Mapping[str, str] | None = None) -> None:
         """Write the index: now it can be read.
@@ -224,6 +240,14 @@ def key_of(name: str) -> bytes:
     """The key of a picture: its whole path, so that no two share one; a sum of it where that is too long."""
     key = name.encode("utf-8", "surrogatepass")
     return key if len(key) <= _LONGEST else _HASHED + hashlib.sha256(key).hexdigest().encode()
+
+
+def _stamp_key(name: str) -> bytes:
+    return _STAMP + hashlib.sha256(key_of(name)).hexdigest().encode()
+
+
+def _stamps(stamps: Mapping[str, str]) -> dict[bytes, bytes]:
+    return {_stamp_key(name): stamp.encode() for name, stamp in stamps.items()}
 
 
 def check_picture(subject: str, data: bytes) -> tuple[int, int]:

@@ -66,13 +66,14 @@ class PictureFolder:
         except OSError as fault:
             raise UnblurError(path, f"cannot be read ({fault.strerror})", "check the permissions") from fault
 
-    def length(self, name: str) -> int:
-        """Bytes of the file."""
+    def stamp(self, name: str) -> str:
+        """Another text whenever the file was changed: its bytes, and when its contents and all about it were."""
         path = self.root / name
         try:
-            return path.stat().st_size
+            about = path.stat()
         except OSError as fault:
             raise UnblurError(path, f"cannot be read ({fault.strerror})", "check the link, or remove it") from fault
+        return f"{about.st_size} {about.st_mtime_ns} {about.st_ctime_ns}"
 
     def contents(self, name: str) -> bytes:
         """The file as it is."""

@@ -108,6 +108,8 @@ def augment_files(
     maker = Maker(space, None if sources is None else str(sources), str(targets), options)
     report = Report("augment", "made", {"model": space.as_dict(), "out": str(out)}, f"by {space.name}")
     job = Job(Path(sources if sources is not None else targets), Path(f"{out}.preview.png") if preview else Path(out))
+    for fault in maker.faults:
+        _tell(fault, report, listener)
     listener.begin(job, 1, 1)
     with _single_threaded() as cores:
         workers = options.workers or (cores if space.device.type == "cpu" else 2)
@@ -134,9 +136,9 @@ def _fill(maker: Maker, job: Job, workers: int, report: Report, listener: Listen
         for result in _each(maker, missing, workers):
             listener.progress("blurring", maker.options.n - len(missing) + made, maker.options.n)
             if isinstance(result, UnblurError):
-                if str(result) not in map(str, report.errors):
-                    report.errors.append(result)
-                    listener.failed(result)
+                # What has a damaged head fails in other words when it is drawn.
+                if result.subject not in {fault.subject for fault in maker.faults}:
+                    _tell(result, report, listener)
                 continue
             collection.add(result[0], result[1])
             made += 1
@@ -152,6 +154,13 @@ def _fill(maker: Maker, job: Job, workers: int, report: Report, listener: Listen
         facts["reconstruction_psnr"] = round(fmean(read), 3)
         said += f"; their blur was read to {fmean(read):.1f} dB"
     return Outcome(job, said, facts if made or not entries else {**facts, "skipped": True})
+
+
+def _tell(fault: UnblurError, report: Report, listener: Listener) -> None:
+    """Of a picture that cannot be used, once."""
+    if str(fault) not in map(str, report.errors):
+        report.errors.append(fault)
+        listener.failed(fault)
 
 
 Result = tuple[dict[str, Any], dict[str, bytes]] | UnblurError
@@ -185,7 +194,14 @@ def _each(maker: Maker, indices: Sequence[int], workers: int) -> Iterator[Result
 
 def _preview(maker: Maker, job: Job) -> Outcome:
     """Rows of what the first pairs are made of."""
-    made = [maker.make(index) for index in range(min(PREVIEWED, maker.options.n))]
+    made, faults = [], []
+    for index in range(min(PREVIEWED, maker.options.n)):
+        try:
+            made.append(maker.make(index))
+        except UnblurError as fault:
+            faults.append(fault)
+    if not made:
+        raise faults[0]
     titles = ["sharp, given", "blurry, given", "blur read", "target", "target blurred"]
     rows = [[*one.source, one.sharp, one.blurry] for one in made]
     draw_grid(rows, titles[-len(rows[0]) :]).save(job.output)

@@ -146,7 +146,7 @@ class _Store:
 
     def __init__(self, out: Path) -> None:
         self.writer = LmdbWriter(out, beside=(OPTIONS, LINES))
-        self.there = set(self.writer.lengths())
+        self.there = self.writer.keys()
         self.sizes: dict[str, tuple[int, int]] = {}
         self.added = False
 

@@ -18,9 +18,9 @@ BATCH = 32 << 20  # bytes between two commits: what a kill may cost
 def store_pictures(source: str | PathLike[str], out: str | PathLike[str], listener: Listener) -> Report:
     """Store the pictures of a folder, at any depth, in an LMDB; see `unblur.data.lmdb`.
 
-    Files are copied as they are, one after the other. A run that is killed goes on where it stopped; what is there,
-    with the same number of bytes, is left alone. A picture that is damaged or cut short is told of and left out, and
-    then the LMDB is not finished.
+    Files are copied as they are, one after the other. A run that is killed goes on where it stopped; what is there and
+    was not changed since is left alone, what was changed is stored again. A picture that is damaged or cut short is
+    told of and left out, and then the LMDB is not finished.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def store_pictures(source: str | PathLike[str], out: str | PathLike[str], listen
     job = Job(Path(source), Path(out))
     listener.begin(job, 1, 1)
     with LmdbWriter(out) as writer:
-        there = writer.lengths()
+        there = writer.keys()
         _check_same(pictures, there, out)
         storing = _Storing(pictures, writer, there, listener)
         storing.run()
@@ -67,11 +67,10 @@ def store_pictures(source: str | PathLike[str], out: str | PathLike[str], listen
 class _Storing:
     """Copies what is not there yet."""
 
-    def __init__(
-        self, pictures: PictureFolder, writer: LmdbWriter, there: dict[bytes, int], listener: Listener
-    ) -> None:
+    def __init__(self, pictures: PictureFolder, writer: LmdbWriter, there: set[bytes], listener: Listener) -> None:
         self.pictures, self.writer, self.there, self.listener = pictures, writer, there, listener
         self.sizes: dict[str, tuple[int, int]] = {}
+        self.stamps: dict[str, str] = {}
         self.errors: list[UnblurError] = []
         self.added = 0
 
@@ -93,23 +92,26 @@ class _Storing:
                 self._commit(waiting)
                 waiting = {}
         self._commit(waiting)
+        self.writer.mark(self.stamps)  # of files that are as they were, though something about them was changed
 
     def _missing(self, name: str) -> bytes | None:
-        """The file, if it is not stored already; notes its size."""
-        if key_of(name) in self.there and self.there[key_of(name)] == self.pictures.length(name):
+        """The file, if it is not stored already as it is; notes its size."""
+        stamp = self.pictures.stamp(name)
+        if key_of(name) in self.there and self.writer.stamp(name) == stamp:
             self.sizes[name] = self.writer.measure(name)
             return None
         data = self.pictures.contents(name)
         self.sizes[name] = check_picture(str(self.pictures.root / name), data)
-        return data
+        self.stamps[name] = stamp
+        return None if self.writer.holds(name, data) else data
 
     def _commit(self, waiting: dict[str, bytes]) -> None:
         if waiting:
-            self.writer.add(waiting)
+            self.writer.add(waiting, {name: self.stamps.pop(name) for name in waiting})
             self.added += len(waiting)
 
 
-def _check_same(pictures: PictureFolder, there: dict[bytes, int], out: str | PathLike[str]) -> None:
+def _check_same(pictures: PictureFolder, there: set[bytes], out: str | PathLike[str]) -> None:
     """Whether all that is stored is from this folder."""
     known = {key_of(name) for name in pictures.names}
     others = [key for key in there if key not in known]

@@ -86,17 +86,44 @@ class Made:
 
 
 class Maker:
-    """Makes any pair by its number."""
+    """Makes any pair by its number.
+
+    Attributes
+    ----------
+    faults : list of UnblurError
+        Of pictures whose head cannot be read. They are drawn as the others are, and fail then: once they are mended,
+        another run makes what is missing, the same as if nothing had been wrong.
+    """
 
     def __init__(self, space: Space, sources: str | None, targets: str, options: AugmentOptions) -> None:
         self.space, self.options = space, options
         self.pairs = None if sources is None else open_pairs(sources, part=options.part)
         self.targets, names = open_sharp(targets, options.part)
         self.numbers: list[int] = []
+        self.faults: list[UnblurError] = []
         if self.pairs is not None:
-            self.numbers = _large_enough(self.pairs.place, range(len(self.pairs)), self.pairs.size, options.size)
-        self.names = _large_enough(targets, names, self.targets.size, options.size)
+            self.numbers = self._large_enough(self.pairs.place, range(len(self.pairs)), self.pairs.size)
+        self.names = self._large_enough(targets, names, self.targets.size)
         self.places = {"sources": sources, "targets": targets}
+
+    def _large_enough(self, place: str, names: Sequence[T], size_of: Callable[[T], tuple[int, int]]) -> list[T]:
+        """Those whose pictures hold a crop, and those of which nobody knows."""
+        found: list[T] = []
+        known = False
+        for name in names:
+            try:
+                if min(size_of(name)) < self.options.size:
+                    continue
+                known = True
+            except UnblurError as fault:
+                self.faults.append(fault)
+            found.append(name)
+        if not known and self.faults:
+            raise self.faults[-1]
+        if not known:
+            size = self.options.size
+            raise UnblurError(place, f"holds no picture as large as {size} x {size}", "use a smaller --size")
+        return found
 
     def about(self) -> dict[str, Any]:
         """What the pairs depend on; where the pictures lie is for people, their names and sizes count."""
@@ -142,14 +169,6 @@ class Maker:
         entry["reconstruction_psnr"] = round(float(psnr(again, other, levels=255)), 3)
         made = to_uint8(self.space.apply(target, code, name))
         return Made(entry, sharp[0], made, (*halves, to_uint8(again)))
-
-
-def _large_enough(place: str, names: Sequence[T], size_of: Callable[[T], tuple[int, int]], size: int) -> list[T]:
-    """Those whose pictures hold a crop."""
-    found = [name for name in names if min(size_of(name)) >= size]
-    if not found:
-        raise UnblurError(place, f"holds no picture as large as {size} x {size}", "use a smaller --size")
-    return found
 
 
 def _cropped(pictures: Sequence[Pixels], size: int, rng: np.random.Generator) -> tuple[list[Pixels], Crop]:
