@@ -15,11 +15,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from unblur.errors import UnblurError
 from unblur.zoo.convert import RELEASED, _filled, _renamed, convert
+from unblur.zoo.hypercut import DEVIATION, MEAN
 from unblur.zoo.weights import load_weights
 
 FOLDER = Path(__file__).parent / "golden"
 GOLDEN, BLUR_SPACE, FRAME_NETS = (FOLDER / f"{name}.npz" for name in ("mimo", "blur_space", "frame_nets"))
+ORDER = FOLDER / "order.npz"
 
 
 def _generator(label: str) -> np.random.Generator:
@@ -44,9 +47,9 @@ def _released_weights(golden: np.lib.npyio.NpzFile, name: str) -> dict[str, Tens
 
 def _check(golden: np.lib.npyio.NpzFile, name: str, answer: Tensor) -> None:
     expected, (mean, deviation, largest) = golden[name], golden[f"{name}.stats"]
-    seen = answer[..., ::16, ::16] if answer.shape[-1] >= 64 else answer
+    seen = answer[..., ::16, ::16] if answer.ndim >= 4 and answer.shape[-1] >= 64 else answer
     assert np.abs(seen.numpy() - expected).max() <= 1e-4 * largest
-    statistics = (answer.mean(), answer.std(correction=0), answer.abs().max())
+    statistics = (answer.mean(), answer.std(correction=1), answer.abs().max())
     np.testing.assert_allclose(statistics, (mean, deviation, largest), atol=1e-4 * largest)
 
 
@@ -120,3 +123,30 @@ def test_answers_as_the_released_recurrent_model_does() -> None:
         moved = built.moved(*(_input(f"purohit.{which}", 1, 3, 128, 128) for which in ("blurry", "center")))
         for index, answer in enumerate([*reversed(moved.frames), *moved.flows[:3]]):
             _check(golden, f"purohit.{index}", answer)
+
+
+def test_answers_as_the_released_order_network_does(tmp_path: Path) -> None:
+    """The encoder alone; and a whole checkpoint, which saw pictures with blue first, less ImageNet's mean."""
+    first, second = _input("order_encoder", 1, 6, 128, 128).split(3, 1)
+    plane = torch.rand(129) * 2 - 1
+    with np.load(ORDER) as golden, torch.inference_mode():
+        weights = _released_weights(golden, "order_encoder")
+        renamed = _renamed(Path("order"), weights, RELEASED["order_net"].rules)
+        built = _filled(Path("order"), "order_net", renamed | {"hyperplane": plane}).eval()
+        vector = built.encode(first, second)
+        _check(golden, "order_encoder.0", vector)
+        torch.testing.assert_close(built.score(first, second), vector @ plane[:-1] + plane[-1] * vector.sum(-1))
+        whole = {f"h.f_func.{name}": weight for name, weight in weights.items()} | {"h.plane": plane}
+        torch.save({"state_dict": whole}, tmp_path / "hypercut.pth")
+        ours = load_weights(convert(tmp_path / "hypercut.pth", out=tmp_path / "ours.safetensors")).network
+        mean, deviation = (torch.tensor(three)[:, None, None] for three in (MEAN, DEVIATION))
+        seen = [(frame.flip(1) - mean) / deviation for frame in (first, second)]
+        torch.testing.assert_close(ours.score(first, second), built.score(*seen), rtol=1e-4, atol=1e-4)
+
+
+def test_an_order_network_without_its_hyperplane_is_refused(tmp_path: Path) -> None:
+    with np.load(ORDER) as golden:
+        torch.save(_released_weights(golden, "order_encoder"), tmp_path / "encoder.pth")
+    with pytest.raises(UnblurError, match="hyperplane"):
+        convert(tmp_path / "encoder.pth", out=tmp_path / "ours.safetensors")
+    assert not (tmp_path / "ours.safetensors").exists()

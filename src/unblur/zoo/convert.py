@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from unblur.errors import UnblurError
-from unblur.zoo import frame_nets, maxim
+from unblur.zoo import frame_nets, hypercut, maxim
 from unblur.zoo.card import Card
 from unblur.zoo.table import choose_from, network_class
 from unblur.zoo.tfjs import is_package, read_package
@@ -265,7 +265,8 @@ def _count(tensors: Mapping[str, Tensor], start: str) -> int:
 
 
 class Released(NamedTuple):
-    """A released network: a name that only it has, how its names and shapes become ours, and whose it is.
+    """A released network: a name that only it has (or, after ``*``, ends in), how its names and shapes become ours,
+    and whose it is.
 
     `known` are fields of its card, beyond those that are the same for all; `folded` changes tensors that are ours by
     name but not yet by shape.
@@ -341,6 +342,13 @@ RELEASED: dict[str, Released] = {
         frame_nets.RECURRENT,
         recurrent_arguments,
         "the recurrent model of seven frames (Purohit, Shah, Rajagopalan, CVPR 2019), trained by others",
+    ),
+    "order_net": Released(
+        "*.model.13.conv_block.4.weight",
+        hypercut.RULES,
+        hypercut.arguments,
+        "HyperCUT's order network (Pham et al., CVPR 2023), trained by its authors",
+        folded=hypercut.folded,
     ),
 }
 
@@ -423,7 +431,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 def _recognised(path: Path, network: str | None, tensors: Mapping[str, Tensor]) -> str:
     if network is None:
-        network = next((name for name, released in RELEASED.items() if released.mark in tensors), None)
+        network = next((name for name, released in RELEASED.items() if _marked(tensors, released.mark)), None)
         if network is None:
             if any(name.startswith(("generateFrame", "LocalGrad")) for name in tensors):
                 problem = "is one of the four files of a cascade"
@@ -432,9 +440,15 @@ def _recognised(path: Path, network: str | None, tensors: Mapping[str, Tensor]) 
             raise UnblurError(path, problem, f"there are: {', '.join(RELEASED)}")
     if network not in RELEASED:
         raise UnblurError(network, "is no network that can be converted", choose_from(RELEASED, network))
-    if RELEASED[network].mark not in tensors:
+    if not _marked(tensors, RELEASED[network].mark):
         raise UnblurError(path, f"is not a {network}: it has no {RELEASED[network].mark}", "leave the network out")
     return network
+
+
+def _marked(tensors: Mapping[str, Tensor], mark: str) -> bool:
+    if mark.startswith("*"):
+        return any(f".{name}".endswith(mark[1:]) for name in tensors)
+    return mark in tensors
 
 
 def _renamed(path: Path, tensors: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
