@@ -14,6 +14,7 @@ import unblur.training
 from unblur.cli import main
 from unblur.media.image import Picture, read_image
 from unblur.media.video import read_clip
+from unblur.networks.order_net import OrderNet
 from unblur.networks.paths import FilmNet, Restorer
 from unblur.tasks import choice
 from unblur.tasks import engine as engine_module
@@ -79,6 +80,7 @@ def python(code):
         ["models", "--help"],
         ["augment", "-h"],
         ["data", "lmdb", "-h"],
+        ["order", "label", "-h"],
         ["frames"],
     ],
 )
@@ -476,8 +478,44 @@ def test_metadata_is_made(capsys, tmp_path):
         Picture(torch.rand(3, 8, 8)).save(tmp_path / "set/clip" / name)
     code, out, err = run(capsys, "data", "metadata", tmp_path / "set", "-o", tmp_path / "m.json")
     assert (code, err) == (0, [])
-    assert out.splitlines()[0] == f"{tmp_path / 'set'} -> {tmp_path / 'm.json'}  (1 exposures of 2 frames, rb2v)"
+    assert out.splitlines()[0] == f"{tmp_path / 'set'} -> {tmp_path / 'm.json'}  (1 x 2 frames, rb2v)"
     assert json.loads((tmp_path / "m.json").read_text())["data"][0]["blur_path"] == "set/clip/blur/0.png"
     assert run(capsys, "data", "metadata", tmp_path / "set", "--layout", "gopro")[0] == 2
     assert run(capsys, "data", "metadata", tmp_path / "set", "--layout", "reds")[0] == 1
     assert run(capsys, "data", "metadata", tmp_path / "set", "--group", "1")[0] == 2
+
+
+def test_orders_are_scored_checked_and_labelled(capsys, tmp_path):
+    model = save_weights(tmp_path / "o.safetensors", OrderNet(4, 4, 1), Card("o", "order_net"))
+    for clip in ("a", "b"):
+        for name in ("blur/0.png", *(f"sharp/0_{i}.png" for i in range(1, 5))):
+            Picture(torch.rand(3, 64, 64)).save(tmp_path / "set" / clip / name)
+    metadata = tmp_path / "set" / "metadata.json"
+    assert run(capsys, "data", "metadata", tmp_path / "set")[0] == 0
+    how = ["--model", model, "--device", "cpu"]
+    code, out, err = run(capsys, "order", "score", metadata, tmp_path / "set/a/sharp", *how)
+    assert (code, err) == (0, [])
+    assert [line.split(" | ")[0] for line in out.splitlines()[2:5]] == [
+        "| a/0",
+        "| b/0",
+        f"| {tmp_path / 'set/a/sharp'}",
+    ]
+    code, out, err = run(capsys, "order", "check", metadata, *how)
+    assert (code, err) == (0, [])
+    assert out.splitlines()[0] == "| clips | n | hit 1 | hit 2 | con@2 | confidence |"
+    assert out.splitlines()[2].startswith("| all | 2 | 1.000 | 1.000 |")
+    assert json.loads(run(capsys, "order", "check", metadata, *how, "--json")[1])["measures"]["all"]["hit 1"] == 1
+    code, out, err = run(capsys, "order", "label", metadata, "-o", tmp_path / "new.json", *how)
+    assert (code, err) == (0, [])
+    assert out.startswith(f"{metadata} -> {tmp_path / 'new.json'}  (")
+    assert {one["order"] for one in json.loads((tmp_path / "new.json").read_text())["data"]} <= {"keep", "reverse"}
+    assert (
+        run(capsys, "order", "label", tmp_path / "new.json", "-o", tmp_path / "x.json", "--partition", "some")[0] == 2
+    )
+    assert run(capsys, "order", "score", tmp_path / "none.mp4", *how)[0] == 1
+    assert run(capsys, "order", "score", metadata, *how, "--side", "3")[0] == 2
+    (metadata.parent / "a/sharp/0_2.png").unlink()
+    code, out, err = run(capsys, "order", "label", metadata, "-o", tmp_path / "new.json", *how)
+    assert (code, out) == (1, "")
+    remedy = "add it, remove the entry, or say with --root where the paths start"
+    assert err == [f'unblur: {metadata}, entry 1 ("a/0"): names "a/sharp/0_2.png", which is not there; {remedy}']

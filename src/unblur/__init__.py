@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from unblur.tasks.engine import load
     from unblur.tasks.frames import frames
     from unblur.tasks.inspect import inspect
+    from unblur.tasks.order import order
     from unblur.tasks.reblur import apply_blur, encode_blur, sample_blur
     from unblur.tasks.search import deblur_by_search
     from unblur.tasks.space import load_space
@@ -35,6 +36,7 @@ __all__ = [
     "inspect",
     "load",
     "load_space",
+    "order",
     "sample_blur",
 ]
 
@@ -49,6 +51,7 @@ _HOMES = {
     "inspect": "unblur.tasks.inspect",
     "load": "unblur.tasks.engine",
     "load_space": "unblur.tasks.space",
+    "order": "unblur.tasks.order",
     "sample_blur": "unblur.tasks.reblur",
 }
 

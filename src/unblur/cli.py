@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -32,7 +32,9 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="The models that are here: list, show, convert.", no_args_is_help=True)
 data_app = typer.Typer(help="Make training data from your own photos and clips.", no_args_is_help=True)
+order_app = typer.Typer(help="Which way time runs in clips: score, label, check.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
+app.add_typer(order_app, name="order")
 app.add_typer(data_app, name="data")
 
 # What a command passes on untouched.
@@ -418,6 +420,95 @@ def data_lmdb(
 
     with context.obj.running(as_json) as console:
         return console.close(store_pictures(source, out, console))
+
+
+Clips = Annotated[
+    list[str], typer.Argument(metavar="METADATA.json|MANIFEST|CLIP|FOLDER", help="Of exposures; or clips, globs.")
+]
+OrderModel = Annotated[
+    str | None, typer.Option("--model", metavar="NAME|FILE", help="An order network; order-small if left out.")
+]
+Side = Annotated[int, typer.Option(help="Larger frames are scored with so many pixels a side; 0 for as they are.")]
+PartitionName = Annotated[
+    str | None, typer.Option("--partition", metavar="train|val|test", help="Of metadata; all if left out.")
+]
+Root = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Where metadata's paths start, or a folder with it in it.")
+]
+
+
+@order_app.command("score", epilog="Example: unblur order score clip.mp4")
+def order_score(
+    context: typer.Context,
+    clips: Clips,
+    model: OrderModel = None,
+    side: Side = 256,
+    partition: PartitionName = None,
+    root: Root = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> int:
+    """Score clips: which way time runs, and how sure that is."""
+    from unblur.tasks import order_files as task
+
+    options = _order_options(model, device, side, partition, root)
+    with context.obj.running(as_json) as console:
+        report = task.score_files(clips, options, console)
+        console.table(report)
+        return console.close(report)
+
+
+@order_app.command("check", epilog="Example: unblur order check metadata.json --partition test")
+def order_check(
+    context: typer.Context,
+    clips: Clips,
+    model: OrderModel = None,
+    side: Side = 256,
+    partition: PartitionName = None,
+    root: Root = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> int:
+    """Measure how far the pairs of clips agree: hit, con@2, con@3; name the clips where they do not."""
+    from unblur.tasks import order_files as task
+
+    options = _order_options(model, device, side, partition, root)
+    with context.obj.running(as_json) as console:
+        report = task.check_files(clips, options, console)
+        console.table(report)
+        return console.close(report)
+
+
+@order_app.command("label", epilog="Example: unblur order label metadata.json -o ordered.json")
+def order_label(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(metavar="METADATA.json|MANIFEST|FOLDER", help="Of exposures.")],
+    out: Annotated[
+        str | None, typer.Option("-o", "--out", metavar="FILE", help="NAME.ordered.json beside it if left out.")
+    ] = None,
+    model: OrderModel = None,
+    side: Side = 256,
+    partition: PartitionName = None,
+    root: Root = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> int:
+    """Write new metadata in which every clip says which way it runs."""
+    from unblur.tasks import order_files as task
+
+    options = _order_options(model, device, side, partition, root)
+    with context.obj.running(as_json) as console:
+        report = task.label_files(source, out, options, console)
+        console.table(report)
+        return console.close(report)
+
+
+def _order_options(model: str | None, device: str, side: int, partition: str | None, root: Path | None) -> Any:
+    if partition is not None:
+        _choice("--partition", partition, "train", "val", "test")
+    from unblur.tasks.order_files import OrderOptions
+
+    return OrderOptions(model, device, side, partition, root)  # type: ignore[arg-type]
 
 
 @data_app.command("metadata", epilog="Example: unblur data metadata RB2V-Street/ -o metadata.json")

@@ -21,6 +21,7 @@ from unblur.errors import UnblurError
 from unblur.exposure.average import average
 from unblur.exposure.response import Response
 from unblur.media.decode import picture_size
+from unblur.media.folder import is_folder
 from unblur.media.image import Picture, read_image, write_image
 from unblur.tasks.batch import Job, Outcome, Report
 from unblur.tasks.files import Listener, Silent
@@ -85,7 +86,7 @@ def make_metadata(
         raise UnblurError(target, "would overwrite its input", "choose another name with -o")
     layout, metadata = _listed(source, root, options, listener)
     warning = write_beside(target, metadata)
-    said = f"{len(metadata.entries)} exposures of {metadata.frame_count} frames, {layout}"
+    said = f"{len(metadata.entries)} x {metadata.frame_count} frames, {layout}"
     parts = Counter[str](entry.partition for entry in metadata.entries)
     facts: dict[str, object] = {"layout": layout, "entries": len(metadata.entries), "frames": metadata.frame_count}
     facts |= {"partitions": dict(parts), "root": str(metadata.root), **({"warning": warning} if warning else {})}
@@ -112,17 +113,23 @@ def open_exposures(
     UnblurError
         The file is damaged, or pictures are missing.
     """
-    path = Path(source)
-    if path.is_dir():
-        path = next((path / name for name in (NAME, MANIFEST) if (path / name).is_file()), path)
+    path = exposures_file(source)
+    if path is None:
+        return None
     if path.suffix.lower() == ".json":
         return read_metadata(path, root)
-    if path.suffix.lower() == ".jsonl":
-        base = path.parent
-        metadata = metadata_of(read_manifest(path), str(path), base, base.resolve().name or "data", partition)
-        check_files(metadata, path)
-        return metadata
-    return None
+    base = path.parent
+    metadata = metadata_of(read_manifest(path), str(path), base, base.resolve().name or "data", partition)
+    check_files(metadata, path)
+    return metadata
+
+
+def exposures_file(source: str | PathLike[str]) -> Path | None:
+    """The metadata file or manifest that a user means: itself, or that of a folder; None for anything else."""
+    path = Path(source)
+    if is_folder(path):
+        return next((path / name for name in (NAME, MANIFEST) if (path / name).is_file()), None)
+    return path if path.suffix.lower() in (".json", ".jsonl") else None
 
 
 def write_beside(target: Path, metadata: Metadata) -> str | None:

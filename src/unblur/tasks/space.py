@@ -109,7 +109,7 @@ class Space:
     def fingerprint(self) -> str:
         """Of the weights: of their file, or where there is none, of their numbers."""
         if self._fingerprint is None:
-            self._fingerprint = getattr(self.card, "sha256", None) or _sum_of(self.network)
+            self._fingerprint = getattr(self.card, "sha256", None) or sum_of_weights(self.network)
         return self._fingerprint
 
     def as_dict(self) -> dict[str, object]:
@@ -130,7 +130,7 @@ class Space:
 
     def encode(self, sharp: Tensor, blurry: Tensor, subject: str = "the pair") -> BlurCode:
         """The blur between two (3, H, W) in [0, 1]."""
-        with torch.inference_mode(), _fits(subject):
+        with torch.inference_mode(), fits_memory(subject):
             code = self.network.encode(*(image[None].to(self.device) for image in (sharp, blurry))).mean
         return self._code(code, sharp)
 
@@ -155,7 +155,7 @@ class Space:
             The code belongs to another blur space, or memory ran out.
         """
         self.check(code)
-        with torch.inference_mode(), _fits(subject):
+        with torch.inference_mode(), fits_memory(subject):
             values = code.values[None].to(self.device)
             if sharp.shape[-2:] != (code.height, code.width):
                 values = self.network.fitted(values, *sharp.shape[-2:], of=(code.height, code.width))
@@ -197,7 +197,8 @@ def load_space(
     return Space(loaded.network, loaded.card, device=device)
 
 
-def _sum_of(network: nn.Module) -> str:
+def sum_of_weights(network: nn.Module) -> str:
+    """What tells a network's weights from others where they come from no file."""
     digest = hashlib.sha256()
     for name, value in network.state_dict().items():
         digest.update(name.encode())
@@ -206,7 +207,8 @@ def _sum_of(network: nn.Module) -> str:
 
 
 @contextmanager
-def _fits(subject: str) -> Iterator[None]:
+def fits_memory(subject: str) -> Iterator[None]:
+    """Tell in one line that memory ran out."""
     try:
         yield
     except Exception as error:

@@ -53,6 +53,10 @@ BLUR_SPACE = "blur-space-small"
 """Whose codes are meant where no blur space is named."""
 
 
+ORDER = "order-small"
+"""Who scores the order of frames where no model is named."""
+
+
 def network_class(name: str) -> type[nn.Module]:
     """The class behind a name in `NETWORKS`."""
     module, attribute = NETWORKS[name]
