@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from unblur.data.stills import Still
+from unblur.exposure.average import times_of
 from unblur.exposure.camera import MotionSpec
 from unblur.exposure.response import Response
 from unblur.exposure.synthetic import SensorSpec, render
@@ -37,6 +38,8 @@ class SyntheticExposures:
     times : int
         Frames per exposure: the middle one (t = 0.5) first, then random ones, every fourth of them an end of the
         exposure.
+    grid : bool
+        Let the frames stand at i / (times - 1) instead.
     motion, sensor : MotionSpec, SensorSpec
         See `exposure.synthetic.render`.
     response : {"srgb", "gamma", "linear"}
@@ -56,6 +59,7 @@ class SyntheticExposures:
         size: int = 128,
         batch_size: int = 8,
         times: int = 3,
+        grid: bool = False,
         motion: MotionSpec | None = None,
         sensor: SensorSpec | None = None,
         response: Response = "srgb",
@@ -67,7 +71,7 @@ class SyntheticExposures:
             raise ValueError("at least one still is needed")
         self.pixels = [still.pixels for still in stills]
         self._shares = _shares(stills)
-        self.size, self.batch_size, self.times = size, batch_size, times
+        self.size, self.batch_size, self.times, self.grid = size, batch_size, times, grid
         self.motion, self.sensor, self.response = motion or MotionSpec(), sensor or SensorSpec(), response
         self.shrink, self.step, self.seed = shrink, step, seed
         margin = ceil(0.7 * self.motion.length[1])
@@ -99,6 +103,8 @@ class SyntheticExposures:
         }
 
     def _times(self, generator: torch.Generator) -> Tensor:
+        if self.grid:
+            return times_of(self.times).expand(self.batch_size, -1)
         times = torch.rand(self.batch_size, self.times, generator=generator)
         ends = torch.rand(self.batch_size, self.times, generator=generator) < 0.25
         times = torch.where(ends, times.round(), times)

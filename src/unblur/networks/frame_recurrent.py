@@ -135,6 +135,11 @@ class FrameRecurrent(nn.Module):
         As released: every step is told that nothing moved before it; a flow keeps its numbers where it is enlarged,
         though they are pixels; pictures are shrunk by leaving pixels out, sampled half a pixel aside, and black where
         they end; and the middle frame is moved too.
+
+    Attributes
+    ----------
+    count : int
+        The number of steps.
     """
 
     is_local = True
@@ -159,7 +164,7 @@ class FrameRecurrent(nn.Module):
             "steps": steps,
             "released": released,
         }
-        self.steps, self.released = steps, released
+        self.count, self.released = steps, released
         widths = (*flow_widths, hidden)
         self.pictures = PictureEncoder(6, width, hidden)
         self.flow_levels = nn.ModuleList(
@@ -190,7 +195,7 @@ class FrameRecurrent(nn.Module):
         """
         if times is None and self.released:
             return crop(self.moved(blurry, middle).frames[-1], _size(blurry))
-        times = torch.arange(self.steps, device=blurry.device) / (self.steps - 1) if times is None else times
+        times = torch.arange(self.count, device=blurry.device) / (self.count - 1) if times is None else times
         return self.decode(self.follow(blurry, middle), times)
 
     def moved(self, blurry: Tensor, middle: Tensor) -> Moved:
@@ -212,13 +217,13 @@ class FrameRecurrent(nn.Module):
         cell, last = torch.zeros_like(hidden), torch.zeros_like(pair[:, :2])
         found: list[list[Tensor]] = []
         levels: list[Tensor] = []
-        for step in range(self.steps):
+        for step in range(self.count):
             if not (levels and self.released):
                 levels = self._look(last)
             hidden, cell = self.memory(levels[-1], hidden, cell)
             # In float32, as positions must be.
             flows = [flow.float() for flow in self.decoder(levels, hidden)]
-            if not self.released and 2 * step == self.steps - 1:
+            if not self.released and 2 * step == self.count - 1:
                 flows = [torch.zeros_like(flow) for flow in flows]
             last = flows[-1]
             found.append(flows)

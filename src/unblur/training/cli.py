@@ -26,11 +26,12 @@ from unblur.training.data import ExposureData, Source
 from unblur.training.ema import MovingAverage
 from unblur.training.export import export_weights, start_from, take_evidence
 from unblur.training.film import Film
+from unblur.training.frames import Frames
 from unblur.training.heldout import heldout_exposures
 from unblur.training.journal import Journal
 from unblur.training.keeper import Keeper
 from unblur.training.prior import fit_prior
-from unblur.training.recipe import PairSet, is_blur_space, read_recipe
+from unblur.training.recipe import PairSet, is_blur_space, is_frames, read_recipe
 from unblur.zoo.table import network_class
 
 USAGE = "usage: unblur train RECIPE.yaml [--resume last.ckpt|auto] [--weights FILE] [--max_minutes M] [--KEY VALUE ...]"
@@ -75,8 +76,7 @@ def train(recipe: Namespace) -> Trainer:
     if recipe.evidence:
         take_evidence(network, recipe.evidence)
     blurs = is_blur_space(recipe.network.name)
-    system = BlurSpaceSystem if blurs else Film
-    module = system(
+    module = _system(recipe.network.name)(
         network,
         recipe.loss,
         recipe.optimizer,
@@ -92,6 +92,12 @@ def train(recipe: Namespace) -> Trainer:
         (folder / "recipe.yaml").write_text(recipe.record, encoding="utf-8")
     trainer.fit(module, data, ckpt_path=resume, weights_only=True)
     return trainer
+
+
+def _system(network: str) -> Any:
+    if is_blur_space(network):
+        return BlurSpaceSystem
+    return Frames if is_frames(network) else Film
 
 
 def _network(recipe: Namespace) -> nn.Module:
@@ -154,6 +160,8 @@ def _exposures(recipe: Namespace) -> SyntheticExposures:
     train = [still for still in found if not any(x in still.source for x in recipe.data.exclude)]
     if not train:
         raise UnblurError("data.exclude", "leaves no still to train on", "exclude less")
+    if is_frames(recipe.network.name) and not recipe.exposures.grid:
+        raise UnblurError("exposures.grid", "false, but this network makes frames at fixed times", "set it to true")
     return SyntheticExposures(train, **vars(recipe.exposures), seed=recipe.seed)
 
 
@@ -161,7 +169,8 @@ def _heldout(recipe: Namespace) -> list[dict[str, Tensor]]:
     if not recipe.data.heldout:
         return []
     stills = _stills(recipe, recipe.data.val)
-    return heldout_exposures(stills, count=recipe.data.heldout, size=recipe.data.heldout_size)
+    frames = recipe.exposures.times if is_frames(recipe.network.name) else 3
+    return heldout_exposures(stills, count=recipe.data.heldout, size=recipe.data.heldout_size, frames=frames)
 
 
 def _stills(recipe: Namespace, root: str) -> list[Still]:

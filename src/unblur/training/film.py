@@ -138,14 +138,19 @@ class Film(System):
 
         The blur does not tell the direction.
         """
-        blurry, frames = batch["blurry"], batch["frames"]
-        predicted, unmoved = self(blurry, batch["times"]).float(), blurry[:, None].expand_as(frames)
-        predicted = directed(predicted, best_direction(predicted, frames))
-        ours, input_ = psnr(predicted, frames), psnr(unmoved, frames)
-        scores: dict[str, Tensor] = {}
-        for i, moment in enumerate(batch["times"].reshape(-1, frames.shape[1])[0].tolist()):
-            scores |= {f"psnr@{moment:g}": ours[:, i], f"input@{moment:g}": input_[:, i]}
-        return Measured(scores, (blurry, predicted, frames))
+        return measured(batch, self(batch["blurry"], batch["times"]).float())
+
+
+def measured(batch: Exposure, predicted: Tensor) -> Measured:
+    """What frames (B, T, 3, H, W) at the times of a batch are worth; see `Film.measure`."""
+    blurry, frames = batch["blurry"], batch["frames"]
+    unmoved = blurry[:, None].expand_as(frames)
+    predicted = directed(predicted, best_direction(predicted, frames))
+    ours, input_ = psnr(predicted, frames), psnr(unmoved, frames)
+    scores: dict[str, Tensor] = {}
+    for i, moment in enumerate(batch["times"].reshape(-1, frames.shape[1])[0].tolist()):
+        scores |= {f"psnr@{moment:g}": ours[:, i], f"input@{moment:g}": input_[:, i]}
+    return Measured(scores, (blurry, predicted, frames))
 
 
 def _still(picture: Tensor, times: Tensor) -> Tensor:

@@ -22,8 +22,9 @@ def heldout_exposures(
     length: tuple[float, float] = (8.0, 14.0),
     batch_size: int = 4,
     seed: int = 2024,
+    frames: int = 3,
 ) -> list[dict[str, Tensor]]:
-    """Fixed exposures of the middles of `stills`, with their frames at t = 0, 0.5, 1.
+    """Fixed exposures of the middles of `stills`, with their frames at i / (frames - 1).
 
     Parameters
     ----------
@@ -33,14 +34,16 @@ def heldout_exposures(
         Height and width.
     length : (float, float)
         Pixels that a path runs over the exposure; the default is medium blur of the protocol val-1.
+    frames : int
+        Of each exposure, 2 or more.
 
     Returns
     -------
     list of dict
-        Batches of ``blurry`` (B, 3, size, size), ``frames`` (B, 3, 3, size, size), ``times`` (3,), on the CPU.
+        Batches of ``blurry`` (B, 3, size, size), ``frames`` (B, T, 3, size, size), ``times`` (T,), on the CPU.
     """
     generator = torch.Generator().manual_seed(seed)
-    times, margin = times_of(3), round(length[1])
+    times, margin = times_of(frames), round(length[1])
     batches = []
     for first in range(0, count, batch_size):
         chosen = [stills[i % len(stills)] for i in range(first, min(first + batch_size, count))]

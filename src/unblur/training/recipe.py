@@ -17,8 +17,11 @@ from unblur.data.synthetic import SyntheticExposures
 from unblur.errors import UnblurError
 from unblur.exposure.camera import MotionSpec
 from unblur.exposure.synthetic import SensorSpec
+from unblur.networks.frame_cascade import FrameCascade
+from unblur.networks.frame_recurrent import FrameRecurrent
 from unblur.training.blur_space import CodeLoss
 from unblur.training.film import Loss
+from unblur.training.frames import FrameLoss
 from unblur.training.schedule import Schedule
 from unblur.training.system import Optimizer
 from unblur.zoo.table import NETWORKS, network_class
@@ -215,6 +218,11 @@ def is_blur_space(network: str) -> bool:
     return hasattr(network_class(network), "reblur")
 
 
+def is_frames(network: str) -> bool:
+    """Whether a network of this name makes a fixed number of frames, and is trained so."""
+    return issubclass(network_class(network), FrameCascade | FrameRecurrent)
+
+
 def _parser(network: str) -> ArgumentParser:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--recipe", action="config")
@@ -226,7 +234,10 @@ def _parser(network: str) -> ArgumentParser:
     parser.add_class_arguments(SyntheticExposures, "exposures", skip={"stills", "seed", *parts}, instantiate=False)
     groups: dict[str, type] = {f"exposures.{name}": part for name, part in parts.items()}
     groups |= {"data": Data, "optimizer": Optimizer, "schedule": Schedule, "trainer": Machine}
-    groups |= {"loss": CodeLoss, "pairs": PairData} if is_blur_space(network) else {"loss": Loss}
+    if is_blur_space(network):
+        groups |= {"loss": CodeLoss, "pairs": PairData}
+    else:
+        groups["loss"] = FrameLoss if is_frames(network) else Loss
     for group, settings in groups.items():
         parser.add_class_arguments(settings, group)
     if is_blur_space(network):

@@ -20,6 +20,8 @@ Compile = Literal["off", "default", "max-autotune"]
 class Optimizer:
     """Adam's settings; `weight_decay` is decoupled (AdamW), and touches only weights with two or more dimensions.
 
+    With `kind` "adamax" it is Adam's variant by the largest gradient (Kingma and Ba, 2015); its decay is not decoupled.
+
     With `muon` above 0 the convolutions inside the network are trained by Muon, at `muon` times the learning rate (and
     without decay), the rest by Adam; see `muon.Muon`.
     """
@@ -29,6 +31,7 @@ class Optimizer:
     weight_decay: float = 0.0
     eps: float = 1e-8
     muon: float = 0.0
+    kind: Literal["adamw", "adamax"] = "adamw"
 
 
 class Measured(NamedTuple):
@@ -102,7 +105,7 @@ class System(LightningModule):
         return self.measure(batch)._asdict()
 
     def configure_optimizers(self) -> Any:
-        """AdamW, and the schedule per step."""
+        """AdamW or its like, and the schedule per step."""
         if self.optimizer.muon:
             return self._scheduled(
                 Muon(
@@ -118,7 +121,8 @@ class System(LightningModule):
             {"params": [p for p in weights if p.ndim >= 2], "weight_decay": self.optimizer.weight_decay},
             {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.0},
         ]
-        adam = torch.optim.AdamW(
+        kind = torch.optim.AdamW if self.optimizer.kind == "adamw" else torch.optim.Adamax
+        adam = kind(
             [group for group in groups if group["params"]],
             lr=self.optimizer.lr,
             betas=self.optimizer.betas,

@@ -1,0 +1,222 @@
+"""Training of networks that turn one blurry picture into a fixed number of frames of its exposure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from unblur.errors import UnblurError
+from unblur.exposure.camera import is_canonical
+from unblur.layers.padding import crop, pad_to_multiple
+from unblur.losses.pairwise import Distance, naive, order_invariant, order_regulariser
+from unblur.losses.pixel import shrink
+from unblur.metrics.ordering import clip_order, symmetric_pairs
+from unblur.metrics.sequence import best_direction, directed
+from unblur.networks.frame_cascade import FrameCascade
+from unblur.networks.frame_recurrent import FrameRecurrent
+from unblur.networks.order_net import OrderNet
+from unblur.training.film import Exposure, measured
+from unblur.training.schedule import Schedule
+from unblur.training.system import Compile, Measured, Optimizer, System
+from unblur.zoo.weights import load_weights
+
+
+@dataclass(frozen=True)
+class FrameLoss:
+    """What a network of a fixed number of frames is trained for; see `losses.pairwise`.
+
+    HyperCUT's three: ``compare: frames``; ``compare: pairs``; the latter with ``order: 0.2`` and an order network.
+
+    Attributes
+    ----------
+    compare : {"frames", "pairs"}
+        Frames with those of their own time (naive), or pairs in any order (order-invariant).
+    direction : {"stored", "motion", "learned", "nearest"}
+        Which way the true frames are made to run, clip by clip: as they are; so that the motion of the whole picture
+        is canonical, see `exposure.camera.is_canonical`; as the order network says; or as is nearer to the prediction.
+        Pairs do not see it.
+    distance : {"l1", "mse"}
+        Of pairs.
+    eps : float
+        Of the Charbonnier distance of frames.
+    order : float
+        Weight of the score of the predictions' order (the paper's alpha is 0.2); 0 leaves it out.
+    order_network : str, optional
+        A name of the zoo, or a file: what scores order. It stays as it is.
+    released : bool
+        Pairs and order as in the released program, see `losses.pairwise`.
+    flow : float
+        Weight of the length of flows in pixels (the paper's mu is 0.02), of recurrent networks.
+    middle : {"truth", "network"}
+        Where a recurrent network's middle frame comes from while it is trained; when it is measured it is the network.
+    sharpener : str
+        That network: a name of the zoo, or a file.
+    """
+
+    compare: Literal["frames", "pairs"] = "frames"
+    direction: Literal["stored", "motion", "learned", "nearest"] = "stored"
+    distance: Distance = "l1"
+    eps: float = 1e-3
+    order: float = 0.0
+    order_network: str | None = None
+    released: bool = False
+    flow: float = 0.0
+    middle: Literal["truth", "network"] = "truth"
+    sharpener: str = "fast"
+
+
+class Frames(System):
+    """Trains a `FrameCascade` or a `FrameRecurrent` on exposures whose frames stand at i / (T - 1).
+
+    The loss of the cascade is the mean over frames, that of the recurrent network the sum, averaged over its four
+    sizes: the paper's weights of the other terms are meant beside these.
+
+    Parameters
+    ----------
+    network : Module
+    loss, optimizer, schedule
+        What to train for, and how.
+    seed, compile, channels_last
+        See `system.System`.
+    """
+
+    def __init__(
+        self,
+        network: FrameCascade | FrameRecurrent,
+        loss: FrameLoss | None = None,
+        optimizer: Optimizer | None = None,
+        schedule: Schedule | None = None,
+        *,
+        seed: int = 0,
+        compile: Compile = "off",
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__(network, optimizer, schedule, seed=seed, compile=compile, channels_last=channels_last)
+        self.loss = loss or FrameLoss()
+        _check(network, self.loss)
+        # In a dictionary, so that they are neither trained nor kept.
+        self._frozen: dict[str, nn.Module] = {}
+        if self.loss.order_network is not None:
+            self._frozen["order"] = _order_network(self.loss.order_network)
+        if isinstance(network, FrameRecurrent):
+            self._frozen["sharpener"] = _sharpener(self.loss.sharpener)
+
+    def on_fit_start(self) -> None:
+        """Bring the networks that only answer to where this one is trained."""
+        for network in self._frozen.values():
+            network.to(self.device)
+
+    def forward(self, blurry: Tensor) -> Tensor:
+        """Frames (B, T, 3, H, W) of (B, 3, H, W); the middle frame is never the true one."""
+        network: Any = self.network
+        if isinstance(network, FrameRecurrent):
+            return network(blurry, self._sharp(blurry))
+        return network(blurry)
+
+    def losses(self, batch: Exposure) -> dict[str, Tensor]:
+        """The weighted terms of the loss by name; their sum is what is minimised."""
+        network: Any = self.network
+        blurry, frames = batch["blurry"], batch["frames"]
+        _check_frames(network, frames)
+        if self.channels_last:
+            blurry = blurry.contiguous(memory_format=torch.channels_last)
+        terms: dict[str, Tensor] = {}
+        if isinstance(network, FrameRecurrent):
+            count = network.count
+            known = self.loss.middle == "truth"
+            moved = network.moved(blurry, frames[:, count // 2] if known else self._sharp(blurry))
+            predicted = crop(moved.frames[-1], (blurry.shape[-2], blurry.shape[-1]))
+            truth = _padded(self._directed(frames, predicted, batch), network.multiple)
+            scales = [self._pixel(scale, shrink(truth, scale.shape[-2:])) for scale in moved.frames]
+            terms["pixel"] = count * torch.stack(scales).mean()
+            if self.loss.flow:
+                terms["flow"] = self.loss.flow * torch.stack([flow.abs().mean() for flow in moved.flows]).mean()
+        else:
+            predicted = network(blurry).float()
+            terms["pixel"] = self._pixel(predicted, self._directed(frames, predicted, batch))
+        if self.loss.order:
+            scores = self._order(predicted)
+            terms["order"] = self.loss.order * order_regulariser(scores, released=self.loss.released)
+        return terms
+
+    def _pixel(self, predicted: Tensor, frames: Tensor) -> Tensor:
+        if self.loss.compare == "frames":
+            return naive(predicted, frames, self.loss.eps)
+        return order_invariant(predicted, frames, distance=self.loss.distance, released=self.loss.released)
+
+    @torch.no_grad()
+    def _directed(self, frames: Tensor, predicted: Tensor, batch: Exposure) -> Tensor:
+        """The true frames (B, T, 3, H, W), each clip in the direction that it is to be learned in."""
+        if self.loss.compare == "pairs" or self.loss.direction == "stored":
+            return frames
+        if self.loss.direction == "nearest":
+            # Which way is better for the prediction is which way is better for the truth.
+            return directed(frames, best_direction(frames, predicted))
+        if self.loss.direction == "motion":
+            if "paths" not in batch:
+                raise UnblurError("loss.direction motion", "needs paths that are known", "set it to learned")
+            # Content moves against where it is found.
+            net = (batch["paths"][:, 0] - batch["paths"][:, -1]).mean((-2, -1))
+            forward = is_canonical(net[:, 0], net[:, 1])
+        else:
+            pairs = symmetric_pairs(frames.shape[1]).to(frames.device)
+            network: Any = self._frozen["order"]
+            scores, reversed_ = network.pairs(frames, torch.cat((pairs, pairs.flip(-1)))).chunk(2, 1)
+            forward = clip_order(scores, reversed_, pairs).score >= 0
+        return torch.where(forward[:, None, None, None, None], frames, frames.flip(1))
+
+    def _order(self, frames: Tensor) -> Tensor:
+        network: Any = self._frozen["order"]
+        return network.pairs(frames, symmetric_pairs(frames.shape[1]).to(frames.device)).float()
+
+    @torch.no_grad()
+    def _sharp(self, blurry: Tensor) -> Tensor:
+        sharp = self._frozen["sharpener"](blurry)
+        sharp = sharp if isinstance(sharp, Tensor) else sharp[-1]
+        return sharp.float().clamp(0, 1)
+
+    def measure(self, batch: Exposure) -> Measured:
+        """As `film.Film.measure`."""
+        _check_frames(self.network, batch["frames"])
+        return measured(batch, self(batch["blurry"]).float())
+
+
+def _padded(frames: Tensor, multiple: int) -> Tensor:
+    return pad_to_multiple(frames.flatten(0, 1), multiple)[0].unflatten(0, frames.shape[:2])
+
+
+def _order_network(name: str) -> OrderNet:
+    network = load_weights(name).network
+    if not isinstance(network, OrderNet):
+        problem = f"is a {type(network).__name__}, which scores no order"
+        raise UnblurError(f"loss.order_network {name}", problem, "name an order network")
+    return network.eval().requires_grad_(False)
+
+
+def _sharpener(name: str) -> nn.Module:
+    """The network of that name, or the part of it, that makes single sharp pictures."""
+    network = load_weights(name).network
+    restorer = getattr(network, "restorer", network)
+    if hasattr(restorer, "decode") or hasattr(restorer, "reblur"):
+        problem = f"is a {type(network).__name__}, which makes no single sharp picture"
+        raise UnblurError(f"loss.sharpener {name}", problem, "use best or fast")
+    return restorer.eval().requires_grad_(False)
+
+
+def _check(network: nn.Module, loss: FrameLoss) -> None:
+    """Refuse terms of the loss that nothing is there for."""
+    if (loss.order or (loss.direction == "learned" and loss.compare == "frames")) and loss.order_network is None:
+        asked = "loss.order" if loss.order else "loss.direction learned"
+        raise UnblurError(asked, "needs a network that scores order", "name one in loss.order_network")
+    if loss.flow and not isinstance(network, FrameRecurrent):
+        raise UnblurError("loss.flow", f"a {type(network).__name__} has no flows", "set it to 0")
+
+
+def _check_frames(network: Any, frames: Tensor) -> None:
+    wanted = network.count
+    if frames.shape[1] != wanted:
+        problem = f"the data has {frames.shape[1]} frames of each exposure, but the network makes {wanted}"
+        raise UnblurError("frames", problem, f"give {wanted}, as with exposures.times {wanted} and exposures.grid true")
