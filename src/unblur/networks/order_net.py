@@ -115,7 +115,7 @@ class OrderNet(nn.Module):
         return (forward - backward) / 2
 
     def _heights(self, vectors: Tensor) -> Tensor:
-        """(N, channels, h, w) to the heights (N, h, w) over the hyperplane; the released ones are not of unit length."""
+        """(N, channels, h, w) to the heights (N, h, w) over the hyperplane, the released form in no unit of length."""
         normal, offset = self.hyperplane[:-1].float(), self.hyperplane[-1].float()
         if self.form == "released":
             normal, offset = normal + offset, torch.zeros_like(offset)

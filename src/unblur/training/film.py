@@ -17,7 +17,9 @@ from unblur.losses.pixel import multi_scale, pyramid
 from unblur.losses.priors import path_error, reblur_consistency
 from unblur.metrics.fidelity import psnr
 from unblur.metrics.sequence import best_direction, directed
+from unblur.networks.order_net import OrderNet
 from unblur.networks.paths import FilmNet
+from unblur.training.direction import Rule, order_error, order_network, runs_forward
 from unblur.training.schedule import Schedule
 from unblur.training.system import Compile, Measured, Optimizer, System
 
@@ -53,6 +55,13 @@ class Loss:
         Camera response of the pictures, for that mean.
     paths : float
         Weight of the error of predicted displacements, for networks that have ``displacements(state, times)``.
+    direction : {"stored", "random", "motion", "learned", "nearest"}
+        Which way the true frames are made to run, clip by clip; see `direction.Rule`. A reversed clip is learned at
+        1 - t.
+    order : float
+        Weight of the score of the predictions' order, s(V(b, t1), V(b, t2)) > 0 for t1 < t2; 0 leaves it out.
+    order_network : str, optional
+        A name of the zoo, or a file: what scores order. It stays as it is.
     parts : {"off", "both", "restorer", "paths", "guess", "detail"}
         Train the restorer and the paths of a `networks.paths.FilmNet` apart, or one of them alone; see
         `losses.film.part_terms`.
@@ -64,6 +73,9 @@ class Loss:
     reblur_frames: int = 7
     response: Response = "srgb"
     paths: float = 0.0
+    direction: Rule = "stored"
+    order: float = 0.0
+    order_network: str | None = None
     parts: Literal["off"] | Part = "off"
 
 
@@ -96,6 +108,15 @@ class Film(System):
         self.loss = loss or Loss()
         _check(network, self.loss)
         self.timed = "times" in inspect.signature(network.forward).parameters
+        # In a dictionary, so that it is neither trained nor kept.
+        self._frozen: dict[str, OrderNet] = {}
+        if self.loss.order_network is not None:
+            self._frozen["order"] = order_network(self.loss.order_network)
+
+    def on_fit_start(self) -> None:
+        """Bring the network that only answers to where this one is trained."""
+        for network in self._frozen.values():
+            network.to(self.device)
 
     def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
         """Frames (B, T, 3, H, W) of `blurry` (B, 3, H, W) at `times` (T,) or (B, T)."""
@@ -105,25 +126,44 @@ class Film(System):
 
     def losses(self, batch: Exposure) -> dict[str, Tensor]:
         """The weighted terms of the loss by name; their sum is what is minimised."""
-        blurry, frames, times = batch["blurry"], batch["frames"], batch["times"]
+        blurry, frames, paths = batch["blurry"], batch["frames"], batch.get("paths")
         if self.channels_last:
             blurry = blurry.contiguous(memory_format=torch.channels_last)
         network: Any = self.network
+        times = self._directed(batch)
         if self.loss.parts != "off":
-            paths = batch.get("paths")
             part: Part = self.loss.parts
             terms = part_terms(network, blurry, frames, times, paths, self.loss.paths, self.loss.eps, part)
         else:
             outputs = [output.float() for output in self._outputs(blurry, times)]
             terms = {"pixel": multi_scale(outputs, frames, self.loss.eps)}
-            if self.loss.paths and "paths" in batch:
+            if self.loss.paths and paths is not None:
                 displacements = network.displacements(network.encode(blurry), times).float()
-                terms["paths"] = self.loss.paths * path_error(displacements, batch["paths"])
+                terms["paths"] = self.loss.paths * path_error(displacements, paths)
+            if self.loss.order:
+                when = times.expand(len(blurry), -1)
+                terms["order"] = self.loss.order * order_error(self._frozen["order"], outputs[-1], when)
         if self.loss.reblur:
             film = self(blurry, times_of(self.loss.reblur_frames).to(blurry)).float()
             residual = reblur_consistency(blurry, film, self.loss.response, self.loss.eps)
             terms["reblur"] = self.loss.reblur * residual
         return terms
+
+    @torch.no_grad()
+    def _directed(self, batch: Exposure) -> Tensor:
+        """When the frames of a batch were, (B, T) or (T,), each clip in the direction that it is to be learned in."""
+        frames, times, rule = batch["frames"], batch["times"], self.loss.direction
+        if rule == "stored":
+            return times
+        times = times.expand(len(frames), -1)
+        if rule == "nearest":
+            there, back = (self(batch["blurry"], when).float() for when in (times, 1 - times))
+            errors = [(film - frames).abs().flatten(1).mean(1) for film in (there, back)]
+            forward = errors[0] <= errors[1]
+        else:
+            network = self._frozen.get("order")
+            forward = runs_forward(rule, frames, times, paths=batch.get("paths"), network=network)
+        return torch.where(forward[:, None], times, 1 - times)
 
     def _outputs(self, blurry: Tensor, times: Tensor) -> list[Tensor]:
         network: Any = self.network
@@ -171,5 +211,12 @@ def _check(network: nn.Module, loss: Loss) -> None:
         part, remedy = wanted.get(loss.parts, ("", ""))
         if part and getattr(network.paths, part) is None:
             raise UnblurError(f"loss.parts {loss.parts}", "is a part that this network has not", remedy)
+    if (loss.order or loss.direction == "learned") and loss.order_network is None:
+        asked = "loss.order" if loss.order else "loss.direction learned"
+        raise UnblurError(asked, "needs a network that scores order", "name one in loss.order_network")
+    if loss.order and loss.parts != "off":
+        raise UnblurError("loss.order", "needs frames, and the parts of a film are trained apart", "set it to 0")
+    if loss.paths and loss.direction != "stored":
+        raise UnblurError("loss.paths", "runs as the frames are stored", "set loss.direction to stored")
     if loss.paths and loss.parts == "off" and not hasattr(network, "displacements"):
         raise UnblurError("loss.paths", f"{kind} predicts no displacements", "set it to 0")

@@ -9,15 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from unblur.errors import UnblurError
-from unblur.exposure.camera import is_canonical
 from unblur.layers.padding import crop, pad_to_multiple
 from unblur.losses.pairwise import Distance, naive, order_invariant, order_regulariser
 from unblur.losses.pixel import shrink
-from unblur.metrics.ordering import clip_order, symmetric_pairs
+from unblur.metrics.ordering import symmetric_pairs
 from unblur.metrics.sequence import best_direction, directed
 from unblur.networks.frame_cascade import FrameCascade
 from unblur.networks.frame_recurrent import FrameRecurrent
-from unblur.networks.order_net import OrderNet
+from unblur.training.direction import Rule, order_network, runs_forward
 from unblur.training.film import Exposure, measured
 from unblur.training.schedule import Schedule
 from unblur.training.system import Compile, Measured, Optimizer, System
@@ -34,10 +33,8 @@ class FrameLoss:
     ----------
     compare : {"frames", "pairs"}
         Frames with those of their own time (naive), or pairs in any order (order-invariant).
-    direction : {"stored", "motion", "learned", "nearest"}
-        Which way the true frames are made to run, clip by clip: as they are; so that the motion of the whole picture
-        is canonical, see `exposure.camera.is_canonical`; as the order network says; or as is nearer to the prediction.
-        Pairs do not see it.
+    direction : {"stored", "random", "motion", "learned", "nearest"}
+        Which way the true frames are made to run, clip by clip; see `direction.Rule`. Pairs do not see it.
     distance : {"l1", "mse"}
         Of pairs.
     eps : float
@@ -57,7 +54,7 @@ class FrameLoss:
     """
 
     compare: Literal["frames", "pairs"] = "frames"
-    direction: Literal["stored", "motion", "learned", "nearest"] = "stored"
+    direction: Rule = "stored"
     distance: Distance = "l1"
     eps: float = 1e-3
     order: float = 0.0
@@ -100,7 +97,7 @@ class Frames(System):
         # In a dictionary, so that they are neither trained nor kept.
         self._frozen: dict[str, nn.Module] = {}
         if self.loss.order_network is not None:
-            self._frozen["order"] = _order_network(self.loss.order_network)
+            self._frozen["order"] = order_network(self.loss.order_network)
         if isinstance(network, FrameRecurrent):
             self._frozen["sharpener"] = _sharpener(self.loss.sharpener)
 
@@ -155,17 +152,9 @@ class Frames(System):
         if self.loss.direction == "nearest":
             # Which way is better for the prediction is which way is better for the truth.
             return directed(frames, best_direction(frames, predicted))
-        if self.loss.direction == "motion":
-            if "paths" not in batch:
-                raise UnblurError("loss.direction motion", "needs paths that are known", "set it to learned")
-            # Content moves against where it is found.
-            net = (batch["paths"][:, 0] - batch["paths"][:, -1]).mean((-2, -1))
-            forward = is_canonical(net[:, 0], net[:, 1])
-        else:
-            pairs = symmetric_pairs(frames.shape[1]).to(frames.device)
-            network: Any = self._frozen["order"]
-            scores, reversed_ = network.pairs(frames, torch.cat((pairs, pairs.flip(-1)))).chunk(2, 1)
-            forward = clip_order(scores, reversed_, pairs).score >= 0
+        order: Any = self._frozen.get("order")
+        times = batch["times"].expand(len(frames), -1)
+        forward = runs_forward(self.loss.direction, frames, times, paths=batch.get("paths"), network=order)
         return torch.where(forward[:, None, None, None, None], frames, frames.flip(1))
 
     def _order(self, frames: Tensor) -> Tensor:
@@ -186,14 +175,6 @@ class Frames(System):
 
 def _padded(frames: Tensor, multiple: int) -> Tensor:
     return pad_to_multiple(frames.flatten(0, 1), multiple)[0].unflatten(0, frames.shape[:2])
-
-
-def _order_network(name: str) -> OrderNet:
-    network = load_weights(name).network
-    if not isinstance(network, OrderNet):
-        problem = f"is a {type(network).__name__}, which scores no order"
-        raise UnblurError(f"loss.order_network {name}", problem, "name an order network")
-    return network.eval().requires_grad_(False)
 
 
 def _sharpener(name: str) -> nn.Module:

@@ -1,0 +1,106 @@
+"""Training of order networks: which way time runs in a clip, learned from clips that nobody has labelled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
+
+import torch
+from torch import Tensor
+
+from unblur.errors import UnblurError
+from unblur.losses.ordering import one_sided, order_loss
+from unblur.metrics.ordering import all_pairs, clip_order, consistent, hit, symmetric_pairs
+from unblur.networks.order_net import OrderNet
+from unblur.training.schedule import Schedule
+from unblur.training.system import Compile, Measured, Optimizer, System
+
+
+class Clip(TypedDict, total=False):
+    """A training batch: frames (B, T, 3, H, W) in [0, 1], equally spaced in time; more is left alone."""
+
+    frames: Tensor
+
+
+@dataclass(frozen=True)
+class OrderLoss:
+    """What an order network is trained for.
+
+    Attributes
+    ----------
+    form : {"one_sided", "paper"}
+        See `losses.ordering.one_sided`, for antisymmetric networks, and `losses.ordering.order_loss`.
+    others : int or None
+        How many other pairs of a clip join the symmetric ones in each step, drawn anew; None for all there are. The
+        paper has 0.
+    """
+
+    form: Literal["one_sided", "paper"] = "one_sided"
+    others: int | None = None
+
+
+class Ordering(System):
+    """Trains an `OrderNet`.
+
+    Parameters
+    ----------
+    network : OrderNet
+    loss, optimizer, schedule
+        What to train for, and how.
+    seed, compile, channels_last
+        See `system.System`.
+    """
+
+    def __init__(
+        self,
+        network: OrderNet,
+        loss: OrderLoss | None = None,
+        optimizer: Optimizer | None = None,
+        schedule: Schedule | None = None,
+        *,
+        seed: int = 0,
+        compile: Compile = "off",
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__(network, optimizer, schedule, seed=seed, compile=compile, channels_last=channels_last)
+        self.loss = loss or OrderLoss()
+        if self.loss.form == "one_sided" and network.form != "antisymmetric":
+            problem = f"needs scores that turn with the pair, and those of form {network.form} do not"
+            raise UnblurError("loss.form one_sided", problem, "set loss.form to paper")
+
+    def losses(self, batch: Clip) -> dict[str, Tensor]:
+        """The loss by name."""
+        forward, backward = self._both(batch["frames"], self._pairs(batch["frames"].shape[1]))
+        if self.loss.form == "one_sided":
+            return {"order": one_sided(forward)}
+        return {"order": order_loss(forward, backward)}
+
+    def measure(self, batch: Clip) -> Measured:
+        """Hit of the widest pair, con@2 and con@3 where there are as many pairs, and the confidence.
+
+        On the sheet: the first frame; the film in the canonical direction; as it was stored.
+        """
+        frames = batch["frames"]
+        pairs = symmetric_pairs(frames.shape[1]).to(frames.device)
+        forward, backward = self._both(frames, pairs)
+        order = clip_order(forward, backward, pairs)
+        scores = {"hit": hit(forward, backward)[:, 0].float(), "confidence": order.confidence}
+        scores |= {f"con@{k}": consistent(forward, k).float() for k in (2, 3) if k <= len(pairs)}
+        runs = torch.where((order.score >= 0)[:, None, None, None, None], frames, frames.flip(1))
+        return Measured(scores, (frames[:, 0], runs, frames))
+
+    def _both(self, frames: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
+        network: Any = self.network
+        pairs = pairs.to(frames.device)
+        forward = network.pairs(frames, pairs).float()
+        if network.form == "antisymmetric":
+            return forward, -forward
+        return forward, network.pairs(frames, pairs.flip(-1)).float()
+
+    def _pairs(self, count: int) -> Tensor:
+        """The symmetric pairs, widest first, then others."""
+        symmetric, others = symmetric_pairs(count), all_pairs(count)
+        others = others[others.sum(1) != count - 1]
+        if self.loss.others is not None:
+            others = others[torch.randperm(len(others))[: self.loss.others]]
+        return torch.cat((symmetric, others))
