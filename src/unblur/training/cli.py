@@ -31,7 +31,8 @@ from unblur.training.heldout import heldout_exposures
 from unblur.training.journal import Journal
 from unblur.training.keeper import Keeper
 from unblur.training.prior import fit_prior
-from unblur.training.recipe import PairSet, is_blur_space, is_frames, read_recipe
+from unblur.training.order import Ordering
+from unblur.training.recipe import PairSet, is_blur_space, is_frames, is_order, read_recipe
 from unblur.zoo.table import network_class
 
 USAGE = "usage: unblur train RECIPE.yaml [--resume last.ckpt|auto] [--weights FILE] [--max_minutes M] [--KEY VALUE ...]"
@@ -97,6 +98,8 @@ def train(recipe: Namespace) -> Trainer:
 def _system(network: str) -> Any:
     if is_blur_space(network):
         return BlurSpaceSystem
+    if is_order(network):
+        return Ordering
     return Frames if is_frames(network) else Film
 
 
@@ -160,8 +163,8 @@ def _exposures(recipe: Namespace) -> SyntheticExposures:
     train = [still for still in found if not any(x in still.source for x in recipe.data.exclude)]
     if not train:
         raise UnblurError("data.exclude", "leaves no still to train on", "exclude less")
-    if is_frames(recipe.network.name) and not recipe.exposures.grid:
-        raise UnblurError("exposures.grid", "false, but this network makes frames at fixed times", "set it to true")
+    if _on_grid(recipe.network.name) and not recipe.exposures.grid:
+        raise UnblurError("exposures.grid", "false, but this network wants frames at fixed times", "set it to true")
     return SyntheticExposures(train, **vars(recipe.exposures), seed=recipe.seed)
 
 
@@ -169,8 +172,12 @@ def _heldout(recipe: Namespace) -> list[dict[str, Tensor]]:
     if not recipe.data.heldout:
         return []
     stills = _stills(recipe, recipe.data.val)
-    frames = recipe.exposures.times if is_frames(recipe.network.name) else 3
+    frames = recipe.exposures.times if _on_grid(recipe.network.name) else 3
     return heldout_exposures(stills, count=recipe.data.heldout, size=recipe.data.heldout_size, frames=frames)
+
+
+def _on_grid(network: str) -> bool:
+    return is_frames(network) or is_order(network)
 
 
 def _stills(recipe: Namespace, root: str) -> list[Still]:

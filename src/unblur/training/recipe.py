@@ -19,9 +19,11 @@ from unblur.exposure.camera import MotionSpec
 from unblur.exposure.synthetic import SensorSpec
 from unblur.networks.frame_cascade import FrameCascade
 from unblur.networks.frame_recurrent import FrameRecurrent
+from unblur.networks.order_net import OrderNet
 from unblur.training.blur_space import CodeLoss
 from unblur.training.film import Loss
 from unblur.training.frames import FrameLoss
+from unblur.training.order import OrderLoss
 from unblur.training.schedule import Schedule
 from unblur.training.system import Optimizer
 from unblur.zoo.table import NETWORKS, network_class
@@ -223,6 +225,11 @@ def is_frames(network: str) -> bool:
     return issubclass(network_class(network), FrameCascade | FrameRecurrent)
 
 
+def is_order(network: str) -> bool:
+    """Whether a network of this name scores the order of frames, and is trained so."""
+    return issubclass(network_class(network), OrderNet)
+
+
 def _parser(network: str) -> ArgumentParser:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--recipe", action="config")
@@ -237,7 +244,7 @@ def _parser(network: str) -> ArgumentParser:
     if is_blur_space(network):
         groups |= {"loss": CodeLoss, "pairs": PairData}
     else:
-        groups["loss"] = FrameLoss if is_frames(network) else Loss
+        groups["loss"] = FrameLoss if is_frames(network) else OrderLoss if is_order(network) else Loss
     for group, settings in groups.items():
         parser.add_class_arguments(settings, group)
     if is_blur_space(network):
