@@ -30,8 +30,8 @@ from unblur.training.frames import Frames
 from unblur.training.heldout import heldout_exposures
 from unblur.training.journal import Journal
 from unblur.training.keeper import Keeper
-from unblur.training.prior import fit_prior
 from unblur.training.order import Ordering
+from unblur.training.prior import fit_prior
 from unblur.training.recipe import PairSet, is_blur_space, is_frames, is_order, read_recipe
 from unblur.zoo.table import network_class
 
