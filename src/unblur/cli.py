@@ -153,7 +153,9 @@ def frames(
             "Beside each photo, as NAME.film.mp4, if left out.",
         ),
     ] = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="Number of frames.")] = 51,
+    n: Annotated[
+        int | None, typer.Option("-n", min=1, help="Number of frames; if left out 51, or as many as the model makes.")
+    ] = None,
     times: Annotated[
         str | None, typer.Option(metavar="T,T,...", help="Times in place of -n: 0 shutter opens, 1 closes.")
     ] = None,
@@ -164,6 +166,14 @@ def frames(
     refine: Annotated[
         bool, typer.Option("--refine", help="Bend the paths until the film's mean is nearer to the photo.")
     ] = False,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            metavar="paths|cascade|recurrent",
+            help="How the film is made: a sharp frame moved along paths, as the models do that are here; or with "
+            "weights of --model FILE seven frames at once, or moved step by step.",
+        ),
+    ] = None,
     fps: Annotated[float, typer.Option(min=0.01, help="Frames per second.")] = 25.0,
     kind: Annotated[
         str, typer.Option("--format", metavar="mp4|gif|webp|png", help="Of films that are named after their photos.")
@@ -181,12 +191,14 @@ def frames(
     """Show what happened while the shutter was open, as a film."""
     if kind not in ("mp4", "gif", "webp", "png"):
         raise typer.BadParameter(f"{kind!r} is not one of mp4, gif, webp, png", param_hint="--format")
+    if method not in (None, "paths", "cascade", "recurrent"):
+        raise typer.BadParameter(f"{method!r} is not one of paths, cascade, recurrent", param_hint="--method")
     chosen = _times(times)
     from unblur.tasks import files
 
     with context.obj.running(as_json) as console:
         options = files.Options(model, device, dtype, tile, max_pixels, skip_existing, check, consistency)
-        film = files.FilmOptions(n, chosen, reverse, fps, kind, sharp, refine)
+        film = files.FilmOptions(n, chosen, reverse, fps, kind, sharp, refine, method)  # type: ignore[arg-type]
         return console.close(files.frames_files(photos, out, options, console, film))
 
 

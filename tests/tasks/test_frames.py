@@ -1,6 +1,7 @@
 """Films through the Python twin: times, direction, streaming, files."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,10 +10,15 @@ import unblur
 from unblur.errors import UnblurError
 from unblur.media.image import Picture, read_image
 from unblur.media.video import read_clip
+from unblur.networks.frame_cascade import FrameCascade
+from unblur.networks.frame_recurrent import FrameRecurrent
 from unblur.networks.moments import MomentNet
 from unblur.runtime.refine import Correction
 from unblur.tasks import engine as engine_module
+from unblur.tasks import files
 from unblur.tasks.engine import Engine
+from unblur.zoo.card import Card
+from unblur.zoo.weights import save_weights
 
 
 def noise(height=20, width=30):
@@ -205,3 +211,108 @@ def test_the_middle_frame_is_made_consistent_unless_it_is_the_users(engine):
     assert torch.allclose(own[1], noise(), atol=1e-5)
     with pytest.raises(UnblurError, match="--consistency -1"):
         unblur.frames(noise(), model=engine, consistency=-1)
+
+
+@pytest.fixture
+def cascade():
+    torch.manual_seed(0)
+    return FrameCascade(8, 4, 8, 4)
+
+
+@pytest.fixture
+def recurrent():
+    torch.manual_seed(0)
+    network = FrameRecurrent(4, 6, (2, 3, 4))
+    for head in network.decoder.heads:
+        torch.nn.init.normal_(head.bias, std=0.5)
+    return network
+
+
+def test_a_cascade_makes_seven_frames(cascade):
+    engine = Engine(cascade, device="cpu", dtype="float32")
+    film = unblur.frames(noise(), n=7, model=engine)
+    with torch.inference_mode():
+        expected = cascade(noise()[None])[0].clamp(0, 1)
+    torch.testing.assert_close(film.tensor(), expected, atol=1e-5, rtol=1e-5)
+    backwards = unblur.frames(noise(), times=[0, 0.5, 1], reverse=True, model=engine).tensor()
+    torch.testing.assert_close(backwards, expected[[6, 3, 0]], atol=1e-5, rtol=1e-5)
+    result = unblur.deblur(noise(), model=engine)
+    torch.testing.assert_close(result.image, expected[3], atol=1e-5, rtol=1e-5)
+    assert result.residual == film.residual
+    for options, said in (({"n": 51}, "-n 51"), ({"n": 5}, "-n 5"), ({"times": [0.5, 0.6]}, "--times")):
+        with pytest.raises(UnblurError, match=f"^{said}: --model FrameCascade makes 7 frames") as caught:
+            unblur.frames(noise(), model=engine, **options)
+        assert "use -n 7" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_large_picture_in_tiles_of_a_cascade(cascade, monkeypatch):
+    """Tiles that see other surroundings, and so might run the other way, are turned."""
+    monkeypatch.setattr(FrameCascade, "tile_overlap", 20)
+    engine = Engine(cascade, device="cpu", dtype="float32", tile=60)
+    film = unblur.frames(noise(70, 90), n=7, model=engine)
+    assert film.tensor().shape == (7, 3, 70, 90)
+    assert film.tile == 60
+
+
+def test_the_recurrent_model_moves_what_another_network_sharpened(shipped, recurrent, film_network):
+    engine = Engine(recurrent, device="cpu", dtype="float32")
+    film = unblur.frames(noise(), n=11, model=engine, consistency=0)
+    with torch.inference_mode():
+        sharp = film_network.restorer(noise()[None])
+        expected = recurrent(noise()[None], sharp, torch.arange(11) / 10)[0].clamp(0, 1)
+    torch.testing.assert_close(film.tensor(), expected, atol=1e-5, rtol=1e-5)
+    assert (expected[0] - expected[5]).abs().mean() > 1e-2, "something moves"
+    assert (engine.sharpener, engine.as_dict()["sharpener"]) == ("film-small", "film-small")
+    assert "behind film-small" in str(engine)
+    other = noise().flip(-1)
+    given = unblur.frames(noise(), n=7, model=engine, sharp=other, consistency=0).tensor()
+    torch.testing.assert_close(given[3], other, atol=1e-5, rtol=1e-5)
+    assert unblur.frames(noise(), n=3, model=engine).residual.linear_light > 0
+
+
+def test_what_sharpens_is_chosen_by_the_size(shipped, recurrent, monkeypatch, tmp_path):
+    named = {"film-small": None, "maxim": None}
+    load = engine_module.load_weights
+    found = SimpleNamespace(network=recurrent, card=SimpleNamespace(name="mine"))
+    monkeypatch.setattr(engine_module, "load_weights", lambda name: load(name) if name in named else found)
+    assert engine_module.load("mine", "cpu", sizes=[100]).sharpener == "maxim"
+    assert engine_module.load("mine", "cpu", sizes=[10**9]).sharpener == "film-small"
+    assert engine_module.load("film-small", "cpu", sizes=[100]).sharpener == ""
+
+
+class _Silent:
+    def begin(self, *_): ...
+    def progress(self, *_): ...
+    def done(self, *_): ...
+    def failed(self, *_): ...
+
+
+def test_methods_of_the_command(tmp_path, cascade, recurrent):
+    photo = Picture(noise(), bits=8).save(tmp_path / "photo.png")
+    weights = {
+        name: str(save_weights(tmp_path / f"{name}.safetensors", network, Card(name, f"frame_{name}")))
+        for name, network in (("cascade", cascade), ("recurrent", recurrent))
+    }
+
+    def run(method=None, model=None, **options):
+        film = files.FilmOptions(format="png", method=method, **options)
+        given = files.Options(model=model, device="cpu", dtype="float32", consistency=0)
+        return files.frames_files([str(photo)], str(tmp_path / "film") + "/", given, _Silent(), film)
+
+    assert run("cascade", weights["cascade"]).results[0].facts["frames"] == 7
+    assert run("recurrent", weights["recurrent"], n=4).results[0].facts["frames"] == 4
+    for method, model, options, said in (
+        ("cascade", None, {}, "--method cascade: no weights of it come with this package; name a file"),
+        ("cascade", weights["recurrent"], {}, "is a FrameRecurrent, which makes its films in another way"),
+        ("recurrent", weights["cascade"], {}, "is a FrameCascade"),
+        ("paths", weights["cascade"], {}, "is a FrameCascade"),
+        ("cascade", weights["cascade"], {"n": 51}, "-n 51: --model cascade makes 7 frames"),
+        (None, weights["cascade"], {"times": [0.1]}, "--times: --model cascade makes 7 frames"),
+        (None, weights["cascade"], {"refine": True}, "--refine: needs paths"),
+        (None, weights["cascade"], {"sharp": str(photo)}, "--sharp: takes the place"),
+    ):
+        with pytest.raises(UnblurError) as caught:
+            run(method, model, **options)
+        assert said in str(caught.value)
+        assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Nearest-neighbour halving and enlarging, 1x1 convolutions that see through them, and smooth shrinking."""
+"""Sizes: halving and enlarging, 1x1 convolutions that see through them, smooth shrinking; and steps of time."""
 
 from __future__ import annotations
 
@@ -67,6 +67,29 @@ def stretched(features: Tensor, size: tuple[int, int], scale: tuple[float, float
         place = (middles * ratio / cell - 0.5).clamp(0, count - 1)
         lines.append((1 - (place[:, None] - torch.arange(count, device=features.device)).abs()).clamp_min(0))
     return torch.einsum("ij,bcjk,lk->bcil", lines[0].to(features), features, lines[1].to(features))
+
+
+def in_between(steps: Tensor, times: Tensor) -> Tensor:
+    """What stands at i / (N - 1), at any times: linear between the two steps around each.
+
+    Parameters
+    ----------
+    steps : Tensor
+        (B, N, C, H, W), N at least 2.
+    times : Tensor
+        (T,) or (B, T) in [0, 1].
+
+    Returns
+    -------
+    Tensor
+        (B, T, C, H, W).
+    """
+    last = steps.shape[1] - 1
+    place = (times.to(steps) * last).expand(len(steps), times.shape[-1])
+    before = place.floor().clamp(0, last - 1).long()
+    share = (place - before)[..., None, None, None]
+    each = torch.arange(len(steps), device=steps.device)[:, None]
+    return torch.lerp(steps[each, before], steps[each, before + 1], share)
 
 
 def shrink(image: Tensor, factor: int) -> Tensor:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur.layers.padding import crop, pad_to_multiple
+from unblur.layers.resample import in_between
 
 FRAMES = 7
 MIDDLE_BLOCK, SIDE_BLOCK = 4, 5
@@ -244,16 +245,12 @@ class FrameCascade(nn.Module):
 
     @staticmethod
     def decode(state: Tensor, times: Tensor) -> Tensor:
-        """Frames (B, T, 3, H, W) at `times` (T,), from what `follow` returned.
+        """Frames (B, T, 3, H, W) at `times` (T,) or (B, T), from what `follow` returned.
 
         Only those at i / 6 are the network's. Between two of them stands their mixture: no frame to look at, but right
         for means over the exposure.
         """
-        frames = state.unflatten(1, (FRAMES, 3))
-        place = times.to(state) * (FRAMES - 1)
-        before = place.floor().clamp(0, FRAMES - 2).long()
-        share = (place - before)[:, None, None, None]
-        return torch.lerp(frames[:, before], frames[:, before + 1], share)
+        return in_between(state.unflatten(1, (FRAMES, 3)), times)
 
     @staticmethod
     def align(state: Tensor, reference: Tensor) -> Tensor:

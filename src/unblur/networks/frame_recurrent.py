@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from unblur.layers.motion import warp
 from unblur.layers.padding import crop, pad_to_multiple
-from unblur.layers.resample import shrink
+from unblur.layers.resample import in_between, shrink
 
 SLOPE = 0.1
 LEVELS = 3
@@ -253,13 +253,7 @@ class FrameRecurrent(nn.Module):
     @staticmethod
     def displacements(state: Tensor, times: Tensor) -> Tensor:
         """Where the frames at `times` (T,) or (B, T) find their pixels, (B, T, 2, H, W), linear between steps."""
-        flows = state[:, 3:].unflatten(1, (-1, 2))
-        last = flows.shape[1] - 1
-        place = times.to(state).expand(len(state), times.shape[-1]) * last
-        before = place.floor().clamp(0, last - 1).long()
-        each = torch.arange(len(state), device=state.device)[:, None]
-        share = (place - before)[..., None, None, None]
-        return torch.lerp(flows[each, before], flows[each, before + 1], share)
+        return in_between(state[:, 3:].unflatten(1, (-1, 2)), times)
 
     @staticmethod
     def decode(state: Tensor, times: Tensor) -> Tensor:

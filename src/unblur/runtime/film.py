@@ -2,9 +2,9 @@
 
 Two ways, by what the network can start from:
 
-* `MapFilm`, from a sharp frame of any origin: the state is a map of the picture's size. Its tiles are stitched once;
-  every frame is then decoded from the whole map, in bands of rows with as much margin as the network's `reach` asks
-  for, so a band is exactly what it would be in the whole.
+* `MapFilm`, where the state is a map of the picture's size: of all networks that start from a sharp frame, and of some
+  that do not. Its tiles are stitched once; every frame is then decoded from the whole map, in bands of rows with as
+  much margin as the network's `reach` asks for, so a band is exactly what it would be in the whole.
 * `RetiledFilm`, from the blurry picture alone: the state is whatever the network likes. A picture that fits in one tile
   is encoded once. A larger one is run tile by tile for every few frames, and the frames are blended; encoding is then
   paid each time, which bounds the memory.
@@ -39,7 +39,7 @@ NOTHING = torch.zeros(())
 def film_from(
     runner: Runner,
     blurry: Tensor,
-    sharp: Tensor,
+    sharp: Tensor | None = None,
     *,
     tile: int | str,
     subject: str,
@@ -50,9 +50,9 @@ def film_from(
     Parameters
     ----------
     runner : Runner
-        Of a network that `follows`.
+        Of a network that `maps`.
     blurry, sharp : Tensor
-        (1, 3, H, W) in [0, 1]; `sharp` may be unclamped.
+        (1, 3, H, W) in [0, 1]; `sharp`, only where the network `follows`, may be unclamped.
     tile : int or "auto"
     subject : str
         The file, for messages.
@@ -60,13 +60,13 @@ def film_from(
         Called with (tiles done, tiles in all).
     """
     height, width = blurry.shape[-2:]
-    surveyed = runner.survey(blurry, sharp)
+    pictures = (blurry,) if sharp is None else (blurry, sharp)
+    surveyed = None if sharp is None else runner.survey(blurry, sharp)
     coarse = () if surveyed is None else ((surveyed, runner.network.cell),)
-    cost = lambda: runner.cost("follow", lambda side: _followed(runner, side, coarse))  # noqa: E731
+    cost = lambda: runner.cost("follow", lambda side: _followed(runner, side, len(pictures), coarse))  # noqa: E731
     state, side = runner.tiled(
         runner.follow,
-        blurry,
-        sharp,
+        *pictures,
         tile=runner.tile(height, width, tile, cost),
         subject=subject,
         coarse=coarse,
@@ -81,8 +81,10 @@ def film_from(
     return MapFilm(runner, state, side, subject)
 
 
-def film_of(runner: Runner, blurry: Tensor, *, tile: int | str, subject: str) -> RetiledFilm:
+def film_of(runner: Runner, blurry: Tensor, *, tile: int | str, subject: str) -> MapFilm | RetiledFilm:
     """Let a film network see a picture, where it needs no sharp frame; the rest as in `film_from`."""
+    if runner.maps:
+        return film_from(runner, blurry, tile=tile, subject=subject)
     height, width = blurry.shape[-2:]
     half = torch.tensor([0.5])
     cost = lambda: runner.cost("frame", lambda side: _frame(runner, side, half))  # noqa: E731
@@ -93,10 +95,12 @@ def _frame(runner: Runner, side: int, times: Tensor) -> Tensor:
     return runner.decode(runner.encode(runner.grey(side)), times, mixed=True)
 
 
-def _followed(runner: Runner, side: int, coarse: Sequence[tuple[Tensor, int]]) -> Tensor:
+def _followed(runner: Runner, side: int, pictures: int, coarse: Sequence[tuple[Tensor, int]]) -> Tensor:
     """What a tile of this side gets, in grey: the pictures, and what is known of the whole."""
     grey = runner.grey(side)
-    return runner.follow(grey, grey, *(known.new_zeros(1, known.shape[1], side // n, side // n) for known, n in coarse))
+    return runner.follow(
+        *[grey] * pictures, *(known.new_zeros(1, known.shape[1], side // n, side // n) for known, n in coarse)
+    )
 
 
 def _store(runner: Runner, size: int) -> torch.device:

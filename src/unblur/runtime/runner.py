@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,8 @@ class Runner:
     Networks for a single picture have ``forward(blurry)``. Film networks have ``encode(blurry)`` (what does not depend
     on the time) and ``decode(state, times)``; those that can start from any sharp frame have ``follow(blurry, sharp)``
     too, whose state is a map of the picture's size, and may have ``survey(blurry, sharp)``, which sees the picture as a
-    whole and gives a map of ``cell`` times fewer pixels a side, for `follow` to take, or None. All may declare
+    whole and gives a map of ``cell`` times fewer pixels a side, for `follow` to take, or None. Those whose state is
+    such a map though they start from the blurry picture have ``follow(blurry)``. All may declare
 
     * ``tile_overlap``: pixels that neighbouring tiles must share;
     * ``is_local``: False if something in them sees the whole picture (channel attention). Tiles of such a network
@@ -56,18 +58,23 @@ class Runner:
     @property
     def is_film(self) -> bool:
         """Whether the network makes frames at any time, or a single picture."""
-        return hasattr(self.network, "encode") and hasattr(self.network, "decode")
+        return hasattr(self.network, "decode") and any(hasattr(self.network, name) for name in ("encode", "follow"))
 
     @property
     def follows(self) -> bool:
         """Whether the network makes films from a sharp frame of any origin."""
+        return self.maps and len(inspect.signature(self.network.follow).parameters) > 1
+
+    @property
+    def maps(self) -> bool:
+        """Whether all that its films are made of is a map of the picture's size."""
         return hasattr(self.network, "follow") and hasattr(self.network, "decode")
 
     @cached_property
     def channels(self) -> int:
-        """Of the state of a network that `follows`."""
+        """Of the state of a network that `maps`."""
         probe = self.grey(PROBES[0])
-        return self.follow(probe, probe).shape[1]
+        return self.follow(*[probe] * (2 if self.follows else 1)).shape[1]
 
     @property
     def smallest(self) -> int:
@@ -95,7 +102,7 @@ class Runner:
             return self.network.survey(blurry.to(self.device), sharp.to(self.device))
 
     def follow(self, *pictures: Tensor) -> Tensor:
-        """State (B, K, h, w) of (B, 3, h, w) blurry and sharp, and what `survey` says of them, on the device."""
+        """State (B, K, h, w) of (B, 3, h, w) blurry and what else it takes: sharp, and what `survey` says of both."""
         with self.inference():
             return self.network.follow(*(picture.to(self.device) for picture in pictures))
 

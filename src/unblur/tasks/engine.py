@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cached_property
+from inspect import signature
 from os import PathLike
 from typing import Any, NamedTuple
 
@@ -66,7 +67,10 @@ class Engine:
     runner : Runner
         Of its network.
     restorer : Runner or None
-        Of the network that makes the sharp middle frame: its own, or a part of it; None if it only makes films.
+        Of the network that makes the sharp middle frame: its own, a part of it, or where it moves a frame of any origin
+        and makes none that of `sharpener`; None if it only makes films.
+    sharpener : str
+        The name of that other network, or nothing.
     tile : int or "auto"
     reason : str
         Why this model, where the choice was left to us.
@@ -81,6 +85,7 @@ class Engine:
         dtype: str | torch.dtype = "auto",
         tile: int | str = "auto",
         reason: str = "",
+        sharpener: str = DEFAULT,
     ) -> None:
         place = resolve_device(device)
         self.card = card
@@ -93,13 +98,16 @@ class Engine:
             raise UnblurError(f"--model {self.name}", problem, "use best or fast")
         self.reason = reason
         self.runner = Runner(network, place, resolve_dtype(dtype, place))
+        self.sharpener = sharpener if _needs_sharpener(network) else ""
         self.restorer = self._restorer()
         self.tile = tile_option(tile)
         (self.restorer or self.runner).check_tile(self.tile)
 
     def _restorer(self) -> Runner | None:
         if self.runner.follows:
-            return Runner(self.runner.network.restorer, self.runner.device, self.runner.dtype)
+            source = load_weights(self.sharpener).network if self.sharpener else self.runner.network
+            restorer = getattr(source, "restorer", source)
+            return Runner(restorer, self.runner.device, self.runner.dtype)
         return None if self.runner.is_film else self.runner
 
     @cached_property
@@ -149,8 +157,8 @@ class Engine:
         # Of two networks the one that the tiles are meant for is the first.
         tile = self.tile if isinstance(self.tile, str) else max(self.tile, self.film.smallest)
         if sharp is None:
-            retiled = film_of(self.film, blurry, tile=tile, subject=subject)
-            return Seen(None, retiled, side or retiled.tile)
+            alone = film_of(self.film, blurry, tile=tile, subject=subject)
+            return Seen(None, alone, alone.tile)
         film = film_from(self.film, blurry, sharp, tile=tile, subject=subject, progress=_staged(progress, "following"))
         del sharp  # which is in the film: a large picture is not held twice
         refinement = _refined(film, blurry, progress) if refine else None
@@ -169,11 +177,19 @@ class Engine:
             "paths": self.name if self.is_film else DEFAULT,
             "device": str(self.runner.device),
             "dtype": str(self.runner.dtype).removeprefix("torch."),
+            **({"sharpener": self.sharpener} if self.sharpener else {}),
         }
 
     def __str__(self) -> str:
         about = self.as_dict()
-        return f"{about['name']} on {about['device']} in {about['dtype']}"
+        behind = f" behind {self.sharpener}" if self.sharpener else ""
+        return f"{about['name']}{behind} on {about['device']} in {about['dtype']}"
+
+
+def _needs_sharpener(network: Any) -> bool:
+    """Whether the network moves a sharp frame, and has no part that makes it."""
+    takes = signature(network.follow).parameters if hasattr(network, "follow") else ()
+    return len(takes) > 1 and not hasattr(network, "restorer")
 
 
 def _refined(film: MapFilm, blurry: Tensor, progress: Progress | None) -> Refinement:
@@ -215,7 +231,8 @@ def load(
     tile : int or "auto"
         Side of the tiles that large pictures are cut into.
     sizes : iterable of int, optional
-        Pixels of each picture that it is for; see `unblur.tasks.choice.choose`.
+        Pixels of each picture that it is for; see `unblur.tasks.choice.choose`. By it is also chosen what sharpens the
+        middle frame for a model that has nothing of its own for that.
 
     Raises
     ------
@@ -239,4 +256,9 @@ def load(
     if model is None and sizes is not None:
         choice = choose(sizes, place, precision, torch.get_num_threads())
     loaded = load_weights(choice.model if model is None else model)
-    return Engine(loaded.network, loaded.card, device=place, dtype=precision, tile=tile, reason=choice.reason)
+    sharpener = DEFAULT
+    if _needs_sharpener(loaded.network) and sizes is not None:
+        sharpener = choose(sizes, place, precision, torch.get_num_threads()).model
+    return Engine(
+        loaded.network, loaded.card, device=place, dtype=precision, tile=tile, reason=choice.reason, sharpener=sharpener
+    )

@@ -16,7 +16,15 @@ from unblur.tasks.check import check_has_paths
 from unblur.tasks.choice import sizes_of
 from unblur.tasks.deblur import Deblurred, deblur
 from unblur.tasks.engine import Engine, load
-from unblur.tasks.frames import check_starts_from_sharp, checked_times, frames
+from unblur.tasks.frames import (
+    Method,
+    check_makes,
+    check_method,
+    check_starts_from_sharp,
+    checked_times,
+    frames,
+    made_by,
+)
 from unblur.tasks.inspect import inspect
 from unblur.tasks.report import Residual
 from unblur.tasks.search import Searched, SearchPlan, deblur_by_search
@@ -24,6 +32,7 @@ from unblur.tasks.search import Searched, SearchPlan, deblur_by_search
 SHARP, FILM, PATHS, REBLURRED = ".sharp", ".film", ".paths", ".reblurred"
 OURS = (SHARP, PATHS, REBLURRED)
 FILM_SUFFIXES = (".mp4", ".gif", ".webp")
+FRAMES = 51
 
 
 class Listener(Protocol):
@@ -74,13 +83,14 @@ class Options:
 class FilmOptions:
     """Which frames, and how they are stored; see `unblur.frames`."""
 
-    n: int = 51
+    n: int | None = None
     times: Sequence[float] | None = None
     reverse: bool = False
     fps: float = 25.0
     format: str = "mp4"
     sharp: str | None = None
     refine: bool = False
+    method: Method | None = None
 
 
 def deblur_files(
@@ -164,7 +174,7 @@ def frames_files(
     def work(job: Job) -> Outcome:
         made = frames(
             job.source,
-            film.n,
+            count,
             film.times,
             film.reverse,
             engine,
@@ -184,7 +194,11 @@ def frames_files(
             facts["refinement"] = made.refinement.as_dict()
         return Outcome(job, f"{len(made)} frames, {said}", facts)
 
-    checked_times(film.n, film.times)
+    count = film.n or FRAMES
+    checked_times(count, film.times)
+    if film.method in ("cascade", "recurrent") and options.model is None:
+        remedy = "name a file of weights with --model"
+        raise UnblurError(f"--method {film.method}", "no weights of it come with this package", remedy)
     report = Report("frames", "filmed")
     found, several = find(inputs, out, FILM_SUFFIXES, report)
     # A name that ends with a slash is a folder of frames, whatever dots are in it.
@@ -201,6 +215,11 @@ def frames_files(
         if film.sharp is not None:
             options = replace(options, model=options.model or "fast")
         engine = options.load(jobs)
+        if film.method is not None:
+            check_method(engine, film.method)
+        if film.n is None:
+            count = made_by(engine) or count
+        check_makes(engine, checked_times(count, film.times), "--times" if film.times else f"-n {count}")
         if film.sharp is not None:
             check_starts_from_sharp(engine)
         if film.refine:

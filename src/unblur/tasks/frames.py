@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +15,20 @@ from unblur.errors import UnblurError
 from unblur.exposure.average import times_of
 from unblur.media.image import Picture
 from unblur.media.video import write_clip
+from unblur.metrics.motion import Field
 from unblur.metrics.verdict import Verdict
+from unblur.networks.frame_cascade import FrameCascade
+from unblur.networks.frame_recurrent import FrameRecurrent
+from unblur.networks.paths import FilmNet
 from unblur.runtime.consistency import STEPS
 from unblur.runtime.film import MapFilm, RetiledFilm
-from unblur.tasks.check import check_has_paths, verdict_of, warning_of
+from unblur.tasks.check import check_has_paths, field_of, verdict_of, warning_of
 from unblur.tasks.engine import Engine, Progress, load
 from unblur.tasks.report import Refinement, Residual, measure_residual
 from unblur.tasks.source import Source, name_of, open_picture, steps_option
 from unblur.zoo.table import DEFAULT
+
+Method = Literal["paths", "cascade", "recurrent"]
 
 
 class Film:
@@ -76,9 +83,21 @@ class Film:
 
     def frames(self) -> Iterator[Tensor]:
         """Make the frames, (3, H, W) float32 in [0, 1], one after the other; grey pictures give grey frames."""
-        times = [1 - time for time in self.times] if self.reverse else list(self.times)
-        for frame in self._film.frames(times):
+        yield from self.at([1 - time for time in self.times] if self.reverse else self.times)
+
+    def at(self, times: Sequence[float]) -> Iterator[Tensor]:
+        """Frames at other times, as the model has them, whatever `reverse` says."""
+        for frame in self._film.frames(list(times)):
             yield frame.mean(0, keepdim=True).expand(3, -1, -1) if self.picture.grey else frame
+
+    @property
+    def field(self) -> Field | None:
+        """The paths that it follows, as the model has them, thinned out; None if it was made in another way."""
+        return field_of(self._film, self.picture.pixels)
+
+    def turn(self) -> None:
+        """Let it run the other way."""
+        self.reverse = not self.reverse
 
     @property
     def warning(self) -> str | None:
@@ -136,7 +155,8 @@ def frames(
         Run the film the other way.
     model, device, dtype, tile
         See `unblur.load`; without a model the best one is taken if it is quick enough for this picture, else the fast.
-        A model for single pictures makes the middle frame, and the film follows from it.
+        A model for single pictures makes the middle frame, and the film follows from it. A cascade makes seven frames,
+        so that `n` is 7, or `times` are sixths.
     sharp : path, Picture or Tensor, optional
         The middle frame, from any other program, in place of one that a model makes.
     refine : bool
@@ -162,12 +182,14 @@ def frames(
     >>> unblur.frames("photo.jpg", n=51).save("moment.mp4")          # doctest: +SKIP
     """
     chosen = checked_times(n, times)
+    asked = f"-n {n}" if times is None else "--times"
     picture = open_picture(source, max_pixels)
     if sharp is None:
         engine, middle = load(model, device, dtype, tile, sizes=[picture.width * picture.height]), None
     else:
         engine = load(DEFAULT if model is None else model, device, dtype, tile)
         middle = _fitting(open_picture(sharp, max_pixels), picture, engine)
+    check_makes(engine, chosen, asked)
     if refine:
         check_has_paths(engine.film, engine.name, "--refine")
     steps = steps_option(consistency, STEPS if sharp is None else 0)
@@ -179,7 +201,7 @@ def frames(
         consistency=steps,
         progress=progress,
     )
-    if steps and isinstance(seen.film, MapFilm):
+    if steps and isinstance(seen.film, MapFilm) and engine.film.follows:
         seen.film.give_back(picture.pixels[None])
     verdict = verdict_of(seen.film, picture.pixels) if check else None
     return Film(picture, seen.film, chosen, reverse, engine, seen.tile, seen.refinement, verdict)
@@ -199,6 +221,29 @@ def check_starts_from_sharp(engine: Engine) -> None:
     if not engine.runner.follows:
         problem = f"takes the place of what --model {engine.name} makes"
         raise UnblurError("--sharp", problem, "leave one of the two out")
+
+
+def check_makes(engine: Engine, times: Sequence[float], asked: str) -> None:
+    """Refuse times at which a network of a fixed number of frames makes none."""
+    count = made_by(engine)
+    if count is None or all(abs(time * (count - 1) - round(time * (count - 1))) < 1e-4 for time in times):
+        return
+    problem = f"--model {engine.name} makes {count} frames and none between, at 0, 1/{count - 1}, ... 1"
+    raise UnblurError(asked, problem, f"use -n {count}, or --method recurrent or a model of films for any number")
+
+
+def check_method(engine: Engine, method: Method) -> None:
+    """Refuse a model that makes films in another way."""
+    network = engine.film.network
+    wanted = {"paths": FilmNet, "cascade": FrameCascade, "recurrent": FrameRecurrent}[method]
+    if not isinstance(network, wanted):
+        problem = f"--model {engine.name} is a {type(network).__name__}, which makes its films in another way"
+        raise UnblurError(f"--method {method}", problem, "leave one of the two out")
+
+
+def made_by(engine: Engine) -> int | None:
+    """How many frames the model makes, where that is fixed."""
+    return engine.runner.network.count if isinstance(engine.runner.network, FrameCascade) else None
 
 
 def checked_times(n: int, times: Sequence[float] | None) -> list[float]:
