@@ -10,6 +10,10 @@ from torch import Tensor, nn
 
 from unblur.data.val1 import Exposures
 from unblur.errors import UnblurError
+from unblur.metrics.fidelity import psnr
+from unblur.metrics.sequence import best_direction, directed
+from unblur.networks.frame_cascade import FrameCascade
+from unblur.networks.frame_recurrent import FrameRecurrent
 from unblur.tasks import evaluate as module
 from unblur.tasks.evaluate import ALL, INPUT, evaluate
 
@@ -98,6 +102,21 @@ def test_of_networks_for_single_pictures_the_films_are_measured(shipped: None, f
 
     assert with_one == evaluate(Whole(), device="cpu", dtype="float32").row().values
     assert with_one["psnr@0"] != with_one["psnr@0.5"]
+
+
+def test_networks_of_seven_frames_are_measured(shipped: None, film_network: Any) -> None:
+    torch.manual_seed(0)
+    cascade, recurrent = FrameCascade(8, 4, 8, 4).eval(), FrameRecurrent(4, 6, (2, 3, 4)).eval()
+    truth = next(exposures(3).batches(3))
+    with torch.inference_mode():
+        sharp = film_network.restorer(truth["blurry"])
+        for network, pictures in ((cascade, ()), (recurrent, (sharp,))):
+            report = evaluate(network, device="cpu", dtype="float32", consistency=0)
+            frames = network(truth["blurry"], *pictures).clamp(0, 1)
+            better = directed(frames, best_direction(frames, truth["frames"]))
+            expected = psnr(better, truth["frames"]).mean()
+            (row,) = [r for r in report.rows if r.exposures == "strong" and r.of == type(network).__name__]
+            assert row.values["psnr"] == pytest.approx(float(expected), abs=1e-3)
 
 
 def test_refined_films_are_measured(monkeypatch: pytest.MonkeyPatch, film_network: nn.Module) -> None:

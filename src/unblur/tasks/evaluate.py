@@ -190,7 +190,7 @@ def _film_of(engine: Engine, refine: bool, steps: int) -> Film:
     if refine:
         check_has_paths(engine.runner if makes_films else engine.film, engine.name, "--refine")
     elif makes_films and not has_paths(engine.runner):
-        return network
+        return _mapped(engine) if engine.runner.maps else network
     paths = engine.film.network
     restorer = network.restorer if engine.is_film else network
 
@@ -208,6 +208,20 @@ def _film_of(engine: Engine, refine: bool, steps: int) -> Film:
         return given_back(frames, remainder(blurry, light.mean(1)), times)
 
     return following
+
+
+def _mapped(engine: Engine) -> Film:
+    """A network without paths whose films are made of a map: of the picture alone, or of a sharp frame too."""
+    network, restorer = engine.runner.network, engine.restorer
+
+    def film(blurry: Tensor, times: Tensor) -> Tensor:
+        if restorer is None:
+            return network.decode(network.follow(blurry), times)
+        sharp = restorer.network(blurry)
+        sharp = sharp if isinstance(sharp, Tensor) else sharp[-1]
+        return network.decode(network.follow(blurry, sharp.float()), times)
+
+    return film
 
 
 def _measured(film: Film, exposures: Exposures, engine: Engine, batch_size: int, name: str, tell: Progress) -> Scores:
