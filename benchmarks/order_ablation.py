@@ -1,0 +1,257 @@
+"""What does it bring to choose a direction of time for films that are learned? Same exposures, steps and seeds.
+
+    python benchmarks/order_ablation.py --train data/train --val data/val --cache runs/stills --out ablation.jsonl
+    python benchmarks/order_ablation.py --out ablation.jsonl --table
+
+Exposures of stills along random paths, each stored in a direction that a coin chose. A network learns them
+
+* continuous (`networks.moments.MomentNet`, three of the seven frames at a time), in the direction of a rule:
+  ``none`` (as stored); ``sorted`` (frames by where the picture's content is, x, then y, then time, and rank in place of
+  time, as CFMD-GAN does with the left eye); ``motion`` (of the optical flow); ``learned`` (of an order network);
+  ``true`` (of the path itself); ``regularised`` (``learned``, and the order network's score of the predictions);
+* at seven fixed times (`networks.frame_cascade.FrameCascade`): ``naive`` (frame by frame, as stored); ``invariant``
+  (pairs of frames in any order); ``hypercut`` (that, and the order network's score of the predictions); ``learned``
+  (frame by frame, in the order network's direction).
+
+pPSNR in dB of each of the seven frames on exposures of other stills, the better direction of each clip; mean and
+standard deviation over seeds. Every finished run is a line of the file, and is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from unblur.data.flow import dominant_motion, optical_flow
+from unblur.data.stills import load_stills
+from unblur.data.synthetic import SyntheticExposures
+from unblur.exposure.average import times_of
+from unblur.exposure.camera import MotionSpec, is_canonical
+from unblur.metrics.fidelity import psnr
+from unblur.metrics.sequence import best_direction, directed
+from unblur.networks.frame_cascade import FrameCascade
+from unblur.networks.moments import MomentNet
+from unblur.training.direction import order_network, runs_forward
+from unblur.training.film import Film, Loss
+from unblur.training.frames import FrameLoss, Frames
+from unblur.training.muon import Muon, split
+
+CONTINUOUS = ("none", "sorted", "motion", "learned", "true", "regularised")
+FIXED = ("naive", "invariant", "hypercut", "learned")
+COUNT = 7
+
+
+class Pool(NamedTuple):
+    """Exposures: blurry (N, 3, S, S) and frames (N, 7, 3, S, S) in 8 bits, as stored, and the times of every rule."""
+
+    blurry: Tensor
+    frames: Tensor
+    times: dict[str, Tensor]
+
+    def batch(self, rows: Tensor, rule: str, some: Tensor | None = None) -> dict[str, Tensor]:
+        """A batch of `film.Exposure`; some of the frames, or all seven in the order of the rule's times."""
+        frames, times = self.frames[rows].float() / 255, self.times[rule][rows]
+        order = times.argsort(1) if some is None else some.expand(len(rows), -1)
+        each = torch.arange(len(rows))[:, None]
+        return {"blurry": self.blurry[rows].float() / 255, "frames": frames[each, order], "times": times[each, order]}
+
+
+def make_pool(root: Path, cache: Path | None, count: int, size: int, seed: int, order: str) -> Pool:
+    """Render `count` exposures of the stills below `root`, and ask every rule for its times."""
+    source = SyntheticExposures(
+        load_stills(root, cache=cache),
+        size=size,
+        batch_size=20,
+        times=COUNT,
+        grid=True,
+        motion=MotionSpec(length=(4.0, 14.0)),
+        seed=seed,
+    )
+    parts: dict[str, list[Tensor]] = defaultdict(list)
+    for number in range(math.ceil(count / 20)):
+        batch = source.batch(number)
+        reverse = torch.rand(20, generator=torch.Generator().manual_seed(seed * 100003 + number)) < 0.5
+        for name in ("frames", "paths"):
+            batch[name] = torch.where(reverse[:, None, None, None, None], batch[name].flip(1), batch[name])
+        parts["blurry"].append((batch["blurry"] * 255).round().to(torch.uint8))
+        parts["frames"].append((batch["frames"] * 255).round().to(torch.uint8))
+        # Content moves against where it is found.
+        parts["net"].append(-batch["paths"].mean((-2, -1)))
+        parts["reverse"].append(reverse)
+    blurry, frames, net, reverse = (torch.cat(parts[name])[:count] for name in ("blurry", "frames", "net", "reverse"))
+    forward = times_of(COUNT).expand(count, -1)
+    turned: Callable[[Tensor], Tensor] = lambda runs: torch.where(runs[:, None], forward, 1 - forward)  # noqa: E731
+    times = {"none": forward, "true": turned(~reverse), "sorted": sorted_times(net)}
+    times["motion"] = turned(torch.stack([moves_canonically(clip) for clip in frames]))
+    network = order_network(order)
+    asked = [runs_forward("learned", clip[None].float() / 255, forward[:1], network=network) for clip in frames]
+    times["learned"] = times["regularised"] = turned(torch.cat(asked))
+    return Pool(blurry, frames, times)
+
+
+def sorted_times(net: Tensor) -> Tensor:
+    """Ranks / (T - 1) of positions (N, T, 2) by x, then y, then time."""
+    places = net.numpy().round(3)
+    ranks = [np.lexsort((np.arange(COUNT), place[:, 1], place[:, 0])).argsort() for place in places]
+    return torch.from_numpy(np.stack(ranks)).float() / (COUNT - 1)
+
+
+def moves_canonically(clip: Tensor) -> Tensor:
+    """Whether a clip (T, 3, S, S) in 8 bits moves as `is_canonical` says, by optical flow."""
+    grey = [cv2.cvtColor(frame.permute(1, 2, 0).numpy(), cv2.COLOR_RGB2GRAY) for frame in clip]
+    return is_canonical(*dominant_motion([optical_flow(*two) for two in pairwise(grey)]))
+
+
+def system(family: str, rule: str, order: str, alpha: float) -> Any:
+    """The network and what it is trained for."""
+    if family == "continuous":
+        weight = alpha if rule == "regularised" else 0.0
+        network = MomentNet(channels=16, blocks=2, deformable=False)
+        return Film(network, Loss(order=weight, order_network=order if weight else None))
+    cascade = FrameCascade(middle_width=32, middle_refine=16, side_width=24, side_refine=16)
+    losses = {
+        "naive": FrameLoss(),
+        "learned": FrameLoss(),
+        "invariant": FrameLoss(compare="pairs"),
+        "hypercut": FrameLoss(compare="pairs", order=alpha, order_network=order),
+    }
+    return Frames(cascade, losses[rule])
+
+
+def train(module: Any, pool: Pool, rule: str, arguments: argparse.Namespace, seed: int) -> None:
+    """A plain loop: Muon, a cosine, bfloat16, mirrored and turned crops."""
+    chance = torch.Generator().manual_seed(seed)
+    module.network.to(memory_format=torch.channels_last).train()
+    optimizer = Muon(*split(module.network), lr=arguments.lr, ratio=arguments.ratio, betas=(0.9, 0.99))
+    size = arguments.crop
+    for step in range(arguments.steps):
+        factor = min(1, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * step / arguments.steps))
+        for group in optimizer.param_groups:
+            group["lr"] = arguments.lr * factor
+        rows = torch.randint(len(pool.blurry), (arguments.batch,), generator=chance)
+        some = torch.randperm(COUNT, generator=chance)[:3] if isinstance(module, Film) else None
+        batch = pool.batch(rows, rule if rule in pool.times else "none", some)
+        top, left = torch.randint(pool.blurry.shape[-1] - size + 1, (2,), generator=chance).tolist()
+        for name in ("blurry", "frames"):
+            batch[name] = batch[name][..., top : top + size, left : left + size].contiguous()
+        with torch.autocast("cpu", torch.bfloat16):
+            terms = module.losses(batch)
+        optimizer.zero_grad()
+        torch.stack(list(terms.values())).sum().backward()
+        torch.nn.utils.clip_grad_norm_(module.network.parameters(), 1.0)
+        optimizer.step()
+        if step % 50 == 49:
+            print(
+                f"    step {step + 1} " + " ".join(f"{name} {float(term):.4f}" for name, term in terms.items()),
+                flush=True,
+            )
+
+
+@torch.inference_mode()
+def measure(module: Any, pool: Pool) -> dict[str, list[float]]:
+    """The pPSNR of the seven frames, in time; of the blurry picture in their place, too."""
+    module.network.eval()
+    scores: dict[str, list[Tensor]] = defaultdict(list)
+    for rows in torch.arange(len(pool.blurry)).split(8):
+        batch = pool.batch(rows, "true")
+        truth, blurry = batch["frames"], batch["blurry"]
+        with torch.autocast("cpu", torch.bfloat16):
+            film = module(blurry, times_of(COUNT)) if isinstance(module, Film) else module(blurry)
+        film = film.float().clamp(0, 1)
+        film = directed(film, best_direction(film, truth))
+        scores["ours"].append(psnr(film, truth))
+        scores["blurry"].append(psnr(blurry[:, None].expand_as(truth), truth))
+    return {name: torch.cat(values).mean(0).tolist() for name, values in scores.items()}
+
+
+def table(lines: list[dict[str, Any]]) -> str:
+    """Mean and standard deviation over seeds, as Markdown."""
+    runs: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
+    for line in lines:
+        runs[line["family"], line["rule"]].append(line["ours"])
+    heads = " | ".join(f"{i}/6" for i in range(COUNT))
+    rows = [f"| network | rule | seeds | {heads} | ends | mean |", "|---|---|---|" + "---|" * (COUNT + 2)]
+    if lines:
+        rows.append(_row("blurry picture", "", [lines[0]["blurry"]]))
+    rows += [_row(*key, found) for key, found in sorted(runs.items())]
+    return "\n".join(rows)
+
+
+def _row(family: str, rule: str, found: list[list[float]]) -> str:
+    values = np.array(found)
+    columns = [*values.T, values[:, [0, -1]].mean(1), values.mean(1)]
+    spread = [f" ± {column.std(ddof=1):.2f}" if len(column) > 1 else "" for column in columns]
+    cells = [f"{column.mean():.2f}{more}" for column, more in zip(columns, spread, strict=True)]
+    return f"| {family} | {rule} | {len(values)} | {' | '.join(cells)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train", type=Path)
+    parser.add_argument("--val", type=Path)
+    parser.add_argument("--cache", type=Path)
+    parser.add_argument("--out", type=Path, required=True, help="a line of JSON for each run")
+    parser.add_argument("--table", action="store_true", help="only print the table of the file")
+    parser.add_argument("--order", default="order-small", help="the order network")
+    parser.add_argument("--families", default="continuous,fixed")
+    parser.add_argument("--rules", default="none,sorted,motion,learned,true,regularised,naive,invariant,hypercut")
+    parser.add_argument("--seeds", default="1,2,3")
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--crop", type=int, default=60, help="pixels; a multiple of 20 for the cascade")
+    parser.add_argument("--size", type=int, default=80, help="of the exposures, pixels")
+    parser.add_argument("--pool", type=int, default=3000, help="exposures to train on")
+    parser.add_argument("--heldout", type=int, default=120)
+    parser.add_argument("--lr", type=float, default=5e-4)
+    parser.add_argument("--ratio", type=float, default=8.0)
+    parser.add_argument("--alpha", type=float, default=0.02, help="weight of the order of predictions")
+    arguments = parser.parse_args()
+    done = [json.loads(line) for line in arguments.out.read_text().splitlines()] if arguments.out.exists() else []
+    if not arguments.table:
+        pools = [
+            make_pool(root, arguments.cache, count, arguments.size, seed, arguments.order)
+            for root, count, seed in ((arguments.train, arguments.pool, 5), (arguments.val, arguments.heldout, 6))
+        ]
+        agree = {
+            rule: float(((when - pools[0].times["true"]).abs().amax(1) < 1e-3).float().mean())
+            for rule, when in pools[0].times.items()
+        }
+        print("as the path says: " + ", ".join(f"{rule} {share:.3f}" for rule, share in agree.items()), flush=True)
+    known = {(line["family"], line["rule"], line["seed"]) for line in done}
+    for seed in [] if arguments.table else [int(seed) for seed in arguments.seeds.split(",")]:
+        for family in arguments.families.split(","):
+            for rule in CONTINUOUS if family == "continuous" else FIXED:
+                if rule not in arguments.rules.split(",") or (family, rule, seed) in known:
+                    continue
+                torch.manual_seed(seed)
+                module, begun = system(family, rule, arguments.order, arguments.alpha), time.process_time()
+                train(module, pools[0], rule, arguments, seed)
+                line = {
+                    "family": family,
+                    "rule": rule,
+                    "seed": seed,
+                    "steps": arguments.steps,
+                    **measure(module, pools[1]),
+                }
+                line["seconds"] = round(time.process_time() - begun)
+                done.append(line)
+                with arguments.out.open("a") as file:
+                    file.write(json.dumps(line) + "\n")
+                print(family, rule, seed, " ".join(f"{value:.2f}" for value in line["ours"]), flush=True)
+    print(table(done))
+
+
+if __name__ == "__main__":
+    main()
