@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from unblur.data.conversion import open_exposures
 from unblur.data.manifest import Record, read_manifest, write_manifest
 from unblur.data.metadata import read_metadata, write_metadata
 from unblur.errors import UnblurError
 from unblur.exposure.average import average
 from unblur.media.image import Picture, read_image
-from unblur.tasks.metadata import MetadataOptions, make_metadata, open_exposures
+from unblur.tasks.metadata import MetadataOptions, make_metadata
 
 
 def picture(path: Path, seed: int = 0) -> Path:

@@ -1,16 +1,19 @@
-"""Our manifest as HyperCUT's metadata, and back."""
+"""Our manifest as HyperCUT's metadata, and back; either of them read as metadata."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from unblur.data.manifest import Direction, Record
-from unblur.data.metadata import Entry, Metadata, Order, Partition
+from unblur.data.manifest import NAME as MANIFEST
+from unblur.data.manifest import Direction, Record, read_manifest
+from unblur.data.metadata import NAME, Entry, Metadata, Order, Partition, read_metadata
 from unblur.errors import UnblurError
 from unblur.exposure.average import times_of
+from unblur.media.folder import is_folder
 
 _ORDERS: dict[Direction, Order] = {"as_stored": "keep", "reversed": "reverse", "unknown": "ignore"}
 _DIRECTIONS: dict[Order, Direction] = {"keep": "as_stored", "reverse": "reversed"}
@@ -81,3 +84,47 @@ def rebased(metadata: Metadata, folder: Path) -> Metadata | None:
         for entry in metadata.entries
     )
     return replace(metadata, entries=moved, root=folder)
+
+
+def open_exposures(
+    source: str | PathLike[str], root: str | PathLike[str] | None = None, partition: Partition = "train"
+) -> Metadata | None:
+    """The exposures of a ``metadata.json``, of a manifest, or of a folder with either; None for anything else.
+
+    Parameters
+    ----------
+    root : str or path, optional
+        Where the paths of metadata start.
+    partition : {"train", "val", "test"}
+        Of the exposures of a manifest.
+
+    Raises
+    ------
+    UnblurError
+        The file is damaged, or pictures are missing.
+    """
+    path = exposures_file(source)
+    if path is None:
+        return None
+    if path.suffix.lower() == ".json":
+        return read_metadata(path, root)
+    base = path.parent
+    metadata = metadata_of(read_manifest(path), str(path), base, base.resolve().name or "data", partition)
+    check_files(metadata, path)
+    return metadata
+
+
+def exposures_file(source: str | PathLike[str]) -> Path | None:
+    """The metadata file or manifest that a user means: itself, or that of a folder; None for anything else."""
+    path = Path(source)
+    if is_folder(path):
+        return next((path / name for name in (NAME, MANIFEST) if (path / name).is_file()), None)
+    return path if path.suffix.lower() in (".json", ".jsonl") else None
+
+
+def check_files(metadata: Metadata, where: Path) -> None:
+    """Refuse exposures whose pictures are not all there."""
+    for number, entry in enumerate(metadata.entries, 1):
+        for name in (entry.blurry, *entry.frames):
+            if not (metadata.root / name).is_file():
+                raise UnblurError(f"{where}, line {number}", f"names {name}, which is not there", "make it again")

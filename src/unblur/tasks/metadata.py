@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from unblur.data.annotation import read_box
-from unblur.data.conversion import metadata_of, rebased, records_of
+from unblur.data.conversion import check_files, metadata_of, rebased, records_of
 from unblur.data.exposure_layouts import AVERAGED, ExposureLayout, Found, find_exposures
 from unblur.data.manifest import NAME as MANIFEST
 from unblur.data.manifest import read_manifest, write_manifest
@@ -21,7 +21,6 @@ from unblur.errors import UnblurError
 from unblur.exposure.average import average
 from unblur.exposure.response import Response
 from unblur.media.decode import picture_size
-from unblur.media.folder import is_folder
 from unblur.media.image import Picture, read_image, write_image
 from unblur.tasks.batch import Job, Outcome, Report
 from unblur.tasks.files import Listener, Silent
@@ -96,42 +95,6 @@ def make_metadata(
     return report
 
 
-def open_exposures(
-    source: str | PathLike[str], root: str | PathLike[str] | None = None, partition: Partition = "train"
-) -> Metadata | None:
-    """The exposures of a ``metadata.json``, of a manifest, or of a folder with either; None for anything else.
-
-    Parameters
-    ----------
-    root : str or path, optional
-        Where the paths of metadata start.
-    partition : {"train", "val", "test"}
-        Of the exposures of a manifest.
-
-    Raises
-    ------
-    UnblurError
-        The file is damaged, or pictures are missing.
-    """
-    path = exposures_file(source)
-    if path is None:
-        return None
-    if path.suffix.lower() == ".json":
-        return read_metadata(path, root)
-    base = path.parent
-    metadata = metadata_of(read_manifest(path), str(path), base, base.resolve().name or "data", partition)
-    check_files(metadata, path)
-    return metadata
-
-
-def exposures_file(source: str | PathLike[str]) -> Path | None:
-    """The metadata file or manifest that a user means: itself, or that of a folder; None for anything else."""
-    path = Path(source)
-    if is_folder(path):
-        return next((path / name for name in (NAME, MANIFEST) if (path / name).is_file()), None)
-    return path if path.suffix.lower() in (".json", ".jsonl") else None
-
-
 def write_beside(target: Path, metadata: Metadata) -> str | None:
     """Write metadata, or a manifest for a name in ``.jsonl``, with the paths as seen from its folder.
 
@@ -153,14 +116,6 @@ def write_beside(target: Path, metadata: Metadata) -> str | None:
     else:
         write_metadata(target, moved or metadata)
     return warning
-
-
-def check_files(metadata: Metadata, where: Path) -> None:
-    """Refuse exposures whose pictures are not all there."""
-    for number, entry in enumerate(metadata.entries, 1):
-        for name in (entry.blurry, *entry.frames):
-            if not (metadata.root / name).is_file():
-                raise UnblurError(f"{where}, line {number}", f"names {name}, which is not there", "make it again")
 
 
 def _listed(source: Path, root: Path, options: MetadataOptions, listener: Listener) -> tuple[str, Metadata]:

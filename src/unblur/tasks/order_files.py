@@ -12,13 +12,14 @@ from typing import Any
 
 from torch import Tensor
 
+from unblur.data.conversion import exposures_file, open_exposures
 from unblur.data.metadata import Entry, Metadata, Partition
 from unblur.errors import UnblurError
 from unblur.media.folder import find_clips
 from unblur.media.image import read_image
 from unblur.tasks.batch import Job, unexpected
 from unblur.tasks.files import Listener, Silent
-from unblur.tasks.metadata import exposures_file, open_exposures, write_beside
+from unblur.tasks.metadata import write_beside
 from unblur.tasks.order import (
     SIDE,
     Model,

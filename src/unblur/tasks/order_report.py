@@ -108,7 +108,7 @@ class ScoreReport:
             [
                 row.id,
                 str(row.scored.frames),
-                f"{row.scored.direction.score:+.3f}",
+                f"{row.scored.direction.score:+.3g}",
                 f"{row.scored.direction.confidence:.2f}",
                 ("as stored" if row.scored.direction.sign > 0 else "reversed")
                 + ("" if row.scored.consistent else ", inconsistent"),

@@ -14,12 +14,22 @@ from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
+from unblur.data.augmentation import NO_CHANGE
+from unblur.data.conversion import open_exposures
 from unblur.data.crops import ExposurePairs, PairBatches, heldout_batches
 from unblur.data.fields import SyntheticFields
 from unblur.data.pairs import Pairs, open_pairs
+from unblur.data.sequences import (
+    ClipSequences,
+    MetadataSequences,
+    SequenceBatches,
+    Sequences,
+    heldout_sequences,
+)
 from unblur.data.stills import Still, load_stills
 from unblur.data.synthetic import SyntheticExposures
 from unblur.errors import UnblurError
+from unblur.media.folder import find_clips
 from unblur.networks.path_space import PathSpace
 from unblur.training.blur_space import BlurSpaceSystem
 from unblur.training.data import ExposureData, Source
@@ -32,7 +42,7 @@ from unblur.training.journal import Journal
 from unblur.training.keeper import Keeper
 from unblur.training.order import Ordering
 from unblur.training.prior import fit_prior
-from unblur.training.recipe import PairSet, is_blur_space, is_frames, is_order, read_recipe
+from unblur.training.recipe import PairSet, SequenceSet, is_blur_space, is_frames, is_order, read_recipe
 from unblur.zoo.table import network_class
 
 USAGE = "usage: unblur train RECIPE.yaml [--resume last.ckpt|auto] [--weights FILE] [--max_minutes M] [--KEY VALUE ...]"
@@ -143,8 +153,10 @@ def make_trainer(recipe: Namespace, folder: Path) -> Trainer:
 
 
 def _data(recipe: Namespace, blurs: bool) -> ExposureData:
-    """What the recipe's network learns from, and what it is measured on: exposures of stills, or pairs."""
+    """What the recipe's network learns from, and what it is measured on: exposures of stills or clips, or pairs."""
     options = {"ahead": recipe.data.ahead, "reuse": recipe.data.reuse, "pool": recipe.data.pool}
+    if not blurs and recipe.sequences.train:
+        return ExposureData(_sequences(recipe), _heldout_of_sequences(recipe), **options)
     if not blurs:
         return ExposureData(_exposures(recipe), _heldout(recipe), **options)
     if recipe.loss.learn == "fields":
@@ -212,6 +224,42 @@ def _heldout_pairs(recipe: Namespace) -> list[dict[str, Tensor]]:
     return [{"sharp": one["frames"][:, 1], "blurry": one["blurry"]} for one in _heldout(recipe)]
 
 
+def _sequences(recipe: Namespace) -> Source:
+    """Exposures of data sets and clips."""
+    wanted, loss = recipe.sequences, recipe.loss
+    if getattr(loss, "paths", 0):
+        raise UnblurError("loss.paths", "needs paths that are known, and pictures do not tell them", "set it to 0")
+    return SequenceBatches(
+        [(_opened_sequences(one, recipe), one.weight) for one in wanted.train],
+        size=wanted.size,
+        batch_size=wanted.batch_size,
+        seed=recipe.seed,
+        threads=wanted.threads,
+        augmentation=recipe.augmentation if wanted.augment else NO_CHANGE,
+        middle_first=getattr(loss, "parts", "off") != "off",
+    )
+
+
+def _heldout_of_sequences(recipe: Namespace) -> list[dict[str, Tensor]]:
+    if not recipe.data.heldout:
+        return []
+    if not recipe.sequences.heldout:
+        remedy = "name some, or set data.heldout to 0"
+        raise UnblurError("sequences.heldout", f"names none, but data.heldout is {recipe.data.heldout}", remedy)
+    sets = [_opened_sequences(one, recipe) for one in recipe.sequences.heldout]
+    return heldout_sequences(sets, count=recipe.data.heldout, size=recipe.data.heldout_size)
+
+
+def _opened_sequences(one: SequenceSet, recipe: Namespace) -> Sequences:
+    metadata, frames = open_exposures(one.path, one.root), recipe.sequences.frames
+    if metadata is not None:
+        return MetadataSequences(metadata.part(one.partition), frames, recipe.seed)
+    clips, errors = find_clips([one.path])
+    if errors:
+        raise errors[0]
+    return ClipSequences(clips, frames, recipe.sequences.size)
+
+
 def _opened(one: PairSet) -> Pairs:
     return open_pairs(one.path, layout=one.layout, part=one.part, exclude=one.exclude)
 
@@ -222,6 +270,8 @@ def _protocol(recipe: Namespace) -> str:
         if recipe.pairs.heldout:
             return f"{recipe.data.heldout} held-out pairs, {recipe.data.heldout_size} pixels a side"
         return f"{recipe.data.heldout} held-out synthetic pairs, medium blur"
+    if recipe.sequences.train:
+        return f"{recipe.data.heldout} held-out exposures, {recipe.data.heldout_size} pixels a side"
     return f"{recipe.data.heldout} held-out synthetic exposures, medium blur"
 
 

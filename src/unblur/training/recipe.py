@@ -13,6 +13,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from unblur.data.fields import SyntheticFields
 from unblur.data.layouts import LayoutName, Part
+from unblur.data.metadata import Partition
 from unblur.data.synthetic import SyntheticExposures
 from unblur.errors import UnblurError
 from unblur.exposure.camera import MotionSpec
@@ -160,6 +161,56 @@ class PairData:
 
 
 @dataclass(frozen=True)
+class SequenceSet:
+    """Exposures whose frames are known.
+
+    Attributes
+    ----------
+    path : str
+        A ``metadata.json``, a manifest, a folder with either; or a clip, a folder of clips, a pattern.
+    weight : float
+        How often each of its exposures counts, where there are several sets.
+    partition : {"train", "val", "test"}, optional
+        Of metadata; all of it by default.
+    root : str, optional
+        Where the paths of metadata start; see `data.metadata.read_metadata`.
+    """
+
+    path: str
+    weight: float = 1.0
+    partition: Partition | None = None
+    root: str | None = None
+
+
+@dataclass(frozen=True)
+class SequenceData:
+    """Exposures of data sets and clips to learn films from, in place of exposures of stills.
+
+    Attributes
+    ----------
+    train, heldout : list of SequenceSet
+        To train on, and to measure: ``data.heldout`` of the latter, ``data.heldout_size`` pixels a side. Where `train`
+        is empty, exposures are made of the stills in ``data.train``.
+    frames : int
+        Of each exposure.
+    size, batch_size : int
+        Of the crops.
+    threads : int
+        That read pictures.
+    augment : bool
+        Change pictures as ``augmentation`` says; otherwise they are only cropped.
+    """
+
+    train: list[SequenceSet] = field(default_factory=list)
+    heldout: list[SequenceSet] = field(default_factory=list)
+    frames: int = 7
+    size: int = 256
+    batch_size: int = 8
+    threads: int = 4
+    augment: bool = True
+
+
+@dataclass(frozen=True)
 class Machine:
     """What Lightning's Trainer is asked for, by its own names."""
 
@@ -189,8 +240,8 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Namespace:
     -------
     Namespace
         Every field with its value: the fields of `Run`, and ``network.name``, ``network.arguments``, ``data``,
-        ``exposures``, ``loss``, ``optimizer``, ``schedule``, ``trainer``, of blur spaces also ``pairs`` and ``fields``;
-        and all of it as YAML in ``record``.
+        ``exposures``, ``loss``, ``optimizer``, ``schedule``, ``trainer``, of blur spaces also ``pairs`` and ``fields``,
+        of others ``sequences`` and ``augmentation``; and all of it as YAML in ``record``.
 
     Raises
     ------
@@ -291,16 +342,18 @@ def _valid_keys(parser: ArgumentParser) -> Iterator[str]:
 
 
 def _check_sets(document: dict[str, Any]) -> None:
-    """Name the nearest field also inside the lists of pairs, of which the parser tells less."""
-    known = [one.name for one in fields(PairSet)]
-    pairs = document.get("pairs")
-    for part in ("train", "heldout"):
-        sets = pairs.get(part) if isinstance(pairs, dict) else None
-        for number, one in enumerate(sets if isinstance(sets, list) else []):
-            for key in one if isinstance(one, dict) else []:
-                if key not in known:
-                    where = f"pairs.{part}, number {number + 1}: {key}"
-                    raise UnblurError(where, "no such key in a recipe", f"the nearest is {_nearest(str(key), known)}")
+    """Name the nearest field also inside the lists of sets, of which the parser tells less."""
+    for group, kind in (("pairs", PairSet), ("sequences", SequenceSet)):
+        known = [one.name for one in fields(kind)]
+        section = document.get(group)
+        for part in ("train", "heldout"):
+            sets = section.get(part) if isinstance(section, dict) else None
+            for number, one in enumerate(sets if isinstance(sets, list) else []):
+                for key in one if isinstance(one, dict) else []:
+                    if key not in known:
+                        where = f"{group}.{part}, number {number + 1}: {key}"
+                        nearest = f"the nearest is {_nearest(str(key), known)}"
+                        raise UnblurError(where, "no such key in a recipe", nearest)
 
 
 def _keys(node: dict[str, Any], valid: Sequence[str], prefix: str = "") -> Iterator[str]:

@@ -1,0 +1,329 @@
+"""Batches of blurry pictures with the frames of their exposures, out of metadata and out of clips."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from math import ceil
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from unblur.data.augmentation import NO_CHANGE, Augmentation, moved, noisy, recoloured
+from unblur.data.clips import Limits, clip_exposures
+from unblur.data.metadata import Box, Metadata
+from unblur.data.pictures import Pixels, pixels_of
+from unblur.data.stills import to_uint8
+from unblur.errors import UnblurError
+from unblur.exposure.average import times_of
+from unblur.media.decode import picture_size
+from unblur.media.header import read_contents
+from unblur.media.video import read_clip
+
+AVERAGED = 13
+ROOM = 1.25
+"""Sides of what is kept of a clip, over those of a crop."""
+log = logging.getLogger(__name__)
+
+
+class Exposed(NamedTuple):
+    """One exposure.
+
+    Attributes
+    ----------
+    pictures : ndarray
+        (1 + T, H, W, 3) uint8, the blurry picture and the frames in the order that they are to be learned in.
+    box : tuple of float or None
+        Where the person is.
+    """
+
+    pictures: Pixels
+    box: Box | None = None
+
+
+class Sequences(Protocol):
+    """Exposures by number, all with the same number of frames; safe to read from several threads at once."""
+
+    @property
+    def place(self) -> str:
+        """Where they are, for messages."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> Exposed:
+        """One exposure."""
+        ...
+
+
+@dataclass(frozen=True)
+class MetadataSequences:
+    """Exposures of a ``metadata.json``, whose order is honoured.
+
+    Parameters
+    ----------
+    metadata : Metadata
+    frames : int
+        Of each exposure, evenly spaced among those that there are, ends among them.
+    seed : int
+        Of the coins for clips whose order is "random".
+
+    Raises
+    ------
+    UnblurError
+        The frames that there are cannot be thinned out to so many.
+    """
+
+    metadata: Metadata
+    frames: int = 7
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        there = self.metadata.frame_count
+        if self.frames < 2 or (there - 1) % (self.frames - 1):
+            fitting = [n for n in range(2, there + 1) if (there - 1) % (n - 1) == 0]
+            problem = f"has {there} frames of each exposure, of which {self.frames} cannot be evenly spaced"
+            raise UnblurError(self.place, problem, f"use {', '.join(map(str, fitting))}")
+
+    @property
+    def place(self) -> str:
+        """The data set."""
+        return self.metadata.name
+
+    def __len__(self) -> int:
+        return len(self.metadata.entries)
+
+    def read(self, index: int) -> Exposed:
+        """One exposure.
+
+        Raises
+        ------
+        UnblurError
+            A picture cannot be read, or has another size.
+        """
+        entry = self.metadata.entries[index]
+        blurry, frames = self.metadata.paths(entry)
+        frames = frames[:: (len(frames) - 1) // (self.frames - 1)]
+        if entry.direction(self.seed) < 0:
+            frames = frames[::-1]
+        pictures = [_pixels(path) for path in (blurry, *frames)]
+        for path, picture in zip(frames, pictures[1:], strict=True):
+            if picture.shape != pictures[0].shape:
+                shapes = [f"{p.shape[1]} x {p.shape[0]}" for p in (picture, pictures[0])]
+                raise UnblurError(
+                    path, f"is {shapes[0]}, its blurry picture {shapes[1]}", "make both again, of one size"
+                )
+        return Exposed(np.stack(pictures), entry.box)
+
+    def check_sizes(self, least: int) -> None:
+        """Look at the heads of the blurry pictures, so that a training does not end at the first small one.
+
+        Raises
+        ------
+        UnblurError
+            One has a side shorter than `least`, and no box.
+        """
+        for entry in self.metadata.entries:
+            path = self.metadata.root / entry.blurry
+            with path.open("rb") as file:
+                height, width = picture_size(path, file)
+            if entry.box is None and min(height, width) < least:
+                problem = f"is {width} x {height}, smaller than crops of {least} x {least}"
+                raise UnblurError(path, problem, "ask for smaller crops, or remove its entry")
+
+
+class ClipSequences:
+    """Exposures out of clips that hold nothing else: passages that move, and slowly enough to leave no ghosts.
+
+    The passages are kept in memory. Their order is that of the clips.
+
+    Parameters
+    ----------
+    clips : sequence of Path
+        Files or folders of pictures; see `media.folder.find_clips`.
+    frames : int
+        Of each exposure.
+    size : int
+        Side of the crops that are wanted of them.
+    most : int
+        Passages of each clip.
+    limits : Limits, optional
+        What a passage must fulfil; see `data.clips`.
+
+    Raises
+    ------
+    UnblurError
+        A clip cannot be read, or there is no such passage in any.
+    """
+
+    def __init__(
+        self, clips: Sequence[Path], frames: int = 7, size: int = 256, *, most: int = 8, limits: Limits | None = None
+    ) -> None:
+        self._place = ", ".join(map(str, clips))
+        self._kept: list[Pixels] = []
+        step = ceil((AVERAGED - 1) / (frames - 1))
+        for path in clips:
+            clip = read_clip(path)
+            side = min(round(size * ROOM), clip.width, clip.height)
+            wanted = replace(limits or Limits(), min_side=size)
+            found = clip_exposures(clip, step * (frames - 1) + 1, size=side, limits=wanted, canonical=False)
+            before = len(self._kept)
+            for made in islice(found, most) if side >= size else ():
+                self._kept.append(np.stack([to_uint8(p) for p in (made.blurry, *made.frames[::step])]))
+            if len(self._kept) == before:
+                log.warning("%s: holds no passage of %d pixels a side to learn from", path, size)
+        if not self._kept:
+            remedy = "use slower clips, larger ones, or smaller crops"
+            raise UnblurError(self._place, "hold no passage that moves, and slowly enough to leave no ghosts", remedy)
+
+    @property
+    def place(self) -> str:
+        """The clips."""
+        return self._place
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def read(self, index: int) -> Exposed:
+        """One exposure."""
+        return Exposed(self._kept[index])
+
+
+class SequenceBatches:
+    """Training batches of exposures that are a function of (seed, step) alone.
+
+    Parameters
+    ----------
+    sets : sequence of (Sequences, float)
+        Each with its weight: how often each of its exposures counts.
+    size : int
+        Side of the crops in pixels.
+    batch_size : int
+        Exposures per batch.
+    seed : int
+        Two sources of one seed are the same.
+    threads : int
+        Read so many exposures at a time.
+    augmentation : Augmentation
+        By default nothing but crops at random places.
+    middle_first : bool
+        Put the frame of the middle before the others, as losses that train parts of a film network expect.
+
+    Raises
+    ------
+    UnblurError
+        A weight below 0, no weight above it, pictures smaller than a crop.
+    """
+
+    def __init__(
+        self,
+        sets: Sequence[tuple[Sequences, float]],
+        *,
+        size: int = 256,
+        batch_size: int = 8,
+        seed: int = 0,
+        threads: int = 4,
+        augmentation: Augmentation = NO_CHANGE,
+        middle_first: bool = False,
+    ) -> None:
+        weights = np.array([weight * len(one) for one, weight in sets], dtype=np.float64)
+        if not sets or not np.isfinite(weights).all() or weights.min() < 0 or weights.sum() == 0:
+            raise UnblurError("weight", "must be 0 or more, and above 0 for one of the sets", "correct the recipe")
+        self.sets = [one for one, _ in sets]
+        for one, share in zip(self.sets, weights, strict=True):
+            if share and isinstance(one, MetadataSequences):
+                one.check_sizes(size)
+        self._shares = weights / weights.sum()
+        self.size, self.batch_size, self.seed = size, batch_size, seed
+        self.augmentation, self.middle_first = augmentation, middle_first
+        self._pool = ThreadPoolExecutor(max(1, threads))
+
+    def batch(self, step: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+        """Batch number `step`: blurry (B, 3, S, S), frames (B, T, 3, S, S) in [0, 1], times (B, T) = i / (T - 1)."""
+        # Each exposure has a generator of its own: threads may finish as they like.
+        made = list(self._pool.map(lambda number: self._crop(step, number), range(self.batch_size)))
+        pictures = torch.from_numpy(np.stack(made)).to(device).permute(0, 1, 4, 2, 3)
+        blurry, frames = pictures[:, 0].contiguous(), pictures[:, 1:]
+        times = times_of(frames.shape[1]).to(device)
+        if self.middle_first:
+            order = sorted(range(len(times)), key=lambda i: 2 * i != len(times) - 1)
+            frames, times = frames[:, order], times[order]
+        return {"blurry": blurry, "frames": frames.contiguous(), "times": times.repeat(len(blurry), 1)}
+
+    def _crop(self, step: int, number: int) -> np.ndarray:
+        """(1 + T, S, S, 3) float32."""
+        rng, how = np.random.default_rng((self.seed, step, number)), self.augmentation
+        sequences = self.sets[rng.choice(len(self.sets), p=self._shares)]
+        pictures, box = sequences.read(int(rng.integers(len(sequences))))
+        places = rng.random(2)
+        pictures = moved(pictures, how, rng)
+        if box is not None:
+            cut = near(pictures, box, how.near * places[0], self.size)
+        else:
+            top, left = (int(place * (n - self.size + 1)) for place, n in zip(places, pictures.shape[1:3], strict=True))
+            cut = pictures[:, top : top + self.size, left : left + self.size]
+        return noisy(recoloured(cut.astype(np.float32) / 255, how, rng), how, rng)
+
+
+def near(pictures: Pixels, box: Box, ratio: float, size: int) -> Pixels:
+    """What is in a box, and of the way from each of its sides to the picture's edge a share: (N, size, size, 3)."""
+    height, width = pictures.shape[1:3]
+    left, right = (float(np.clip(x, 0, width)) for x in (box[0], box[2]))
+    top, bottom = (float(np.clip(y, 0, height)) for y in (box[1], box[3]))
+    left, top = int((1 - ratio) * left), int((1 - ratio) * top)
+    right, bottom = int(right + ratio * (width - right)), int(bottom + ratio * (height - bottom))
+    if right - left < 2 or bottom - top < 2:  # the box lies outside
+        left, top, right, bottom = 0, 0, width, height
+    cut = pictures[:, top:bottom, left:right]
+    way = cv2.INTER_AREA if min(cut.shape[1:3]) > size else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(one, (size, size), interpolation=way) for one in cut])
+
+
+def heldout_sequences(
+    sets: Sequence[Sequences], *, count: int, size: int, batch_size: int = 4
+) -> list[dict[str, Tensor]]:
+    """Fixed exposures without augmentation: the middles of `count` pictures, spread evenly over each of the sets.
+
+    Parameters
+    ----------
+    size : int
+        Side of the crops; smaller pictures are cropped to what they have. Near a person's box, where it is known.
+
+    Returns
+    -------
+    list of dict
+        Batches of ``blurry`` (B, 3, h, w), ``frames`` (B, T, 3, h, w), ``times`` (T,), on the CPU.
+    """
+    chosen = []
+    for number, one in enumerate(sets):
+        share = count // len(sets) + (number < count % len(sets))
+        places = np.linspace(0, len(one) - 1, min(share, len(one))).round().astype(int)
+        chosen += [_middle(one.read(int(index)), size) for index in places]
+    batches: list[list[Tensor]] = []
+    for crop in chosen:
+        if not batches or len(batches[-1]) == batch_size or batches[-1][0].shape != crop.shape:
+            batches.append([])
+        batches[-1].append(crop)
+    stacked = [torch.stack(batch) for batch in batches]
+    return [{"blurry": one[:, 0], "frames": one[:, 1:], "times": times_of(one.shape[1] - 1)} for one in stacked]
+
+
+def _middle(exposed: Exposed, size: int) -> Tensor:
+    """(1 + T, 3, h, w) in [0, 1]."""
+    pictures, box = exposed
+    if box is not None:
+        pictures = near(pictures, box, 0.05, size)
+    top, left = (max(0, (side - size) // 2) for side in pictures.shape[1:3])
+    cut = pictures[:, top : top + size, left : left + size]
+    return torch.from_numpy(np.ascontiguousarray(cut)).permute(0, 3, 1, 2).float() / 255
+
+
+def _pixels(path: Path) -> Pixels:
+    return pixels_of(str(path), read_contents(path, "name a picture"))
