@@ -11,6 +11,7 @@ from typing import Any, Literal
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
+from unblur.data.augmentation import Augmentation
 from unblur.data.fields import SyntheticFields
 from unblur.data.layouts import LayoutName, Part
 from unblur.data.metadata import Partition
@@ -296,6 +297,7 @@ def _parser(network: str) -> ArgumentParser:
         groups |= {"loss": CodeLoss, "pairs": PairData}
     else:
         groups["loss"] = FrameLoss if is_frames(network) else OrderLoss if is_order(network) else Loss
+        groups |= {"sequences": SequenceData, "augmentation": Augmentation}
     for group, settings in groups.items():
         parser.add_class_arguments(settings, group)
     if is_blur_space(network):
