@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from unblur.data.metadata import Entry, Metadata, write_metadata
+from unblur.errors import UnblurError
+from unblur.media.image import Picture
+from unblur.media.video import write_clip
+from unblur.training.cli import _data, main
+from unblur.training.recipe import is_blur_space, read_recipe
+from unblur.zoo.weights import load_weights
+
+RECIPE = """
+name: tiny
+network: {network}
+out: {run}
+data: {{heldout: 3, heldout_size: 32}}
+sequences:
+  train: [{{path: {root}, partition: train}}, {{path: {film}, weight: 0.5}}]
+  heldout: [{{path: {root}/metadata.json, partition: val}}]
+  frames: 3
+  size: 32
+  batch_size: 2
+augmentation: {{noise_on: all, rotate: 2}}
+schedule: {{warmup: 1}}
+log_every: 1
+validate_every: 2
+trainer: {{max_steps: 2, accelerator: cpu}}
+"""
+FILM = "{name: film, arguments: {restorer: {widths: [8, 8], blocks: [1, 1]}, paths: {widths: [8, 8], blocks: [1, 1]}}}"
+ORDER = "{name: order_net, arguments: {width: 4, channels: 4, blocks: 1}}"
+
+
+def exposures(root: Path) -> Path:
+    rng, entries = np.random.default_rng(0), []
+    for number in range(5):
+        names = [f"{number}/{part}.png" for part in ("blur", "1", "2", "3")]
+        for name in names:
+            Picture(torch.from_numpy(rng.random((3, 40, 44), np.float32))).save(root / name)
+        partition = "train" if number < 2 else "val"
+        entries.append(Entry(f"{number}", "random", partition, names[0], tuple(names[1:])))  # type: ignore[arg-type]
+    return write_metadata(root / "metadata.json", Metadata("set", 3, tuple(entries), root))
+
+
+def clip(path: Path) -> Path:
+    texture = torch.rand(3, 12, 40).repeat_interleave(4, 1).repeat_interleave(4, 2)
+    return write_clip(path, [texture[:, :, x : x + 60] for x in range(30)])
+
+
+def written(tmp_path: Path, network: str) -> Path:
+    exposures(tmp_path / "set")
+    path = tmp_path / "tiny.yaml"
+    text = RECIPE.format(network=network, run=tmp_path / "run", root=tmp_path / "set", film=clip(tmp_path / "film"))
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(("network", "score"), [(FILM, "psnr@0.5"), (ORDER, "confidence")])
+def test_a_recipe_trains_on_exposures_whose_frames_are_known(tmp_path: Path, network: str, score: str) -> None:
+    path = written(tmp_path, network)
+    assert main([str(path)]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 2]
+    assert score in lines[-1]
+    assert load_weights(tmp_path / "run" / "last.safetensors").card.protocol == "3 held-out exposures, 32 pixels a side"
+    # Its own record is a recipe.
+    assert read_recipe(tmp_path / "run" / "recipe.yaml").sequences.train[1].weight == 0.5
+
+
+def data(path: Path, *overrides: str) -> Any:
+    recipe = read_recipe(path, overrides)
+    return _data(recipe, is_blur_space(recipe.network.name))
+
+
+def test_what_a_recipe_says_of_sequences_is_done(tmp_path: Path) -> None:
+    path = written(tmp_path, FILM)
+    source = data(path).source
+    assert (source.augmentation.noise_on, source.augmentation.rotate, source.middle_first) == ("all", 2, False)
+    assert [len(one) for one in source.sets] == [2, 2]
+    assert source._shares.tolist() == pytest.approx([2 / 3, 1 / 3])
+    assert [len(batch["blurry"]) for batch in data(path).heldout] == [3]
+    plain = data(path, "--sequences.augment", "false", "--loss.parts", "restorer").source
+    assert (plain.augmentation.affine, plain.middle_first) == (0, True)
+    assert plain.batch(0)["times"][0].tolist() == [0.5, 0, 1]
+    assert data(path, "--data.heldout", "0").heldout == []
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (["--loss.paths", "0.1"], "loss.paths: needs paths that are known"),
+        (["--sequences.heldout", "[]"], "sequences.heldout: names none, but data.heldout is 3"),
+        (["--sequences.frames", "4"], "of which 4 cannot be evenly spaced"),
+        (["--sequences.size", "41"], "smaller than crops"),
+    ],
+)
+def test_what_cannot_be_met_is_told(tmp_path: Path, change: list[str], problem: str) -> None:
+    with pytest.raises(UnblurError, match=problem):
+        data(written(tmp_path, FILM), *change)
+
+
+def test_mistakes_in_sets_are_named(tmp_path: Path) -> None:
+    path = written(tmp_path, FILM)
+    path.write_text(path.read_text().replace("partition: val", "partitions: val"))
+    with pytest.raises(UnblurError, match=r"sequences\.heldout, number 1: partitions: no such key .* partition"):
+        read_recipe(path)
+    path.write_text(path.read_text().replace("partitions: val", "partition: some"))
+    with pytest.raises(UnblurError):
+        read_recipe(path)
+    path.write_text(path.read_text().replace("partition: some", "partition: test"))
+    with pytest.raises(UnblurError, match="partition test: has no entry"):
+        data(path)
+    metadata = tmp_path / "set" / "metadata.json"
+    metadata.write_text(metadata.read_text()[:100])
+    assert main([str(path)]) == 1
