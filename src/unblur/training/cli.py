@@ -32,7 +32,7 @@ from unblur.errors import UnblurError
 from unblur.media.folder import find_clips
 from unblur.networks.path_space import PathSpace
 from unblur.training.blur_space import BlurSpaceSystem
-from unblur.training.data import ExposureData, Source
+from unblur.training.data import ExposureData, Mixture, Source
 from unblur.training.ema import MovingAverage
 from unblur.training.export import export_weights, start_from, take_evidence
 from unblur.training.film import Film
@@ -180,12 +180,13 @@ def _exposures(recipe: Namespace) -> SyntheticExposures:
     return SyntheticExposures(train, **vars(recipe.exposures), seed=recipe.seed)
 
 
-def _heldout(recipe: Namespace) -> list[dict[str, Tensor]]:
-    if not recipe.data.heldout:
+def _heldout(recipe: Namespace, count: int | None = None) -> list[dict[str, Tensor]]:
+    count = recipe.data.heldout if count is None else count
+    if not count:
         return []
     stills = _stills(recipe, recipe.data.val)
     frames = recipe.exposures.times if _on_grid(recipe.network.name) else 3
-    return heldout_exposures(stills, count=recipe.data.heldout, size=recipe.data.heldout_size, frames=frames)
+    return heldout_exposures(stills, count=count, size=recipe.data.heldout_size, frames=frames)
 
 
 def _on_grid(network: str) -> bool:
@@ -229,7 +230,7 @@ def _sequences(recipe: Namespace) -> Source:
     wanted, loss = recipe.sequences, recipe.loss
     if getattr(loss, "paths", 0):
         raise UnblurError("loss.paths", "needs paths that are known, and pictures do not tell them", "set it to 0")
-    return SequenceBatches(
+    clips = SequenceBatches(
         [(_opened_sequences(one, recipe), one.weight) for one in wanted.train],
         size=wanted.size,
         batch_size=wanted.batch_size,
@@ -238,6 +239,9 @@ def _sequences(recipe: Namespace) -> Source:
         augmentation=recipe.augmentation if wanted.augment else NO_CHANGE,
         middle_first=getattr(loss, "parts", "off") != "off",
     )
+    if not wanted.synthetic:
+        return clips
+    return Mixture([(clips, 1 - wanted.synthetic), (_exposures(recipe), wanted.synthetic)], recipe.seed)
 
 
 def _heldout_of_sequences(recipe: Namespace) -> list[dict[str, Tensor]]:
@@ -246,8 +250,10 @@ def _heldout_of_sequences(recipe: Namespace) -> list[dict[str, Tensor]]:
     if not recipe.sequences.heldout:
         remedy = "name some, or set data.heldout to 0"
         raise UnblurError("sequences.heldout", f"names none, but data.heldout is {recipe.data.heldout}", remedy)
-    sets = [_opened_sequences(one, recipe) for one in recipe.sequences.heldout]
-    return heldout_sequences(sets, count=recipe.data.heldout, size=recipe.data.heldout_size)
+    sets, count = [_opened_sequences(one, recipe) for one in recipe.sequences.heldout], recipe.data.heldout
+    made = round(count * recipe.sequences.synthetic)
+    found = heldout_sequences(sets, count=count - made, size=recipe.data.heldout_size)
+    return found + (_heldout(recipe, made) if made else [])
 
 
 def _opened_sequences(one: SequenceSet, recipe: Namespace) -> Sequences:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
@@ -18,6 +19,28 @@ class Source(Protocol):
     def batch(self, step: int, device: torch.device) -> dict[str, Tensor]:
         """The batch of `step`: a `film.Exposure`, or for blur spaces a `blur_space.Pair`."""
         ...
+
+
+class Mixture:
+    """Batches of several sources in turns, as a function of (seed, step) alone.
+
+    Parameters
+    ----------
+    sources : sequence of (Source, float)
+        Each with its share of the batches, above 0.
+    seed : int
+        Two mixtures of one seed take turns alike.
+    """
+
+    def __init__(self, sources: Sequence[tuple[Source, float]], seed: int = 0) -> None:
+        self.sources = [source for source, _ in sources]
+        shares = np.array([share for _, share in sources])
+        self.shares, self.seed = shares / shares.sum(), seed
+
+    def batch(self, step: int, device: torch.device) -> dict[str, Tensor]:
+        """The batch of `step` of one of the sources."""
+        turn = int(np.random.default_rng((self.seed, step)).choice(len(self.sources), p=self.shares))
+        return self.sources[turn].batch(step, device)
 
 
 class Steps:

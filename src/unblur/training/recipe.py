@@ -200,6 +200,9 @@ class SequenceData:
         That read pictures.
     augment : bool
         Change pictures as ``augmentation`` says; otherwise they are only cropped.
+    synthetic : float
+        Share of the batches that are exposures of the stills in ``data.train`` all the same, as ``exposures`` says; of
+        the pictures to measure, too. Below 1.
     """
 
     train: list[SequenceSet] = field(default_factory=list)
@@ -209,6 +212,11 @@ class SequenceData:
     batch_size: int = 8
     threads: int = 4
     augment: bool = True
+    synthetic: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.synthetic < 1:
+            raise ValueError(f"sequences.synthetic is a share below 1, got {self.synthetic}")
 
 
 @dataclass(frozen=True)
