@@ -149,7 +149,7 @@ def frames(
             "-o",
             "--out",
             metavar="FILE|FOLDER",
-            help=".mp4, .gif, .webp, or a folder of PNGs; of several photos a folder of films. "
+            help=".mp4, .gif, .webp, or a folder of PNGs; of several photos one film, or a folder of films. "
             "Beside each photo, as NAME.film.mp4, if left out.",
         ),
     ] = None,
@@ -174,6 +174,17 @@ def frames(
             "weights of --model FILE seven frames at once, or moved step by step.",
         ),
     ] = None,
+    burst: Annotated[
+        bool | None,
+        typer.Option(
+            "--burst/--no-burst",
+            help="One direction of time for all photos of one size, or each for itself; if left out, "
+            "one for photos that are named, each for itself in folders.",
+        ),
+    ] = None,
+    order: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE", help="An order network that decides the direction of time.")
+    ] = None,
     fps: Annotated[float, typer.Option(min=0.01, help="Frames per second.")] = 25.0,
     kind: Annotated[
         str, typer.Option("--format", metavar="mp4|gif|webp|png", help="Of films that are named after their photos.")
@@ -194,12 +205,12 @@ def frames(
     if method not in (None, "paths", "cascade", "recurrent"):
         raise typer.BadParameter(f"{method!r} is not one of paths, cascade, recurrent", param_hint="--method")
     chosen = _times(times)
-    from unblur.tasks import files
+    from unblur.tasks import files, film_files
 
     with context.obj.running(as_json) as console:
         options = files.Options(model, device, dtype, tile, max_pixels, skip_existing, check, consistency)
-        film = files.FilmOptions(n, chosen, reverse, fps, kind, sharp, refine, method)  # type: ignore[arg-type]
-        return console.close(files.frames_files(photos, out, options, console, film))
+        film = film_files.FilmOptions(n, chosen, reverse, fps, kind, sharp, refine, method, burst, order)  # type: ignore[arg-type]
+        return console.close(film_files.frames_files(photos, out, options, console, film))
 
 
 def _times(times: str | None) -> list[float] | None:
@@ -569,7 +580,9 @@ def _range(text: str) -> tuple[float, float]:
 @app.command("eval", epilog="Example: unblur eval val-1 --data val/")
 def evaluate(
     context: typer.Context,
-    protocol: Annotated[str, typer.Argument(metavar="PROTOCOL", help="val-1; blur-1 for blur spaces.")],
+    protocol: Annotated[
+        str, typer.Argument(metavar="PROTOCOL", help="val-1; blur-1 for blur spaces; order-1 for order networks.")
+    ],
     data: Annotated[Path, typer.Option(metavar="FOLDER", help="With the protocol's pictures and clips.")] = Path(),
     model: Annotated[
         str | None, typer.Option("--model", metavar="best|fast|NAME|FILE", help="A model; fast if left out.")
@@ -584,15 +597,15 @@ def evaluate(
 ) -> int:
     """Measure a model by a named protocol, beside the blurry input itself."""
     from unblur.tasks import evaluate as task
-    from unblur.tasks import evaluate_space
+    from unblur.tasks.evaluate_order import evaluate_order
+    from unblur.tasks.evaluate_space import evaluate_space
 
     with context.obj.running(as_json) as console:
-        if protocol == "blur-1":
+        if protocol in ("blur-1", "order-1"):
             if dtype != "auto" or refine or consistency is not None:
-                raise typer.BadParameter("--dtype, --refine and --consistency mean nothing to blur-1")
-            measured = evaluate_space.evaluate_space(
-                model, data, device, limit=limit, cache=cache, progress=console.progress
-            )
+                raise typer.BadParameter(f"--dtype, --refine and --consistency mean nothing to {protocol}")
+            measure = evaluate_space if protocol == "blur-1" else evaluate_order
+            measured = measure(model, data, device, limit=limit, cache=cache, progress=console.progress)
             console.table(measured)
             return console.close(measured)
         report = task.evaluate(

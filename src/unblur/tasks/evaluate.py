@@ -158,7 +158,7 @@ def evaluate(
     """
     begun = time.perf_counter()
     if protocol not in PROTOCOLS:
-        raise UnblurError(protocol, "no such protocol", f"use {', '.join(PROTOCOLS)} or blur-1")
+        raise UnblurError(protocol, "no such protocol", f"use {', '.join(PROTOCOLS)}, blur-1 or order-1")
     tell = progress or (lambda stage, done, total: None)
     engine = load(model, device, dtype)
     steps = steps_option(consistency)
