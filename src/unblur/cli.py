@@ -477,7 +477,8 @@ def order_score(
     options = _order_options(model, device, side, partition, root)
     with context.obj.running(as_json) as console:
         report = task.score_files(clips, options, console)
-        console.table(report)
+        if report.rows:
+            console.table(report)
         return console.close(report)
 
 
@@ -498,7 +499,8 @@ def order_check(
     options = _order_options(model, device, side, partition, root)
     with context.obj.running(as_json) as console:
         report = task.check_files(clips, options, console)
-        console.table(report)
+        if report.rows:
+            console.table(report)
         return console.close(report)
 
 
