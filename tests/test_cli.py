@@ -450,7 +450,7 @@ def test_a_protocol_is_measured(capsys, tmp_path, monkeypatch):
     assert err == [f"unblur: {tmp_path}: limit 3, cache {tmp_path / 'c'}; none"]
 
     row = evaluate.Row("all", "film-small", 3, dict.fromkeys(evaluate.COLUMNS, 30.0))
-    report = evaluate.Report("val-1", {"name": "film-small"}, {"mild": "exact"}, (row,), None, 1.0)
+    report = evaluate.Report("val-1", {"name": "film-small"}, None, 1.0, {"mild": "exact"}, (row,))
     monkeypatch.setattr(evaluate, "evaluate", lambda *arguments, **options: report)
     code, out, err = run(capsys, "eval", "val-1")
     assert (code, err) == (0, [])

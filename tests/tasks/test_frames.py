@@ -15,7 +15,7 @@ from unblur.networks.frame_recurrent import FrameRecurrent
 from unblur.networks.moments import MomentNet
 from unblur.runtime.refine import Correction
 from unblur.tasks import engine as engine_module
-from unblur.tasks import files
+from unblur.tasks import files, film_files
 from unblur.tasks.engine import Engine
 from unblur.zoo.card import Card
 from unblur.zoo.weights import save_weights
@@ -296,9 +296,9 @@ def test_methods_of_the_command(tmp_path, cascade, recurrent):
     }
 
     def run(method=None, model=None, **options):
-        film = files.FilmOptions(format="png", method=method, **options)
+        film = film_files.FilmOptions(format="png", method=method, **options)
         given = files.Options(model=model, device="cpu", dtype="float32", consistency=0)
-        return files.frames_files([str(photo)], str(tmp_path / "film") + "/", given, _Silent(), film)
+        return film_files.frames_files([str(photo)], str(tmp_path / "film") + "/", given, _Silent(), film)
 
     assert run("cascade", weights["cascade"]).results[0].facts["frames"] == 7
     assert run("recurrent", weights["recurrent"], n=4).results[0].facts["frames"] == 4

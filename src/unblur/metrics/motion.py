@@ -67,6 +67,11 @@ class Field:
     paths: Tensor
     textured: Tensor
 
+    @property
+    def way(self) -> Tensor:
+        """(2, h, w): how far everything goes from the opening of the shutter to its closing."""
+        return self.paths[-1] - self.paths[0]
+
     def motion(self) -> Motion:
         """The numbers; over all places if none has texture."""
         chosen = self.textured if self.textured.any() else torch.ones_like(self.textured)

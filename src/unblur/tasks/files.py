@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,23 +16,12 @@ from unblur.tasks.check import check_has_paths
 from unblur.tasks.choice import sizes_of
 from unblur.tasks.deblur import Deblurred, deblur
 from unblur.tasks.engine import Engine, load
-from unblur.tasks.frames import (
-    Method,
-    check_makes,
-    check_method,
-    check_starts_from_sharp,
-    checked_times,
-    frames,
-    made_by,
-)
 from unblur.tasks.inspect import inspect
 from unblur.tasks.report import Residual
 from unblur.tasks.search import Searched, SearchPlan, deblur_by_search
 
-SHARP, FILM, PATHS, REBLURRED = ".sharp", ".film", ".paths", ".reblurred"
+SHARP, PATHS, REBLURRED = ".sharp", ".paths", ".reblurred"
 OURS = (SHARP, PATHS, REBLURRED)
-FILM_SUFFIXES = (".mp4", ".gif", ".webp")
-FRAMES = 51
 
 
 class Listener(Protocol):
@@ -79,20 +68,6 @@ class Options:
         return load(self.model, self.device, self.dtype, self.tile, sizes=sizes_of(due))
 
 
-@dataclass(frozen=True)
-class FilmOptions:
-    """Which frames, and how they are stored; see `unblur.frames`."""
-
-    n: int | None = None
-    times: Sequence[float] | None = None
-    reverse: bool = False
-    fps: float = 25.0
-    format: str = "mp4"
-    sharp: str | None = None
-    refine: bool = False
-    method: Method | None = None
-
-
 def deblur_files(
     inputs: Sequence[str],
     out: str | None,
@@ -129,7 +104,7 @@ def deblur_files(
         result: Deblurred | Searched
         if search is None:
             result = deblur(job.source, engine, **more)
-            said, facts = _facts(result.picture, result.tile, result.residual)
+            said, facts = facts_of(result.picture, result.tile, result.residual)
         else:
             result = deblur_by_search(job.source, search, engine, **more)
             said, facts = f"{result.picture.width}x{result.picture.height}, {result}", _size(result.picture)
@@ -144,88 +119,10 @@ def deblur_files(
     if jobs:
         engine = options.load(jobs)
         report.about = {"method": "network", "model": engine.as_dict()}
-        report.by = _by(engine)
+        report.by = made_with(engine)
         if search is not None:
             report.about |= {"method": "search", "search": search.as_dict()}
             report.by += f", searched in {search.name}"
-    return run_jobs(jobs, work, report, options, listener)
-
-
-def frames_files(
-    inputs: Sequence[str], out: str | None, options: Options, listener: Listener, film: FilmOptions
-) -> Report:
-    """Make films of files, folders and globs.
-
-    Parameters
-    ----------
-    inputs : sequence of str
-        Pictures, folders, globs.
-    out : str, optional
-        For one picture a .mp4, .gif or .webp file or a folder of PNGs; for several a folder that gets a film of each;
-        beside each picture as NAME.film.mp4 if left out.
-
-    Raises
-    ------
-    UnblurError
-        An option cannot be met. What concerns one file is in the report, and told to `listener`.
-    """
-    suffix = "" if film.format == "png" else f".{film.format}"
-
-    def work(job: Job) -> Outcome:
-        made = frames(
-            job.source,
-            count,
-            film.times,
-            film.reverse,
-            engine,
-            sharp=film.sharp,
-            refine=film.refine,
-            consistency=options.consistency,
-            check=options.check,
-            max_pixels=options.max_pixels,
-            progress=listener.progress,
-        )
-        made.save(f"{job.output}/" if as_folder else job.output, film.fps, progress=listener.progress)
-        listener.progress("checking", 0, 1)
-        said, facts = _facts(made.picture, made.tile, made.residual)
-        facts |= {"frames": len(made), "times": list(made.times), "warning": made.warning}
-        if made.refinement is not None:
-            said += f" ({made.refinement})"
-            facts["refinement"] = made.refinement.as_dict()
-        return Outcome(job, f"{len(made)} frames, {said}", facts)
-
-    count = film.n or FRAMES
-    checked_times(count, film.times)
-    if film.method in ("cascade", "recurrent") and options.model is None:
-        remedy = "name a file of weights with --model"
-        raise UnblurError(f"--method {film.method}", "no weights of it come with this package", remedy)
-    report = Report("frames", "filmed")
-    found, several = find(inputs, out, FILM_SUFFIXES, report)
-    # A name that ends with a slash is a folder of frames, whatever dots are in it.
-    as_folder = suffix == ""
-    if out is None or several:
-        beside = lambda source: source.with_name(source.stem + FILM + suffix)  # noqa: E731
-        jobs = jobs_of(found, several, inputs, out, beside, report, suffix)
-    else:
-        as_folder = out.endswith(("/", os.sep))
-        jobs = [Job(source, Path(out)) for source in found]
-    if film.sharp is not None and several:
-        raise UnblurError("--sharp", "is the middle frame of one photo, but several are named", "name one photo")
-    if jobs:
-        if film.sharp is not None:
-            options = replace(options, model=options.model or "fast")
-        engine = options.load(jobs)
-        if film.method is not None:
-            check_method(engine, film.method)
-        if film.n is None:
-            count = made_by(engine) or count
-        check_makes(engine, checked_times(count, film.times), "--times" if film.times else f"-n {count}")
-        if film.sharp is not None:
-            check_starts_from_sharp(engine)
-        if film.refine:
-            check_has_paths(engine.film, engine.name, "--refine")
-        report.about = {"model": engine.as_dict(), "sharp": film.sharp, "fps": film.fps, "reverse": film.reverse}
-        report.by = _by(engine)
     return run_jobs(jobs, work, report, options, listener)
 
 
@@ -261,11 +158,11 @@ def inspect_files(inputs: Sequence[str], out: str | None, options: Options, list
         engine = options.load(jobs)
         check_has_paths(engine.film, engine.name)
         report.about = {"model": engine.as_dict()}
-        report.by = _by(engine)
+        report.by = made_with(engine)
     return run_jobs(jobs, work, report, options, listener)
 
 
-def _by(engine: Engine) -> str:
+def made_with(engine: Engine) -> str:
     """For the summary."""
     return f"with {engine.name}" + (f" ({engine.reason})" if engine.reason else "")
 
@@ -324,7 +221,7 @@ def run_jobs(
     )
 
 
-def _facts(picture: Picture, tile: int, residual: Residual) -> tuple[str, dict[str, object]]:
+def facts_of(picture: Picture, tile: int, residual: Residual) -> tuple[str, dict[str, object]]:
     """The half line and the report's entries that every result has."""
     facts = {**_size(picture), "tile": _tile(picture, tile), "residual": residual.as_dict()}
     return f"{picture.width}x{picture.height}, {residual}", facts
