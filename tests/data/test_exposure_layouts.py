@@ -95,6 +95,7 @@ def test_a_folder_of_any_name_is_reds_only_if_one_says_so() -> None:
         ([*clip("a"), "b/blur/0.png"], "b/0 has no sharp frame"),
         ([*clip("a"), "b/sharp/0_1.png"], "b/0 has frames but no blurry picture"),
         ([*clip("a"), "a/blur/0000.jpg"], "holds both"),
+        ([*clip("a"), "a/sharp/0000_01.png"], "holds both"),
         ([n for n in clip("a") if "_4" not in n], "a/0000 misses frame 4"),
         ([*clip("a"), *clip("b"), *clip("c", count=6)], "c/0000 has 6 frames, most have 7"),
         ([n for n in clip("a") if "_1" not in n], "a/0000 misses frame 1"),

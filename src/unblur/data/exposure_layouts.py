@@ -97,7 +97,7 @@ def find_exposures(
         with different numbers of frames.
     """
     if layout in ("auto", "rb2v", "baist"):
-        clips = _clips(names)
+        clips = _clips(place, names)
         if clips:
             first = min(number for _, frames in clips.values() for number in frames)
             kind: ExposureLayout = layout if layout != "auto" else "baist" if first == 0 else "rb2v"
@@ -114,7 +114,7 @@ Clips = dict[tuple[str, str], tuple[list[str], dict[int, str]]]
 """Blurry pictures and frames by their numbers, for each clip and image."""
 
 
-def _clips(names: Iterable[str]) -> Clips:
+def _clips(place: str, names: Iterable[str]) -> Clips:
     clips: Clips = defaultdict(lambda: ([], {}))
     for name in names:
         path = PurePosixPath(name)
@@ -122,7 +122,9 @@ def _clips(names: Iterable[str]) -> Clips:
         if kind == "blur":
             clips[clip, path.stem][0].append(name)
         elif kind == "sharp" and (match := _FRAME.fullmatch(path.stem)):
-            clips[clip, match[1]][1][int(match[2])] = name
+            other = clips[clip, match[1]][1].setdefault(int(match[2]), name)
+            if other != name:
+                raise UnblurError(place, f"holds both {other} and {name}", "remove one of them")
     # GoPro's folders have the same names, but one sharp picture for each blurry one.
     return dict(clips) if any(blurry and frames for blurry, frames in clips.values()) else {}
 

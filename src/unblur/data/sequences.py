@@ -132,8 +132,11 @@ class MetadataSequences:
         """
         for entry in self.metadata.entries:
             path = self.metadata.root / entry.blurry
-            with path.open("rb") as file:
-                height, width = picture_size(path, file)
+            try:
+                with path.open("rb") as file:
+                    height, width = picture_size(path, file)
+            except OSError as fault:
+                raise UnblurError(path, f"cannot be read ({fault.strerror})", "check the permissions") from fault
             if entry.box is None and min(height, width) < least:
                 problem = f"is {width} x {height}, smaller than crops of {least} x {least}"
                 raise UnblurError(path, problem, "ask for smaller crops, or remove its entry")
