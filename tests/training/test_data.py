@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from unblur.training.data import ExposureData, Steps
+from unblur.training.data import ExposureData, Mixture, Steps
 
 
 class Numbers:
@@ -73,3 +73,21 @@ def test_heldout_batches_are_left_alone() -> None:
 def test_steps_start_anew_each_time() -> None:
     steps = Steps(3)
     assert list(islice(steps, 2)) == list(islice(steps, 2)) == [3, 4]
+
+
+def test_a_mixture_takes_turns_that_depend_on_seed_and_step_alone() -> None:
+    class Constant:
+        def __init__(self, value: int) -> None:
+            self.value = value
+
+        def batch(self, step: int, device: torch.device) -> dict[str, torch.Tensor]:
+            return {"step": torch.tensor(step), "value": torch.tensor(self.value)}
+
+    def turns(seed: int) -> list[int]:
+        mixture = Mixture([(Constant(1), 3.0), (Constant(0), 1.0)], seed)
+        batches = [mixture.batch(step, torch.device("cpu")) for step in range(400)]
+        assert [int(batch["step"]) for batch in batches] == list(range(400))
+        return [int(batch["value"]) for batch in batches]
+
+    assert turns(1) == turns(1) != turns(2)
+    assert 0.68 < sum(turns(1)) / 400 < 0.82
