@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from unblur.data.augmentation import NO_CHANGE, Augmentation, moved, noisy, recoloured
 from unblur.data.metadata import Entry, Metadata
 from unblur.data.sequences import (
-    ClipSequences,
     Exposed,
     MetadataSequences,
     SequenceBatches,
@@ -22,7 +21,6 @@ from unblur.data.sequences import (
 )
 from unblur.errors import UnblurError
 from unblur.media.image import Picture
-from unblur.media.video import write_clip
 
 ALWAYS = Augmentation(affine=1, jitter=1, noise=0)
 
@@ -220,21 +218,3 @@ def test_held_out_exposures_are_the_same_every_time(tmp_path: Path) -> None:
     assert torch.allclose(batches[0]["times"], torch.arange(7) / 6)
     again = heldout_sequences(sets, count=4, size=16, batch_size=2)
     assert all(torch.equal(a[key], b[key]) for a, b in zip(batches, again, strict=True) for key in a)
-
-
-def test_clips_are_sources_too(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    texture = torch.from_numpy(rng.random((3, 16, 60), np.float32)).repeat_interleave(4, 1).repeat_interleave(4, 2)
-    film = write_clip(tmp_path / "film", [texture[:, :, x : x + 100] for x in range(40)])
-    sequences = ClipSequences([film], 4, 48)
-    assert len(sequences) == 3
-    pictures = torch.from_numpy(sequences.read(0).pictures).float()
-    assert pictures.shape == (5, 60, 60, 3)
-    # The content moves left by 4 pixels from frame to frame of those that are kept.
-    assert (pictures[2, :, :-4] - pictures[1, :, 4:]).abs().mean() < 1
-    batch = SequenceBatches([(sequences, 1.0)], size=48, batch_size=2).batch(0)
-    assert batch["frames"].shape == (2, 4, 3, 48, 48)
-    still = write_clip(tmp_path / "still", [texture[:, :, :100]] * 20)
-    with pytest.raises(UnblurError, match="hold no passage that moves"):
-        ClipSequences([still], 4, 48)
-    assert len(ClipSequences([still, film], 4, 48, most=2)) == 2

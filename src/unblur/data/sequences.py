@@ -1,13 +1,10 @@
-"""Batches of blurry pictures with the frames of their exposures, out of metadata and out of clips."""
+"""Batches of blurry pictures with the frames of their exposures."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from itertools import islice
-from math import ceil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -17,20 +14,12 @@ import torch
 from torch import Tensor
 
 from unblur.data.augmentation import NO_CHANGE, Augmentation, moved, noisy, recoloured
-from unblur.data.clips import Limits, clip_exposures
 from unblur.data.metadata import Box, Metadata
 from unblur.data.pictures import Pixels, pixels_of
-from unblur.data.stills import to_uint8
 from unblur.errors import UnblurError
 from unblur.exposure.average import times_of
 from unblur.media.decode import picture_size
 from unblur.media.header import read_contents
-from unblur.media.video import read_clip
-
-AVERAGED = 13
-ROOM = 1.25
-"""Sides of what is kept of a clip, over those of a crop."""
-log = logging.getLogger(__name__)
 
 
 class Exposed(NamedTuple):
@@ -49,7 +38,10 @@ class Exposed(NamedTuple):
 
 
 class Sequences(Protocol):
-    """Exposures by number, all with the same number of frames; safe to read from several threads at once."""
+    """Exposures by number, all with the same number of frames; safe to read from several threads at once.
+
+    See `MetadataSequences` and `unblur.data.passages.ClipSequences`.
+    """
 
     @property
     def place(self) -> str:
@@ -140,63 +132,6 @@ class MetadataSequences:
             if entry.box is None and min(height, width) < least:
                 problem = f"is {width} x {height}, smaller than crops of {least} x {least}"
                 raise UnblurError(path, problem, "ask for smaller crops, or remove its entry")
-
-
-class ClipSequences:
-    """Exposures out of clips that hold nothing else: passages that move, and slowly enough to leave no ghosts.
-
-    The passages are kept in memory. Their order is that of the clips.
-
-    Parameters
-    ----------
-    clips : sequence of Path
-        Files or folders of pictures; see `media.folder.find_clips`.
-    frames : int
-        Of each exposure.
-    size : int
-        Side of the crops that are wanted of them.
-    most : int
-        Passages of each clip.
-    limits : Limits, optional
-        What a passage must fulfil; see `data.clips`.
-
-    Raises
-    ------
-    UnblurError
-        A clip cannot be read, or there is no such passage in any.
-    """
-
-    def __init__(
-        self, clips: Sequence[Path], frames: int = 7, size: int = 256, *, most: int = 8, limits: Limits | None = None
-    ) -> None:
-        self._place = ", ".join(map(str, clips))
-        self._kept: list[Pixels] = []
-        step = ceil((AVERAGED - 1) / (frames - 1))
-        for path in clips:
-            clip = read_clip(path)
-            side = min(round(size * ROOM), clip.width, clip.height)
-            wanted = replace(limits or Limits(), min_side=size)
-            found = clip_exposures(clip, step * (frames - 1) + 1, size=side, limits=wanted, canonical=False)
-            before = len(self._kept)
-            for made in islice(found, most) if side >= size else ():
-                self._kept.append(np.stack([to_uint8(p) for p in (made.blurry, *made.frames[::step])]))
-            if len(self._kept) == before:
-                log.warning("%s: holds no passage of %d pixels a side to learn from", path, size)
-        if not self._kept:
-            remedy = "use slower clips, larger ones, or smaller crops"
-            raise UnblurError(self._place, "hold no passage that moves, and slowly enough to leave no ghosts", remedy)
-
-    @property
-    def place(self) -> str:
-        """The clips."""
-        return self._place
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def read(self, index: int) -> Exposed:
-        """One exposure."""
-        return Exposed(self._kept[index])
 
 
 class SequenceBatches:

@@ -19,8 +19,8 @@ from unblur.data.conversion import open_exposures
 from unblur.data.crops import ExposurePairs, PairBatches, heldout_batches
 from unblur.data.fields import SyntheticFields
 from unblur.data.pairs import Pairs, open_pairs
+from unblur.data.passages import ClipSequences
 from unblur.data.sequences import (
-    ClipSequences,
     MetadataSequences,
     SequenceBatches,
     Sequences,
@@ -231,7 +231,7 @@ def _sequences(recipe: Namespace) -> Source:
     if getattr(loss, "paths", 0):
         raise UnblurError("loss.paths", "needs paths that are known, and pictures do not tell them", "set it to 0")
     clips = SequenceBatches(
-        [(_opened_sequences(one, recipe), one.weight) for one in wanted.train],
+        [(_opened_sequences(one, recipe, wanted.size), one.weight) for one in wanted.train],
         size=wanted.size,
         batch_size=wanted.batch_size,
         seed=recipe.seed,
@@ -250,20 +250,22 @@ def _heldout_of_sequences(recipe: Namespace) -> list[dict[str, Tensor]]:
     if not recipe.sequences.heldout:
         remedy = "name some, or set data.heldout to 0"
         raise UnblurError("sequences.heldout", f"names none, but data.heldout is {recipe.data.heldout}", remedy)
-    sets, count = [_opened_sequences(one, recipe) for one in recipe.sequences.heldout], recipe.data.heldout
+    count, size = recipe.data.heldout, recipe.data.heldout_size
     made = round(count * recipe.sequences.synthetic)
-    found = heldout_sequences(sets, count=count - made, size=recipe.data.heldout_size)
+    sets = [_opened_sequences(one, recipe, size) for one in recipe.sequences.heldout]
+    found = heldout_sequences(sets, count=count - made, size=size)
     return found + (_heldout(recipe, made) if made else [])
 
 
-def _opened_sequences(one: SequenceSet, recipe: Namespace) -> Sequences:
+def _opened_sequences(one: SequenceSet, recipe: Namespace, size: int) -> Sequences:
     metadata, frames = open_exposures(one.path, one.root), recipe.sequences.frames
     if metadata is not None:
         return MetadataSequences(metadata.part(one.partition), frames, recipe.seed)
     clips, errors = find_clips([one.path])
     if errors:
         raise errors[0]
-    return ClipSequences(clips, frames, recipe.sequences.size)
+    cache = Path(recipe.data.cache) if recipe.data.cache else None
+    return ClipSequences(clips, frames, size, most=recipe.sequences.passages, cache=cache)
 
 
 def _opened(one: PairSet) -> Pairs:

@@ -198,6 +198,8 @@ class SequenceData:
         Of the crops.
     threads : int
         That read pictures.
+    passages : int
+        Of each clip; they are kept in memory, and in ``data.cache``.
     augment : bool
         Change pictures as ``augmentation`` says; otherwise they are only cropped.
     synthetic : float
@@ -211,6 +213,7 @@ class SequenceData:
     size: int = 256
     batch_size: int = 8
     threads: int = 4
+    passages: int = 8
     augment: bool = True
     synthetic: float = 0.0
 
