@@ -216,7 +216,10 @@ def test_the_middle_frame_is_made_consistent_unless_it_is_the_users(engine):
 @pytest.fixture
 def cascade():
     torch.manual_seed(0)
-    return FrameCascade(8, 4, 8, 4)
+    network = FrameCascade(8, 4, 8, 4)
+    for part in (network.middle, network.before, network.after, network.second, network.outermost):
+        torch.nn.init.normal_(part.refinement.exit.weight, std=0.1)
+    return network
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from unblur.layers.resample import in_between
 FRAMES = 7
 MIDDLE_BLOCK, SIDE_BLOCK = 4, 5
 """Sides of the blocks of pixels that are laid into channels."""
+FAINT = 1e-3
 Dilations = tuple[tuple[int, int], ...]
 PLAIN: Dilations = ((1, 1),)
 
@@ -102,6 +103,8 @@ class Refinement(nn.Module):
         self.block = DilatedResidual(width) if residual else Branches(width, width)
         self.norm = nn.InstanceNorm2d(width, affine=True)
         self.exit = nn.Conv2d(width, 3, 3, padding=1, bias=False)
+        # A new network all but repeats what it is given, and learns from there.
+        nn.init.normal_(self.exit.weight, std=FAINT)
 
     def forward(self, picture: Tensor) -> Tensor:
         """(B, 3, H, W) to the same shape."""
@@ -215,8 +218,8 @@ class FrameCascade(nn.Module):
 
     @classmethod
     def small(cls) -> FrameCascade:
-        """For CPUs: 1,623,184 parameters."""
-        return cls(middle_width=40, middle_refine=16, side_width=36, side_refine=16)
+        """For CPUs: 1,562,848 parameters, in widths that convolutions are quick at."""
+        return cls(middle_width=48, middle_refine=16, side_width=32, side_refine=16)
 
     def forward(self, blurry: Tensor) -> Tensor:
         """Seven frames of blurry pictures.
