@@ -184,13 +184,13 @@ def test_exposures_on_the_grid() -> None:
 def test_the_papers_settings() -> None:
     for name in ("cascade", "recurrent"):
         recipe = read_recipe(RECIPES / f"frames-{name}.yaml")
-        assert (recipe.optimizer.kind, recipe.optimizer.lr, recipe.exposures.batch_size) == ("adamax", 5e-4, 8)
-        epoch = 9000 // recipe.exposures.batch_size
+        assert (recipe.optimizer.kind, recipe.optimizer.lr, recipe.sequences.batch_size) == ("adamax", 5e-4, 8)
+        epoch = 9000 // recipe.sequences.batch_size
         assert recipe.trainer.max_steps == 100 * epoch
         factors = [recipe.schedule.factor(n * epoch, recipe.trainer.max_steps) for n in (0, 2, 3, 99)]
         assert factors == pytest.approx([1, 1, 0.9, 0.9**33])
-        assert (recipe.exposures.times, recipe.exposures.grid) == (7, True)
-        assert recipe.exposures.size % (20 if name == "cascade" else 8) == 0
+        assert (recipe.sequences.frames, recipe.exposures.times, recipe.exposures.grid) == (7, 7, True)
+        assert recipe.sequences.size == recipe.exposures.size == (260 if name == "cascade" else 256)
         assert recipe.loss.flow == (0 if name == "cascade" else 0.02)
 
 
