@@ -34,6 +34,7 @@ validate_every: 2
 trainer: {{max_steps: 2, accelerator: cpu}}
 """
 FILM = "{name: film, arguments: {restorer: {widths: [8, 8], blocks: [1, 1]}, paths: {widths: [8, 8], blocks: [1, 1]}}}"
+FRAMES = "{name: frame_recurrent, arguments: {width: 4, hidden: 4, flow_widths: [2, 2, 2], steps: 3}}"
 ORDER = "{name: order_net, arguments: {width: 4, channels: 4, blocks: 1}}"
 
 
@@ -61,7 +62,7 @@ def written(tmp_path: Path, network: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("network", "score"), [(FILM, "psnr@0.5"), (ORDER, "confidence")])
+@pytest.mark.parametrize(("network", "score"), [(FILM, "psnr@0.5"), (FRAMES, "psnr@1"), (ORDER, "confidence")])
 def test_a_recipe_trains_on_exposures_whose_frames_are_known(tmp_path: Path, network: str, score: str) -> None:
     path = written(tmp_path, network)
     assert main([str(path)]) == 0
