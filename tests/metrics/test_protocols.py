@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from unblur.exposure.average import average, times_of
-from unblur.exposure.response import from_linear, to_linear
-from unblur.metrics.fidelity import MAX_PSNR, psnr
+from unblur.exposure.response import Response, from_linear, to_linear
+from unblur.metrics.fidelity import MAX_PSNR, psnr, ssim
 from unblur.metrics.protocols import REBLUR_FRAMES, reblur_rule, score, score_blurry
+from unblur.metrics.sequence import p_metric
 
 
 def scene(times: Tensor, count: int = 3, side: int = 16) -> Tensor:
@@ -23,6 +24,7 @@ def scene(times: Tensor, count: int = 3, side: int = 16) -> Tensor:
 @dataclass
 class Made:
     averaged: int | None = None
+    response: Response = "srgb"
 
     @property
     def times(self) -> Tensor:
@@ -120,3 +122,52 @@ def test_rules_average_as_the_exposure_did() -> None:
     assert len(times) == REBLUR_FRAMES
     assert weights.sum().item() == pytest.approx(1)
     assert (weights * times**2).sum().item() == pytest.approx(1 / 3, abs=1e-3)
+
+
+class Bars:
+    """Says that a frame whose left column is darker comes first."""
+
+    def pairs(self, frames: Tensor, pairs: Tensor) -> Tensor:
+        left = frames[..., 0].mean((-2, -1))
+        return left[:, pairs[:, 1]] - left[:, pairs[:, 0]]
+
+
+def test_what_was_asked_for_is_measured_of_every_frame_and_of_the_order() -> None:
+    def film(blurry: Tensor, times: Tensor) -> Tensor:
+        return scene(1 - times)
+
+    made, truth = scene(1 - times_of(7)), scene(times_of(7))
+    metrics = {"psnr": psnr, "ssim": ssim, "lpips": lambda a, b: (a - b).abs().mean((-3, -2, -1))}
+    scores = score(film, Made(), metrics=metrics, scorer=Bars())
+    for name, metric in metrics.items():
+        both = scores.both[name]
+        assert both.forward.shape == (3, 7)
+        assert torch.allclose(both.forward, metric(made, truth), atol=1e-4)
+        lower = name == "lpips"
+        assert torch.allclose(both.best(), p_metric(made, truth, metric, lower_is_better=lower), atol=1e-4)
+        assert both.direction().tolist() == [-1] * 3, "each metric by its own rule"
+    # A film and its mirror image in time are one to p-metrics, whichever the network made.
+    mirrored = score(lambda blurry, times: scene(times), Made(), metrics=metrics)
+    for name in metrics:
+        assert torch.allclose(scores.both[name].best(), mirrored.both[name].best(), atol=1e-4)
+        assert torch.allclose(scores.both[name].best("pair"), mirrored.both[name].best("pair"), atol=1e-4)
+    assert scores.order is not None
+    left = made[..., 0].mean((-2, -1))
+    assert scores.order.hit.shape == (3, 3)
+    assert scores.order.con2.tolist() == [bool((a[6] - a[0]) * (a[5] - a[1]) > 0) for a in left]
+    means = scores.summary()
+    assert means["hit"] == 1
+    assert means["con@3"] == pytest.approx(scores.order.con3.float().mean().item())
+    assert mirrored.summary()["hit"] is None
+
+
+def test_an_even_number_of_frames_has_no_middle() -> None:
+    class Even(Made):
+        @property
+        def times(self) -> Tensor:
+            return times_of(4)
+
+    means = score(lambda blurry, times: scene(times), Even(), scorer=Bars()).summary()
+    assert means["psnr@0.5"] is None
+    assert means["psnr"] > 90
+    assert means["con@3"] is None

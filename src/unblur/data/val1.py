@@ -35,7 +35,7 @@ from unblur.data.stills import sharp_factor
 from unblur.errors import UnblurError
 from unblur.exposure.average import quantise, times_of
 from unblur.exposure.camera import MotionSpec
-from unblur.exposure.response import from_linear, to_linear
+from unblur.exposure.response import Response, from_linear, to_linear
 from unblur.exposure.synthetic import SensorSpec, render
 from unblur.media.image import read_image
 from unblur.media.video import read_clip
@@ -83,6 +83,8 @@ class Exposures:
         How many frames, equally spaced, were averaged; None if light was gathered all the time.
     verified : {"exact", "close", "no"}
         Whether the arrays are those that the protocol was published with: bit for bit, but for roundings, or not.
+    response : {"srgb", "gamma", "linear"}
+        Of the camera.
     """
 
     blurry: Tensor
@@ -90,6 +92,7 @@ class Exposures:
     names: tuple[str, ...]
     averaged: int | None = None
     verified: Verified = "no"
+    response: Response = "srgb"
 
     @property
     def times(self) -> Tensor:

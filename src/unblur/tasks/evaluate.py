@@ -1,10 +1,10 @@
-"""How good a model is, by a named protocol: a table, for people and for machines."""
+"""How good a model is, by a named protocol or on exposures of your own."""
 
 from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -13,100 +13,90 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unblur.data.val1 import Exposures, load_val1
+from unblur.data.conversion import exposures_file
+from unblur.data.metadata import Partition
+from unblur.data.recorded import RecordedExposures, load_recorded
+from unblur.data.val1 import Exposures, default_cache, load_val1
 from unblur.errors import UnblurError
 from unblur.exposure.response import to_linear
+from unblur.metrics.fidelity import psnr, ssim
 from unblur.metrics.protocols import Film, Scores, score, score_blurry
+from unblur.metrics.sequence import Metric
 from unblur.runtime.consistency import consistent
 from unblur.runtime.refine import refine as refined
 from unblur.runtime.remainder import INSTANTS, given_back, remainder
 from unblur.tasks.check import check_has_paths, has_paths
 from unblur.tasks.engine import Engine, load
-from unblur.tasks.measured import Measured, Sheet
+from unblur.tasks.film_report import (
+    ALL,
+    COLUMNS,
+    INPUT,
+    METRICS,
+    ORDER_COLUMNS,
+    FrameRow,
+    Report,
+    Row,
+    frames_over_all,
+    over_all,
+    rows_of,
+)
+from unblur.tasks.order import Model, Orderer, load_orderer
 from unblur.tasks.source import steps_option
+from unblur.zoo.lpips import FETCH, PACKAGE, load_lpips
+from unblur.zoo.table import choose_from
+
+__all__ = ["ALL", "COLUMNS", "INPUT", "PROTOCOLS", "Asked", "Report", "Row", "evaluate"]
 
 PROTOCOLS = {"val-1": load_val1}
-COLUMNS = ("psnr@0", "psnr@0.5", "psnr@1", "psnr", "ssim@0", "ssim@0.5", "ssim@1", "ssim", "reblur", "forward")
-HEADINGS = {
-    "psnr@0": "PSNR t=0",
-    "psnr@0.5": "t=0.5",
-    "psnr@1": "t=1",
-    "psnr": "7 frames",
-    "ssim@0": "SSIM t=0",
-    "ssim@0.5": "t=0.5",
-    "ssim@1": "t=1",
-    "ssim": "7 frames",
-    "reblur": "reblur",
-}
-INPUT = "blurry input"
-ALL = "all"
-
+PLAIN: dict[str, Metric] = {"psnr": psnr, "ssim": ssim}
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Row:
-    """Means over the exposures of one class.
+class Asked:
+    """What is measured beyond the usual.
 
     Attributes
     ----------
-    exposures : str
-        The class, or "all".
-    of : str
-        The model, or the blurry input taken for every frame.
-    count : int
-        Exposures.
-    values : dict
-        `COLUMNS` to numbers: PSNR in dB, SSIM, the PSNR in dB of the averaged film against the input in linear light
-        (``reblur``), and the share of films that run in the canonical direction of time (``forward``). None where there
-        is nothing to measure.
+    metrics : sequence of str
+        Of "psnr", "ssim" and "lpips": of every frame, of the films as they are and in the better direction of each
+        clip and of each pair of frames.
+    lpips : path, optional
+        The weights of LPIPS, see `unblur.zoo.lpips`; by default looked for in the folder for caches. Where there are
+        none, LPIPS is left out.
+    order : str, path, nn.Module or Orderer, optional
+        An order network: what it says of the films, `metrics.sequence.Order`.
+    partition : {"train", "val", "test"}, optional
+        Of a metadata.json; all by default.
+    root : path, optional
+        Where its paths start.
     """
 
-    exposures: str
-    of: str
-    count: int
-    values: dict[str, float | None]
+    metrics: Sequence[str] = ()
+    lpips: str | PathLike[str] | None = None
+    order: Model = None
+    partition: Partition | None = None
+    root: str | PathLike[str] | None = None
 
+    def checked(self) -> Asked:
+        """Themselves, if they can be met."""
+        for name in self.metrics:
+            if name not in METRICS:
+                raise UnblurError(f"--metrics {name}", "no such metric", choose_from(METRICS, name))
+        return self
 
-@dataclass(frozen=True)
-class Report(Measured):
-    """What a protocol measured.
-
-    Attributes
-    ----------
-    verified : dict
-        Class of exposures to "exact", "close" or "no": whether the data are those of published scores.
-    rows : tuple of Row
-        For each class, and for all exposures alike, the input and the model.
-    """
-
-    verified: dict[str, str]
-    rows: tuple[Row, ...]
-
-    def row(self, exposures: str = ALL, *, of_input: bool = False) -> Row:
-        """One row."""
-        return next(r for r in self.rows if r.exposures == exposures and (r.of == INPUT) == of_input)
-
-    def counted(self) -> str:
-        """What was measured, and how many."""
-        return f"{self.row().count} exposures"
-
-    def summary(self) -> str:
-        """One line."""
-        foreign = min(self.verified.values(), key=_trust) == "no"
-        return super().summary() + (", not on the published data" if foreign else "")
-
-    def results(self) -> dict[str, object]:
-        """The numbers, for a machine-readable report."""
-        rows = [{"exposures": row.exposures, "of": row.of, "count": row.count, **row.values} for row in self.rows]
-        return {"data": self.verified, "results": rows}
-
-    def sheets(self) -> list[Sheet]:
-        """The table."""
-        lines = [
-            [r.exposures, str(r.count), r.of, *(_text(r.values[name], name) for name in HEADINGS)] for r in self.rows
-        ]
-        return [Sheet(["exposures", "n", "of", *HEADINGS.values()], lines, [r.of != INPUT for r in self.rows])]
+    def named(self, device: torch.device, cache: str | PathLike[str] | None) -> tuple[dict[str, Metric], list[str]]:
+        """The metrics, and notes on what was left out."""
+        found: dict[str, Metric] = {name: metric for name, metric in PLAIN.items() if name in self.metrics}
+        if "lpips" not in self.metrics:
+            return found, []
+        place = Path(self.lpips) if self.lpips is not None else Path(cache or default_cache()) / PACKAGE
+        if self.lpips is None and not place.is_file():
+            return found, [f"LPIPS left out: get its weights with {FETCH}, and name the file with --lpips"]
+        network = load_lpips(place).to(device)
+        # One clip at a time: features take more memory than pictures.
+        found["lpips"] = lambda image, truth: torch.stack([network(*pair) for pair in zip(image, truth, strict=True)])
+        return found, []
 
 
 def evaluate(
@@ -120,10 +110,11 @@ def evaluate(
     consistency: int | None = None,
     limit: int | None = None,
     cache: str | PathLike[str] | None = None,
+    asked: Asked | None = None,
     batch_size: int = 4,
     progress: Progress | None = None,
 ) -> Report:
-    """Measure a model by a protocol, beside the blurry input itself.
+    """Measure a model by a protocol, or on exposures of your own, beside the blurry input itself.
 
     Parameters
     ----------
@@ -131,7 +122,8 @@ def evaluate(
         See `unblur.load`; also any network with ``forward(blurry, times)``. Of a network for single pictures the films
         that follow from them are measured.
     protocol : str
-        ``"val-1"``; see `unblur.data.val1` for the exposures, `unblur.metrics.protocols` for the numbers.
+        ``"val-1"``; see `unblur.data.val1` for the exposures, `unblur.metrics.protocols` for the numbers. Or the path
+        of a metadata.json or a manifest.jsonl, or of a folder with either.
     data : path
         Folder with the protocol's pictures and clips.
     refine : bool
@@ -142,6 +134,8 @@ def evaluate(
         Measure this many exposures per class only, the first ones.
     cache : path, optional
         Where exposures that were built are kept.
+    asked : Asked, optional
+        What is measured beyond the usual.
     batch_size : int
         Exposures per pass.
     progress : callable, optional
@@ -157,29 +151,52 @@ def evaluate(
     >>> print(evaluate("film-small", data="val").markdown())         # doctest: +SKIP
     """
     begun = time.perf_counter()
-    if protocol not in PROTOCOLS:
-        raise UnblurError(protocol, "no such protocol", f"use {', '.join(PROTOCOLS)}, blur-1 or order-1")
+    asked = (asked or Asked()).checked()
     tell = progress or (lambda stage, done, total: None)
     engine = load(model, device, dtype)
     steps = steps_option(consistency)
     film = _film_of(engine, refine, steps)
-    classes = PROTOCOLS[protocol](
-        Path(data),
-        Path(cache) if cache else None,
-        limit=limit,
-        progress=lambda done, total: tell(f"building {protocol}", done, total),
-    )
+    place = engine.runner.device
+    orderer = None if asked.order is None else load_orderer(asked.order, place)
+    metrics, notes = asked.named(place, cache)
+    classes = _classes(protocol, data, asked, limit, cache, tell)
+    own: list[tuple[Row, list[FrameRow]]] = []
+    before: list[tuple[Row, list[FrameRow]]] = []
     rows: list[Row] = []
     for name, exposures in classes.items():
-        before = score_blurry(exposures, device=engine.runner.device)
-        rows.append(_row(name, INPUT, before, without={"reblur", "forward"}))
-        made = _measured(film, exposures, engine, batch_size, name, tell)
-        rows.append(_row(name, engine.name, made))
-    verified = {name: str(exposures.verified) for name, exposures in classes.items()}
-    everything = [_over_all([r for r in rows if r.of == of]) for of in (INPUT, engine.name)]
-    seconds = time.perf_counter() - begun
+        still = score_blurry(exposures, device=place, metrics=metrics)
+        unknown = {"reblur", "forward"} | (set(ORDER_COLUMNS) if orderer else set())
+        before.append(rows_of(name, INPUT, still, without=unknown))
+        scores = _measured(film, exposures, engine, batch_size, name, tell, metrics, orderer)
+        own.append(rows_of(name, engine.name, scores))
+        rows += [before[-1][0], own[-1][0]]
+    rows += [over_all([row for row, _ in each]) for each in (before, own)]
+    frames = [row for pair in zip(before, own, strict=True) for _, several in pair for row in several]
+    for each in (before, own):
+        frames += frames_over_all([row for _, several in each for row in several])
+    verified = {name: str(e.verified) for name, e in classes.items() if isinstance(e, Exposures)}
     about = {**engine.as_dict(), "refined": refine, "consistency": steps}
-    return Report(protocol, about, limit, seconds, verified, (*rows, *everything))
+    about |= {"order": orderer.as_dict()} if orderer else {}
+    times = tuple(next(iter(classes.values())).times.tolist())
+    seconds = time.perf_counter() - begun
+    return Report(str(protocol), about, limit, seconds, verified, tuple(rows), tuple(frames), times, tuple(notes))
+
+
+def _classes(
+    protocol: str, data: str | PathLike[str], asked: Asked, limit: int | None, cache: Any, tell: Progress
+) -> Mapping[str, Exposures | RecordedExposures]:
+    """What is measured on."""
+    if protocol not in PROTOCOLS:
+        if exposures_file(protocol) is None:
+            known = f"use {', '.join(PROTOCOLS)}, blur-1 or order-1, or name a metadata.json or a manifest.jsonl"
+            raise UnblurError(protocol, "no such protocol", known)
+        root = Path(asked.root) if asked.root is not None else None
+        return load_recorded(Path(protocol), root=root, partition=asked.partition, limit=limit)
+    if asked.partition is not None or asked.root is not None:
+        option = "--partition" if asked.partition is not None else "--root"
+        raise UnblurError(option, f"means nothing to {protocol}", "leave it out, or name a metadata.json")
+    building = lambda done, total: tell(f"building {protocol}", done, total)  # noqa: E731
+    return PROTOCOLS[protocol](Path(data), Path(cache) if cache else None, limit=limit, progress=building)
 
 
 def _film_of(engine: Engine, refine: bool, steps: int) -> Film:
@@ -224,7 +241,16 @@ def _mapped(engine: Engine) -> Film:
     return film
 
 
-def _measured(film: Film, exposures: Exposures, engine: Engine, batch_size: int, name: str, tell: Progress) -> Scores:
+def _measured(
+    film: Film,
+    exposures: Exposures | RecordedExposures,
+    engine: Engine,
+    batch_size: int,
+    name: str,
+    tell: Progress,
+    metrics: Mapping[str, Metric],
+    orderer: Orderer | None,
+) -> Scores:
     done = 0
 
     def on_batch(count: int) -> None:
@@ -233,29 +259,13 @@ def _measured(film: Film, exposures: Exposures, engine: Engine, batch_size: int,
         tell(f"measuring {name}", done, len(exposures))
 
     runner = engine.runner
-    return score(film, exposures, device=runner.device, dtype=runner.dtype, batch_size=batch_size, on_batch=on_batch)
-
-
-def _row(name: str, of: str, scores: Scores, without: Set[str] = frozenset()) -> Row:
-    means = scores.summary()
-    return Row(name, of, len(scores.psnr), {key: None if key in without else means[key] for key in COLUMNS})
-
-
-def _over_all(rows: list[Row]) -> Row:
-    """The mean over all exposures: each counts the same, whatever its class."""
-    total = sum(row.count for row in rows)
-    values: dict[str, float | None] = {}
-    for key in COLUMNS:
-        known = [(row.values[key], row.count) for row in rows]
-        values[key] = sum(v * n for v, n in known if v is not None) / total if known[0][0] is not None else None
-    return Row(ALL, rows[0].of, total, values)
-
-
-def _text(value: Any, name: str) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.4f}" if name.startswith("ssim") else f"{value:.2f}"
-
-
-def _trust(verified: str) -> int:
-    return ("no", "close", "exact").index(verified)
+    return score(
+        film,
+        exposures,
+        device=runner.device,
+        dtype=runner.dtype,
+        batch_size=batch_size,
+        metrics=metrics,
+        scorer=None if orderer is None else orderer.network,
+        on_batch=on_batch,
+    )
