@@ -12,7 +12,9 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from unblur.networks.order_net import OrderNet
 from unblur.tasks.evaluate import INPUT, evaluate
+from unblur.tasks.evaluate_order import evaluate_order
 from unblur.tasks.evaluate_space import evaluate_space
 from unblur.zoo.card import Card
 from unblur.zoo.weights import FILES, load_weights, save_weights
@@ -40,6 +42,8 @@ def main() -> None:
     sources = FIELDS + SOURCES if hasattr(loaded.network, "reblur") else SOURCES
     card = Card(args.name, loaded.card.network, args.summary, sources, args.steps, licence="Apache-2.0")
     measure = measure_space if hasattr(loaded.network, "reblur") else measure_film
+    if isinstance(loaded.network, OrderNet):
+        measure = measure_order
     with tempfile.TemporaryDirectory() as folder:
         # As it will be stored, and only then put into the package.
         path = save_weights(Path(folder) / file, loaded.network, card, half=True)
@@ -73,6 +77,17 @@ def measure_space(path: str, data: Path, cache: Path | None) -> tuple[str, dict[
         score[f"{row.task} {row.exposures} sharp psnr"] = round(row.before, 2)
         score[f"{row.task} {row.exposures} psnr"] = round(row.after, 2)
     return "blur-1", score
+
+
+def measure_order(path: str, data: Path, cache: Path | None) -> tuple[str, dict[str, float]]:
+    """By order-1."""
+    report = evaluate_order(path, data, cache=cache)
+    print(report.markdown())
+    score = {}
+    for row in report.rows:
+        shares = {"hit": row.hit, "con@2": row.con2, "con@3": row.con3, "confidence": row.confidence}
+        score |= {f"{row.exposures} {key}": round(share, 3) for key, share in shares.items()}
+    return "order-1", score
 
 
 if __name__ == "__main__":

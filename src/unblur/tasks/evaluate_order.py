@@ -13,7 +13,7 @@ import torch
 from unblur.data.val1 import load_val1
 from unblur.metrics.ordering import consistent, hit
 from unblur.tasks.measured import Measured, Sheet
-from unblur.tasks.order import Model, Scored, load_orderer
+from unblur.tasks.order import SIDE, Model, Scored, gathered, load_orderer
 
 NAME = "order-1"
 HEADINGS = ("exposures", "n", "hit", "con@2", "con@3", "confidence")
@@ -87,15 +87,16 @@ def evaluate_order(
     data: str | PathLike[str] = ".",
     device: str = "auto",
     *,
+    side: int = SIDE,
     limit: int | None = None,
     cache: str | PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Measure an order network by order-1: on the frames of `unblur.data.val1`, 256 x 256, that it was told nothing of.
+    """Measure an order network by order-1: on the frames of `unblur.data.val1`, that it was told nothing of.
 
     Parameters
     ----------
-    model, device
+    model, device, side
         See `unblur.order`.
     data, limit, cache, progress
         See `unblur.tasks.evaluate.evaluate`.
@@ -118,10 +119,11 @@ def evaluate_order(
         scored = []
         for number, frames in enumerate(exposures.frames):
             tell(name, number, len(exposures.frames))
-            scored.append(orderer.score(frames.float() / 255, subject=exposures.names[number]))
+            clip = gathered(((exposures.names[number], frame.float() / 255) for frame in frames), side)
+            scored.append(orderer.score(clip, subject=exposures.names[number]))
         rows.append(_row(name, scored))
         everything += scored
-    known: dict[str, object] = {**orderer.as_dict(), "device": str(orderer.device), "dtype": "float32"}
+    known: dict[str, object] = {**orderer.as_dict(), "device": str(orderer.device), "dtype": "float32", "side": side}
     return Report(NAME, known, limit, time.perf_counter() - begun, (*rows, _row("all", everything)))
 
 

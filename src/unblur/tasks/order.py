@@ -20,7 +20,7 @@ from unblur.tasks.space import fits_memory, sum_of_weights
 from unblur.zoo.table import ORDER
 from unblur.zoo.weights import load_weights
 
-SIDE = 256
+SIDE = 128
 FEW = 9
 """Frames of which every pair is scored; of more, so many are taken."""
 MOST = 1 << 20
