@@ -83,7 +83,7 @@ def measure_order(path: str, data: Path, cache: Path | None) -> tuple[str, dict[
     """By order-1."""
     report = evaluate_order(path, data, cache=cache)
     print(report.markdown())
-    score = {}
+    score: dict[str, float] = {}
     for row in report.rows:
         shares = {"hit": row.hit, "con@2": row.con2, "con@3": row.con3, "confidence": row.confidence}
         score |= {f"{row.exposures} {key}": round(share, 3) for key, share in shares.items()}
