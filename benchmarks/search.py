@@ -1,24 +1,27 @@
 """Is a search that begins at a network's answer worth it, and what does the released schedule reach? In one run.
 
     python benchmarks/search.py --data data/val --classes medium,strong,clips --count 2
-    python benchmarks/search.py --data data/val --classes medium --count 1 --released --device cuda --out searched/
+    python benchmarks/search.py --data data/val --classes medium --count 1 --released --device cuda
+    python benchmarks/search.py --photos PHOTO.png PHOTO.jpg --classes medium,strong --out docs/pictures
 
-For pictures of the protocol val-1: PSNR in dB against the true middle frame of the photo, of the model alone, of its
-consistent frame (what `unblur deblur` gives), of the default search from there, and of the released preset of
-``unblur deblur --method search`` from the same blur space and knowing nothing of the network's answer: 600 steps of
-warm-up and 5000 of search. Seconds are of the search alone; those of the model's answer are told apart.
+For pictures of the protocol val-1, or for photos moved along paths as in docs/gallery.md: PSNR in dB against the true
+middle frame of the photo, of the model alone, of its consistent frame (what `unblur deblur` gives), of the default
+search from there, and of the released preset of ``unblur deblur --method search`` from the same blur space and knowing
+nothing of the network's answer: 600 steps of warm-up and 5000 of search. Seconds are of the search alone; those of the
+model's answer are told apart.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
+from blur_pictures import below, beside
+from gallery import CASES, exposures
 from torch import Tensor
 
 from unblur.data.val1 import load_val1
@@ -32,7 +35,8 @@ from unblur.tasks.space import load_space
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="the pictures of val-1")
+    parser.add_argument("--data", type=Path, help="the pictures of val-1")
+    parser.add_argument("--photos", type=Path, nargs="+", default=[], help="or these")
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--classes", default="medium,strong,clips")
     parser.add_argument("--count", type=int, default=2, help="exposures of each class")
@@ -44,27 +48,47 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--released", action="store_true", help="run the released preset, too: hours on a CPU")
     parser.add_argument("--steps", type=int, help="of the released preset, in place of 5000")
-    parser.add_argument("--out", type=Path, help="folder for the pictures side by side")
+    parser.add_argument("--out", type=Path, help="folder for search.jpg, the pictures side by side")
     arguments = parser.parse_args()
     engine, space = (
         load(arguments.model, arguments.device, arguments.dtype),
         load_space(arguments.space, arguments.device),
     )
-    classes = load_val1(arguments.data, arguments.cache, limit=arguments.first + arguments.count)
     heads = ("blurry", "model", "consistent", "default", "released")[: 4 + arguments.released]
     print(f"| exposure | {' | '.join(heads)} | seconds: answer, {', '.join(heads[3:])} | steps |")
     print("|---|" + "---|" * (len(heads) + 2))
-    for name in arguments.classes.split(","):
-        for number in range(arguments.first, len(classes[name])):
-            exposure = classes[name].head(number + 1)
-            start = (256 - arguments.side) // 2
-            middle = (..., slice(start, start + arguments.side), slice(start, start + arguments.side))
-            blurry, truth = exposure.blurry[-1:][middle].float() / 255, exposure.frames[-1:, 3][middle].float() / 255
-            row(f"{name} {exposure.names[-1]}", blurry, truth, engine, space, arguments)
+    start, rows = (256 - arguments.side) // 2, []
+    middle = (..., slice(start, start + arguments.side), slice(start, start + arguments.side))
+    for name, blurry, truth in shown(arguments):
+        rows.append(row(name, blurry[None][middle], truth[None][middle], engine, space, arguments))
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        Picture(below(rows)).save(arguments.out / "search.jpg", quality=88)
 
 
-def row(name: str, blurry: Tensor, truth: Tensor, engine: Any, space: Any, arguments: argparse.Namespace) -> None:
-    """Measure one exposure and print what it came to."""
+def shown(arguments: argparse.Namespace) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Name, blurry picture and true middle frame of each exposure, (3, 256, 256)."""
+    kinds = arguments.classes.split(",")
+    for number, photo in enumerate(arguments.photos):
+        for kind in kinds:
+            blurry, truth = exposures(photo, CASES[kind], layer=float(kind == "strong"), seed=7 + number)
+            yield f"{kind} {photo.stem}", blurry, truth[1]
+    if arguments.photos:
+        return
+    last = arguments.first + arguments.count
+    classes = load_val1(arguments.data, arguments.cache, limit=last)
+    for kind in kinds:
+        for number in range(arguments.first, min(last, len(classes[kind]))):
+            exposure = classes[kind].head(number + 1)
+            yield (
+                f"{kind} {exposure.names[-1]}",
+                exposure.blurry[-1].float() / 255,
+                exposure.frames[-1, 3].float() / 255,
+            )
+
+
+def row(name: str, blurry: Tensor, truth: Tensor, engine: Any, space: Any, arguments: argparse.Namespace) -> Tensor:
+    """Measure one exposure and print what it came to; the pictures side by side."""
     plain = engine.see(blurry, name, consistency=0).sharp.clamp(0, 1)
     begun = time.perf_counter()
     sharp = engine.see(blurry, name).sharp.clamp(0, 1)
@@ -89,10 +113,7 @@ def row(name: str, blurry: Tensor, truth: Tensor, engine: Any, space: Any, argum
         f" {', '.join(f'{each:.1f}' for each in seconds)} | {', '.join(str(each.steps) for each in found)} |",
         flush=True,
     )
-    if arguments.out:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        side_by_side = torch.cat(pictures, -1)[0].contiguous()
-        Picture(side_by_side).save(arguments.out / f"{name.replace(' ', '-').replace('#', '-')}.png")
+    return beside([picture[0] for picture in pictures])
 
 
 if __name__ == "__main__":
