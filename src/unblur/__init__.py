@@ -15,6 +15,7 @@ from unblur.errors import UnblurError
 
 if TYPE_CHECKING:
     from unblur.tasks.augment import augment
+    from unblur.tasks.burst import burst
     from unblur.tasks.deblur import deblur
     from unblur.tasks.engine import load
     from unblur.tasks.frames import frames
@@ -29,6 +30,7 @@ __all__ = [
     "__version__",
     "apply_blur",
     "augment",
+    "burst",
     "deblur",
     "deblur_by_search",
     "encode_blur",
@@ -44,6 +46,7 @@ __all__ = [
 _HOMES = {
     "apply_blur": "unblur.tasks.reblur",
     "augment": "unblur.tasks.augment",
+    "burst": "unblur.tasks.burst",
     "deblur": "unblur.tasks.deblur",
     "deblur_by_search": "unblur.tasks.search",
     "encode_blur": "unblur.tasks.reblur",

@@ -172,7 +172,9 @@ def rows_of(name: str, of: str, scores: Scores, without: Set[str] = frozenset())
     row = Row(name, of, len(scores.psnr), {key: None if key in without else means[key] for key in columns})
     frames = []
     for metric, both in scores.both.items():
-        found = {"made": both.forward, "clip": both.best(), "pair": both.best("pair")}
+        found = {"made": both.forward}
+        if of != INPUT:  # which is the same in either direction
+            found |= {"clip": both.best(), "pair": both.best("pair")}
         frames += [FrameRow(name, of, row.count, metric, way, tuple(v.mean(0).tolist())) for way, v in found.items()]
     return row, frames
 

@@ -1,0 +1,273 @@
+"""One direction of time for the pictures of a burst."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import unblur
+from unblur.cli import main
+from unblur.errors import UnblurError
+from unblur.exposure.average import average
+from unblur.exposure.camera import is_canonical
+from unblur.media.image import Picture
+from unblur.media.video import read_clip
+from unblur.metrics.motion import Field
+from unblur.networks.moments import MomentNet
+from unblur.networks.order_net import OrderNet
+from unblur.tasks import burst as module
+from unblur.tasks.burst import Burst, Reel, Shot, passage
+from unblur.tasks.engine import Engine
+from unblur.tasks.frames import Film
+from unblur.zoo.card import Card
+from unblur.zoo.weights import save_weights
+
+ON = ["--device", "cpu", "--dtype", "float32"]
+
+
+def noise(seed: int, height: int = 64, width: int = 64) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
+
+
+def shot(x: float, y: float, grey: np.ndarray | None = None, order: float | None = None) -> Shot:
+    """Everything moves by (x, y)."""
+    ends = torch.tensor([[-x / 2, -y / 2], [x / 2, y / 2]])[:, :, None, None].expand(-1, -1, 4, 4)
+    return Shot(Field(ends, torch.ones(4, 4, dtype=torch.bool)), noise(0) if grey is None else grey, order)
+
+
+def apart(count: int) -> list[np.ndarray]:
+    """Pictures that show nothing in common."""
+    return [noise(1 + i) for i in range(count)]
+
+
+def ways(shots: list[Shot], burst: Burst | None = None) -> list[tuple[float, float]]:
+    signs = (burst or Burst()).directions(shots)
+    return [tuple((sign * one.field.way[:, 0, 0]).tolist()) for one, sign in zip(shots, signs, strict=True)]
+
+
+def test_neighbours_agree_where_each_alone_would_not() -> None:
+    # Motion up to the right: which of the two ways is canonical hangs on a pixel.
+    assert is_canonical(10, -9)
+    assert is_canonical(-9, 10)
+    one, other = apart(2)
+    assert ways([shot(10, -9, one), shot(-9, 10, other)]) == [(10, -9), (9, -10)]
+
+
+def test_a_picture_where_nothing_moved_breaks_nothing() -> None:
+    greys = apart(3)
+    made = ways([shot(9, -7, greys[0]), shot(-0.01, 0.02, greys[1]), shot(-7, 8, greys[2])])
+    assert made[0] == (9, -7)
+    assert made[2] == (7, -8)
+
+
+def test_motion_may_turn_from_picture_to_picture() -> None:
+    turned = [(10, 0), (7, -7), (0, -10), (-7, -7), (-10, 0)]
+    shots = [
+        shot(x * sign, y * sign, grey) for (x, y), sign, grey in zip(turned, (1, -1, -1, 1, 1), apart(5), strict=True)
+    ]
+    made = ways(shots)
+    assert made in ([*map(tuple, turned)], [(-x, -y) for x, y in turned])
+
+
+def test_the_whole_is_canonical_where_nothing_else_tells() -> None:
+    greys = apart(2)
+    burst = Burst()
+    assert ways([shot(3, -1, greys[0]), shot(-9, 0.5, greys[1])], burst) == [(3, -1), (9, -0.5)]
+    assert burst.by == "convention"
+    assert ways([shot(-1, 0.5, greys[0]), shot(-9, 5, greys[1])]) == [(1, -0.5), (9, -5)]
+
+
+@pytest.mark.parametrize("way", [(6, 0), (-6, 0), (-4, -4), (4, -5)])
+def test_what_moved_from_picture_to_picture_decides(way: tuple[int, int], leaves: Tensor) -> None:
+    grey = (leaves.mean(0) * 255).to(torch.uint8).numpy()
+    greys = [np.ascontiguousarray(np.roll(grey, (i * way[1], i * way[0]), (0, 1))[30:200, 40:260]) for i in range(3)]
+    moved = passage(greys[0], greys[1], (4, 4))
+    assert moved is not None
+    assert torch.allclose(moved[:, 1:3, 1:3].mean((1, 2)), torch.tensor(way).float(), atol=1)
+    burst = Burst()
+    shots = [shot(5 * s, 0.3, one) if way[0] else shot(0, 5 * s, one) for s, one in zip((1, -1, 1), greys, strict=True)]
+    made = ways(shots, burst)
+    assert burst.by == "motion"
+    assert all(x * way[0] > 0 for x, _ in made)
+
+
+def test_pictures_that_have_nothing_in_common_tell_nothing(leaves: Tensor) -> None:
+    grey = (leaves.mean(0) * 255).to(torch.uint8).numpy()
+    assert passage(grey, np.ascontiguousarray(grey[::-1, ::-1]), (4, 4)) is None
+    assert passage(*apart(2), (4, 4)) is None
+    flat = np.full((64, 64), 128, np.uint8)
+    assert passage(flat, flat, (4, 4)) is None
+
+
+def test_an_order_network_decides_the_whole() -> None:
+    burst = Burst()
+    greys = apart(2)
+    shots = [shot(8, 1, greys[0], order=1.0), shot(-8, -1, greys[1], order=3.0)]
+    assert ways(shots, burst) == [(-8, -1), (-8, -1)], "the second is the surer one"
+    assert burst.by == "order"
+
+
+def test_films_without_paths_go_by_their_scores() -> None:
+    shots = [Shot(None, noise(i), order) for i, order in enumerate((2.0, -1.0, 0.0))]
+    assert Burst().directions(shots) == [1, -1, 1]
+    burst = Burst()
+    assert burst.directions([Shot(None, noise(i)) for i in range(2)]) == [1, 1]
+    assert burst.by is None
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.lists(st.booleans(), min_size=1, max_size=5))
+def test_it_does_not_matter_which_way_each_film_ran_by_its_own_rule(seed: int, turned: list[bool]) -> None:
+    moves = 10 * torch.randn(len(turned), 2, generator=torch.Generator().manual_seed(seed))
+    greys = apart(len(turned))
+    plain = [shot(*way, grey) for way, grey in zip(moves.tolist(), greys, strict=True)]
+    signs = [-1 if turn else 1 for turn in turned]
+    other = [shot(s * x, s * y, grey) for s, (x, y), grey in zip(signs, moves.tolist(), greys, strict=True)]
+    assert ways(plain) == ways(other)
+
+
+@pytest.fixture
+def photos(tmp_path: Path, leaves: Tensor) -> list[Path]:
+    """A scene that passes by, seen three times."""
+    places = [tmp_path / f"{name}.png" for name in "abc"]
+    for i, place in enumerate(places):
+        moving = torch.stack([leaves.roll((12 * i + j) // 2, -1)[:, 20:84, 20:100] for j in range(8)])
+        Picture(average(moving[None])[0]).save(place)
+    return places
+
+
+def test_films_are_made_a_few_ahead(photos: list[Path], engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def make(path: Path) -> Film:
+        made.append(path.name)
+        return unblur.frames(path, n=3, model=engine, consistency=0)
+
+    whole = Reel(photos, make)
+    together = [whole.film(path).reverse for path in photos]
+    monkeypatch.setattr(module, "HELD", 2)
+    made.clear()
+    reel = Reel(photos, make)
+    turned = [reel.film(photos[0]).reverse]
+    assert made == ["a.png", "b.png"]
+    turned += [reel.film(path).reverse for path in photos[1:]]
+    assert made == ["a.png", "b.png", "c.png"]
+    assert turned == together
+    assert [entry["pictures"] for entry in reel.as_dict()] == [3]
+    alone = Reel(photos, make, together=False)
+    assert [alone.film(path).reverse for path in photos] == [False] * 3
+    assert alone.as_dict() == []
+
+
+def test_a_picture_that_fails_breaks_no_burst(photos: list[Path], engine: Engine) -> None:
+    photos[1].write_bytes(b"no")
+    reel = Reel(photos, lambda path: unblur.frames(path, n=3, model=engine, consistency=0))
+    reel.film(photos[0])
+    with pytest.raises(UnblurError, match=r"b\.png"):
+        reel.film(photos[1])
+    reel.film(photos[2])
+    assert [entry["pictures"] for entry in reel.as_dict()] == [3]
+
+
+def test_another_size_is_another_burst(photos: list[Path], engine: Engine, tmp_path: Path) -> None:
+    small = Picture(torch.rand(3, 40, 40)).save(tmp_path / "small.png")
+    files = [photos[0], photos[1], small, photos[2]]
+    reel = Reel(files, lambda path: unblur.frames(path, n=3, model=engine, consistency=0))
+    assert [count for _, count in reel.bursts] == [2, 1, 1]
+    films = unblur.burst(files, n=3, model=engine, consistency=0)
+    assert [film.reverse for film in films] == [reel.film(file).reverse for file in files]
+
+
+def test_the_twin_and_reverse(photos: list[Path], engine: Engine) -> None:
+    films = unblur.burst(photos, n=3, model=engine, consistency=0)
+    turned = unblur.burst(photos, n=3, model=engine, consistency=0, reverse=True)
+    assert [film.reverse for film in turned] == [not film.reverse for film in films]
+    assert torch.equal(films[1].tensor(), turned[1].tensor().flip(0))
+    # What the films show runs one way.
+    shown = [(-1 if film.reverse else 1) * film.field.way.mean((1, 2)) for film in films]
+    assert (shown[0] * shown[1]).sum() > 0
+    assert (shown[1] * shown[2]).sum() > 0
+
+
+def test_an_order_network_turns_a_single_film_too(photos: list[Path], engine: Engine) -> None:
+    class Later(OrderNet):
+        """Says that every film runs backwards."""
+
+        def pairs(self, frames: Tensor, pairs: Tensor) -> Tensor:
+            return -torch.ones(len(frames), len(pairs))
+
+    (film,) = unblur.burst(photos[:1], n=3, model=engine, order=Later(4, 4, 1))
+    assert film.reverse
+    network = MomentNet(channels=4, blocks=1)
+    (film,) = unblur.burst(photos[:1], n=3, model=network, device="cpu", dtype="float32", order=Later(4, 4, 1))
+    assert film.reverse, "it needs no paths for that"
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = main(list(map(str, arguments)))
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+@pytest.fixture
+def weights(film_network: nn.Module, tmp_path: Path) -> list[object]:
+    return ["--model", save_weights(tmp_path / "w.safetensors", film_network, Card("toy", "film")), "--no-check", *ON]
+
+
+def test_the_command_tells_of_one_direction(
+    photos: list[Path], weights: list[object], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, out, _ = run(capsys, "frames", *photos, "-n", 3, "-o", tmp_path / "films", *weights)
+    assert (code, "; 3 in one direction of time" in out) == (0, True)
+    assert len(list((tmp_path / "films").glob("*.mp4"))) == 3
+    command = ["frames", *photos, "-n", 3, "-o", tmp_path / "films", "--json", *weights]
+    report = json.loads(run(capsys, *command)[1])
+    assert [burst["pictures"] for burst in report["bursts"]] == [3]
+    turned = json.loads(run(capsys, *command, "--reverse")[1])
+    for one, other in zip(report["results"], turned["results"], strict=True):
+        assert one["reverse"] is not other["reverse"]
+    assert json.loads(run(capsys, *command, "--no-burst")[1])["bursts"] == []
+    folder = photos[0].parent
+    (folder / "photos").mkdir()
+    for photo in photos:
+        photo.rename(folder / "photos" / photo.name)
+    command = ["frames", folder / "photos", "-n", 2, "-o", tmp_path / "films", "--json", *weights]
+    assert json.loads(run(capsys, *command)[1])["bursts"] == [], "a folder may hold anything"
+    assert len(json.loads(run(capsys, *command, "--burst")[1])["bursts"]) == 1
+
+
+def test_one_file_for_several_pictures_holds_all_their_films(
+    photos: list[Path], weights: list[object], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, out, err = run(capsys, "frames", *photos, "-n", 4, "-o", tmp_path / "all.gif", *weights)
+    assert (code, err) == (0, "")
+    assert "(12 frames of 3 pictures, 80x64)" in out
+    assert "3 filmed in" in out
+    assert read_clip(tmp_path / "all.gif").count == 12
+    report = json.loads(run(capsys, "frames", *photos, "-n", 4, "-o", tmp_path / "all.gif", "--json", *weights)[1])
+    (result,) = report["results"]
+    assert [Path(part["input"]).name for part in result["pictures"]] == ["a.png", "b.png", "c.png"]
+    assert all(part["frames"] == 4 for part in result["pictures"])
+    before = (tmp_path / "all.gif").read_bytes()
+    Picture(torch.rand(3, 40, 40)).save(tmp_path / "small.png")
+    code, _, err = run(capsys, "frames", *photos, tmp_path / "small.png", "-o", tmp_path / "all.gif", *weights)
+    assert (code, err.count("\n")) == (1, 1)
+    assert "is 40x40, but the first picture 80x64; name pictures of one size" in err
+    assert (tmp_path / "all.gif").read_bytes() == before
+
+
+def test_a_film_replaces_no_picture(weights: list[object], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    photos = [Picture(torch.rand(3, 40, 40)).save(tmp_path / f"{name}.webp") for name in "ab"]
+    before = photos[0].read_bytes()
+    for named in (photos, photos[:1]):
+        code, _, err = run(capsys, "frames", *named, "-n", 2, "-o", photos[0], *weights)
+        assert (code, err.count("\n")) == (2, 1)
+        assert "is an input too" in err
+    assert photos[0].read_bytes() == before
