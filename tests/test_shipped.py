@@ -14,7 +14,7 @@ from unblur.exposure.camera import MotionSpec
 from unblur.exposure.synthetic import render
 from unblur.media.image import read_image
 from unblur.metrics.fidelity import psnr
-from unblur.zoo.table import BLUR_SPACE, DEFAULT, SHIPPED
+from unblur.zoo.table import BLUR_SPACE, DEFAULT, ORDER, SHIPPED
 from unblur.zoo.weights import FILES, load_weights
 
 OURS = [name for name in SHIPPED if name != "maxim"]
@@ -29,7 +29,7 @@ def test_whole_small_and_described(name):
     assert card.name == name
     assert card.data
     assert card.licence == "Apache-2.0"
-    assert card.protocol == ("blur-1" if name == BLUR_SPACE else "val-1")
+    assert card.protocol == {BLUR_SPACE: "blur-1", ORDER: "order-1"}.get(name, "val-1")
     assert card.score
     assert card.steps > 0
 
@@ -48,6 +48,18 @@ def test_maxim_comes_with_its_licences():
 def test_nothing_else_lies_beside_them():
     texts = {"Apache-2.0.txt", "maxim.NOTICE.txt"}
     assert {path.name for path in FILES.iterdir()} == {shipped.file for shipped in SHIPPED.values()} | texts
+
+
+def test_the_order_network_tells_a_film_from_its_reverse():
+    """Of a photo moved along paths made up here: opposite scores, of which the pairs of frames are sure."""
+    still = read_image(EXAMPLES / "pan_truth.png").pixels[None, :, :, 140:500].expand(6, -1, -1, -1)
+    spec = MotionSpec(length=(8.0, 8.0), layer=0.0)
+    made = render(still, (128, 128), times_of(7), spec, scale=2.0, generator=torch.Generator().manual_seed(2))
+    found = [(unblur.order(frames), unblur.order(frames.flip(0))) for frames in made.frames]
+    for there, back in found:
+        assert there.sign == -back.sign
+        assert abs(there.score + back.score) < 1e-4 * abs(there.score)
+    assert sum(there.confidence for there, _ in found) / len(found) > 0.8
 
 
 def test_the_example_becomes_sharper():

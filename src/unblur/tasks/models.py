@@ -6,7 +6,12 @@ from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
 
+from torch import nn
+
+from unblur.networks.frame_cascade import FrameCascade
+from unblur.networks.frame_recurrent import FrameRecurrent
 from unblur.networks.image_prior import CodePrior, ImagePrior
+from unblur.networks.order_net import OrderNet
 from unblur.zoo.card import Card
 from unblur.zoo.convert import convert
 from unblur.zoo.table import ALIASES, DEFAULT, SHIPPED
@@ -23,8 +28,8 @@ class Entry:
         What to pass as ``--model``.
     card : Card
     makes : str
-        "film" (frames at any time), "picture" (one sharp picture), "blur" (a space of blurs) or "prior"
-        (the deep prior of one picture or code).
+        "film" (frames at any time, or at fixed ones), "picture" (one sharp picture), "blur" (a space of blurs),
+        "prior" (the deep prior of one picture or code) or "score of order" (of two frames).
     parameters : int
         Numbers in its weights.
     size : int
@@ -66,6 +71,14 @@ class Entry:
         return {name: str(value) for name, value in known.items() if value not in ("", None)}
 
 
+MADE: tuple[tuple[tuple[type[nn.Module], ...], str], ...] = (
+    ((FrameCascade, FrameRecurrent), "film"),
+    ((ImagePrior, CodePrior), "prior"),
+    ((OrderNet,), "score of order"),
+)
+"""Networks whose methods do not tell."""
+
+
 def list_models() -> list[Entry]:
     """The models that came with the package."""
     return [show_model(name) for name in SHIPPED]
@@ -84,7 +97,8 @@ def show_model(name: str | PathLike[str] = DEFAULT) -> Entry:
     file = FILES / SHIPPED[name].file if name in SHIPPED else Path(name)
     makes = "film" if hasattr(loaded.network, "decode") else "picture"
     makes = "blur" if hasattr(loaded.network, "reblur") else makes
-    makes = "prior" if isinstance(loaded.network, ImagePrior | CodePrior) else makes
+    for kinds, made in MADE:
+        makes = made if isinstance(loaded.network, kinds) else makes
     parameters = sum(parameter.numel() for parameter in loaded.network.parameters())
     return Entry(name, loaded.card, makes, parameters, file.stat().st_size)
 

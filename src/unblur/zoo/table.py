@@ -30,12 +30,16 @@ NETWORKS: dict[str, tuple[str, str]] = {
     "image_prior": ("unblur.networks.image_prior", "ImagePrior"),
     "code_prior": ("unblur.networks.image_prior", "CodePrior"),
     "order_net": ("unblur.networks.order_net", "OrderNet"),
+    "moment_critic": ("unblur.networks.moment_critic", "MomentCritic"),
 }
 
 SHIPPED: dict[str, Shipped] = {
     "film-small": Shipped("film-small.safetensors", "80bce58e6b49d5e7b430575f2aebb992c9d35e2ccaeefd086418ee2d4cfab05e"),
     "blur-space-small": Shipped(
         "blur-space-small.safetensors", "6907acf69e4a3c778236f33f9d58e10ebbe36336fe146403d46478df27554678"
+    ),
+    "order-small": Shipped(
+        "order-small.safetensors", "5191f6406edf0cddce1a2ee6fe59ff24f15a4326a7be5c75c6161be7a3c9479e"
     ),
     "maxim": Shipped("maxim.safetensors", "f136c30c69950773f49e5601c33feb6d343e5fd309462bb0e8452c46a9e3e366"),
 }
