@@ -60,6 +60,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "blur_space": {"features": 4, "front_blocks": 1, "back_blocks": 1, "channels": 8, "encoder_blocks": 1},
     "image_prior": {"inputs": 3, "width": 4, "skip": 2, "scales": 2, "attended": 1},
     "code_prior": {"inputs": 3, "width": 4, "blocks": 1},
+    "frame_cascade": {"middle_width": 8, "middle_refine": 4, "side_width": 8, "side_refine": 4},
+    "frame_recurrent": {"width": 4, "hidden": 6, "flow_widths": (2, 3, 4)},
+    "order_net": {"width": 4, "channels": 4, "blocks": 1},
+    "moment_critic": {"width": 2, "widest": 4, "levels": 3},
 }
 
 
@@ -175,7 +179,12 @@ def test_networks(name, learning):
         if hasattr(own, "reblur"):
             code = own.encode(sharp, blurry)
             return own.reblur(sharp, code.sample(torch.Generator().manual_seed(0)))
-        return own(blurry, put(times, device)) if hasattr(own, "decode") else own(blurry)
+        if name in ("order_net", "frame_recurrent"):
+            return own(sharp, blurry)
+        if name == "moment_critic":
+            return torch.cat([part.flatten() for part in own(sharp, blurry)])
+        timed = hasattr(own, "decode") and name != "frame_cascade"
+        return own(blurry, put(times, device)) if timed else own(blurry)
 
     with torch.set_grad_enabled(learning):
         alike(lambda device: run(device).detach())

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from unblur.errors import UnblurError
-from unblur.zoo import frame_nets, hypercut, maxim
+from unblur.zoo import critic, frame_nets, hypercut, maxim
 from unblur.zoo.card import Card
 from unblur.zoo.table import choose_from, network_class
 from unblur.zoo.tfjs import is_package, read_package
@@ -349,6 +349,12 @@ RELEASED: dict[str, Released] = {
         hypercut.arguments,
         "HyperCUT's order network (Pham et al., CVPR 2023), trained by its authors",
         folded=hypercut.folded,
+    ),
+    "moment_critic": Released(
+        "global_cls.0.weight_orig",
+        critic.RULES,
+        critic.arguments,
+        "CFMD-GAN's critic (Lee, Han, Heo, IEEE Access 2022), trained by its authors on 300VW",
     ),
 }
 
