@@ -18,7 +18,7 @@ from unblur.tasks import engine as engine_module
 from unblur.tasks import files, film_files
 from unblur.tasks.engine import Engine
 from unblur.zoo.card import Card
-from unblur.zoo.weights import save_weights
+from unblur.zoo.weights import load_weights, save_weights
 
 
 def noise(height=20, width=30):
@@ -291,7 +291,10 @@ class _Silent:
     def failed(self, *_): ...
 
 
-def test_methods_of_the_command(tmp_path, cascade, recurrent):
+def test_methods_of_the_command(shipped, monkeypatch, tmp_path, cascade, recurrent):
+    named = engine_module.load_weights
+    files_too = lambda name: load_weights(name) if str(name).startswith(str(tmp_path)) else named(name)  # noqa: E731
+    monkeypatch.setattr(engine_module, "load_weights", files_too)
     photo = Picture(noise(), bits=8).save(tmp_path / "photo.png")
     weights = {
         name: str(save_weights(tmp_path / f"{name}.safetensors", network, Card(name, f"frame_{name}")))
@@ -304,12 +307,14 @@ def test_methods_of_the_command(tmp_path, cascade, recurrent):
         return film_files.frames_files([str(photo)], str(tmp_path / "film") + "/", given, _Silent(), film)
 
     assert run("cascade", weights["cascade"]).results[0].facts["frames"] == 7
-    assert run("recurrent", weights["recurrent"], n=4).results[0].facts["frames"] == 4
+    moved = run("recurrent", weights["recurrent"], n=4)
+    assert moved.results[0].facts["frames"] == 4
+    assert "with recurrent behind maxim" in moved.by
     for method, model, options, said in (
         ("cascade", None, {}, "--method cascade: no weights of it come with this package; name a file"),
-        ("cascade", weights["recurrent"], {}, "is a FrameRecurrent, which makes its films in another way"),
-        ("recurrent", weights["cascade"], {}, "is a FrameCascade"),
-        ("paths", weights["cascade"], {}, "is a FrameCascade"),
+        ("cascade", weights["recurrent"], {}, "--model recurrent makes its films in another way"),
+        ("recurrent", weights["cascade"], {}, "--model cascade makes its films in another way"),
+        ("paths", weights["cascade"], {}, "--model cascade makes its films in another way"),
         ("cascade", weights["cascade"], {"n": 51}, "-n 51: --model cascade makes 7 frames"),
         (None, weights["cascade"], {"times": [0.1]}, "--times: --model cascade makes 7 frames"),
         (None, weights["cascade"], {"refine": True}, "--refine: needs paths"),

@@ -164,7 +164,8 @@ def inspect_files(inputs: Sequence[str], out: str | None, options: Options, list
 
 def made_with(engine: Engine) -> str:
     """For the summary."""
-    return f"with {engine.name}" + (f" ({engine.reason})" if engine.reason else "")
+    behind = f" behind {engine.sharpener}" if engine.sharpener else ""
+    return f"with {engine.name}{behind}" + (f" ({engine.reason})" if engine.reason else "")
 
 
 def find(

@@ -234,10 +234,9 @@ def check_makes(engine: Engine, times: Sequence[float], asked: str) -> None:
 
 def check_method(engine: Engine, method: Method) -> None:
     """Refuse a model that makes films in another way."""
-    network = engine.film.network
     wanted = {"paths": FilmNet, "cascade": FrameCascade, "recurrent": FrameRecurrent}[method]
-    if not isinstance(network, wanted):
-        problem = f"--model {engine.name} is a {type(network).__name__}, which makes its films in another way"
+    if not isinstance(engine.film.network, wanted):
+        problem = f"--model {engine.name} makes its films in another way"
         raise UnblurError(f"--method {method}", problem, "leave one of the two out")
 
 
