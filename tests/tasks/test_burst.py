@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -208,6 +209,31 @@ def test_an_order_network_turns_a_single_film_too(photos: list[Path], engine: En
     network = MomentNet(channels=4, blocks=1)
     (film,) = unblur.burst(photos[:1], n=3, model=network, device="cpu", dtype="float32", order=Later(4, 4, 1))
     assert film.reverse, "it needs no paths for that"
+
+
+def exposed(picture: Tensor, start: Tensor, way: Tensor) -> Tensor:
+    """A crop (3, 160, 160) of a picture whose content moves from `start` by `way`, pixels (x, y), on average."""
+    y, x = torch.meshgrid(torch.arange(160.0) + 45, torch.arange(160.0) + 75, indexing="ij")
+    frames = []
+    for time in torch.linspace(0, 1, 21):
+        dx, dy = start + time * way
+        grid = torch.stack(((x - dx + 0.5) * 2 / 320 - 1, (y - dy + 0.5) * 2 / 256 - 1), -1)
+        frames.append(F.grid_sample(picture[None], grid[None], align_corners=False)[0])
+    return average(torch.stack(frames)[None])[0]
+
+
+@pytest.mark.parametrize("forward", [1, -1])
+def test_one_movement_over_three_photos_with_the_model_that_ships(leaves: Tensor, forward: int) -> None:
+    """It crosses the jump of the rule for each photo alone, and in the second photo all but stops."""
+    moves = [forward * torch.tensor(way) for way in ((11.0, -8.5), (0.4, -0.4), (8.5, -11.0))]
+    starts = [torch.zeros(2), moves[0] + moves[1], moves[0] + 2 * moves[1]]
+    photos = [exposed(leaves, start, way) for start, way in zip(starts, moves, strict=True)]
+    films = unblur.burst(photos, n=3, model="fast", device="cpu", dtype="float32", check=False)
+    signs = [-1 if film.reverse else 1 for film in films]
+    shown = [sign * film.field.way.mean((1, 2)) for sign, film in zip(signs, films, strict=True)]
+    assert signs[0] != signs[2], "by the rule for each alone they would run against each other"
+    for i in (0, 2):
+        assert torch.cosine_similarity(shown[i], moves[i], dim=0) > 0.8
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
