@@ -85,7 +85,7 @@ class OrderNet(nn.Module):
     def score_map(self, first: Tensor, second: Tensor) -> Tensor:
         """The score of every place: (B, h, w), one for 32 x 32 pixels, whose mean is `score`.
 
-        Things that move on their own have directions of their own; here one sees where they disagree.
+        Only the mean is trained: a single place says where the score comes from, not which way it moves.
         """
         frames = torch.stack((first, second), 1)
         return self._maps(frames, torch.tensor([[0, 1]], device=frames.device))[:, 0]
