@@ -10,10 +10,10 @@ FIRST_ITERATIONS = 15
 
 
 class SpectralConv2d(nn.Conv2d):
-    """A convolution without bias whose weights, as a matrix (outputs, all else), have one as their largest singular value.
+    """A convolution without bias whose weights, as a matrix (outputs, all else), are divided by its largest gain.
 
-    They are divided by u' W v, of two vectors that approach the singular ones by one power iteration in each step of training;
-    otherwise they stay as they are. Gradients take both as constants.
+    That is the largest singular value, u' W v of two vectors that approach the singular ones by one power iteration in
+    each step of training; otherwise they stay as they are. Gradients take both as constants.
 
     It begins with all singular values alike: most of what a random matrix passes on is far less than its largest gain,
     and many such layers in a row pass on next to nothing.

@@ -90,7 +90,7 @@ def network_terms(
 
 
 def released_pixel(outputs: list[Tensor], frames: Tensor) -> Tensor:
-    """The sum of mean absolute differences over scales, of frames shrunk bilinearly, in place of `pixel.multi_scale`."""
+    """The sum of mean absolute differences over scales, of frames shrunk bilinearly: as released."""
     flat = frames.flatten(0, 1)
     errors = []
     for output in outputs:

@@ -17,7 +17,6 @@ from unblur.losses.pixel import multi_scale, pyramid
 from unblur.losses.priors import path_error, reblur_consistency
 from unblur.metrics.fidelity import psnr
 from unblur.metrics.sequence import best_direction, directed
-from unblur.networks.order_net import OrderNet
 from unblur.networks.paths import FilmNet
 from unblur.training.direction import Rule, order_error, order_network, runs_forward
 from unblur.training.schedule import Schedule
@@ -109,7 +108,7 @@ class Film(System):
         _check(network, self.loss)
         self.timed = "times" in inspect.signature(network.forward).parameters
         # In a dictionary, so that it is neither trained nor kept.
-        self._frozen: dict[str, OrderNet] = {}
+        self._frozen: dict[str, nn.Module] = {}
         if self.loss.order_network is not None:
             self._frozen["order"] = order_network(self.loss.order_network)
 
@@ -126,28 +125,39 @@ class Film(System):
 
     def losses(self, batch: Exposure) -> dict[str, Tensor]:
         """The weighted terms of the loss by name; their sum is what is minimised."""
-        blurry, frames, paths = batch["blurry"], batch["frames"], batch.get("paths")
-        if self.channels_last:
-            blurry = blurry.contiguous(memory_format=torch.channels_last)
-        network: Any = self.network
+        blurry, frames, paths = self._laid_out(batch["blurry"]), batch["frames"], batch.get("paths")
         times = self._directed(batch)
-        if self.loss.parts != "off":
-            part: Part = self.loss.parts
-            terms = part_terms(network, blurry, frames, times, paths, self.loss.paths, self.loss.eps, part)
-        else:
-            outputs = [output.float() for output in self._outputs(blurry, times)]
-            terms = {"pixel": multi_scale(outputs, frames, self.loss.eps)}
-            if self.loss.paths and paths is not None:
-                displacements = network.displacements(network.encode(blurry), times).float()
-                terms["paths"] = self.loss.paths * path_error(displacements, paths)
-            if self.loss.order:
-                when = times.expand(len(blurry), -1)
-                terms["order"] = self.loss.order * order_error(self._frozen["order"], outputs[-1], when)
-        if self.loss.reblur:
-            film = self(blurry, times_of(self.loss.reblur_frames).to(blurry)).float()
-            residual = reblur_consistency(blurry, film, self.loss.response, self.loss.eps)
-            terms["reblur"] = self.loss.reblur * residual
-        return terms
+        if self.loss.parts == "off":
+            return self._compared(batch, self._outputs(blurry, times), times)
+        network: Any = self.network
+        part: Part = self.loss.parts
+        terms = part_terms(network, blurry, frames, times, paths, self.loss.paths, self.loss.eps, part)
+        return terms | self._reblurred(blurry, times)
+
+    def _compared(self, batch: Exposure, outputs: list[Tensor], times: Tensor) -> dict[str, Tensor]:
+        """The terms of frames that were made, at every scale."""
+        network: Any = self.network
+        blurry, paths = self._laid_out(batch["blurry"]), batch.get("paths")
+        terms = {"pixel": self._pixel(outputs, batch["frames"])}
+        if self.loss.paths and paths is not None:
+            displacements = network.displacements(network.encode(blurry), times).float()
+            terms["paths"] = self.loss.paths * path_error(displacements, paths)
+        if self.loss.order:
+            order: Any = self._frozen["order"]
+            terms["order"] = self.loss.order * order_error(order, outputs[-1], times.expand(len(blurry), -1))
+        return terms | self._reblurred(blurry, times)
+
+    def _pixel(self, outputs: list[Tensor], frames: Tensor) -> Tensor:
+        return multi_scale(outputs, frames, self.loss.eps)
+
+    def _reblurred(self, blurry: Tensor, times: Tensor) -> dict[str, Tensor]:
+        if not self.loss.reblur:
+            return {}
+        film = self(blurry, times_of(self.loss.reblur_frames).to(blurry)).float()
+        return {"reblur": self.loss.reblur * reblur_consistency(blurry, film, self.loss.response, self.loss.eps)}
+
+    def _laid_out(self, image: Tensor) -> Tensor:
+        return image.contiguous(memory_format=torch.channels_last) if self.channels_last else image
 
     @torch.no_grad()
     def _directed(self, batch: Exposure) -> Tensor:
@@ -161,17 +171,19 @@ class Film(System):
             errors = [(film - frames).abs().flatten(1).mean(1) for film in (there, back)]
             forward = errors[0] <= errors[1]
         else:
-            network = self._frozen.get("order")
+            network: Any = self._frozen.get("order")
             forward = runs_forward(rule, frames, times, paths=batch.get("paths"), network=network)
         return torch.where(forward[:, None], times, 1 - times)
 
     def _outputs(self, blurry: Tensor, times: Tensor) -> list[Tensor]:
         network: Any = self.network
         if self.loss.scales == 1 or not hasattr(network, "scales"):
-            return pyramid(self(blurry, times), self.loss.scales)
-        if self.timed:
-            return list(network.scales(blurry, times))
-        return [_still(picture, times) for picture in network.scales(blurry)]
+            outputs = pyramid(self(blurry, times), self.loss.scales)
+        elif self.timed:
+            outputs = list(network.scales(blurry, times))
+        else:
+            outputs = [_still(picture, times) for picture in network.scales(blurry)]
+        return [output.float() for output in outputs]
 
     def measure(self, batch: Exposure) -> Measured:
         """PSNR at every time, of the frames and of the blurry input, each clip in its better direction of time.

@@ -106,31 +106,23 @@ class System(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW or its like, and the schedule per step."""
-        if self.optimizer.muon:
-            return self._scheduled(
-                Muon(
-                    *split(self.network),
-                    lr=self.optimizer.lr,
-                    ratio=self.optimizer.muon,
-                    betas=self.optimizer.betas,
-                    eps=self.optimizer.eps,
-                )
-            )
-        weights = [p for p in self.network.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in weights if p.ndim >= 2], "weight_decay": self.optimizer.weight_decay},
-            {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        kind = torch.optim.AdamW if self.optimizer.kind == "adamw" else torch.optim.Adamax
-        adam = kind(
-            [group for group in groups if group["params"]],
-            lr=self.optimizer.lr,
-            betas=self.optimizer.betas,
-            eps=self.optimizer.eps,
-        )
-        return self._scheduled(adam)
+        return self._scheduled(made(self.optimizer, self.network), self.schedule)
 
-    def _scheduled(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    def _scheduled(self, optimizer: torch.optim.Optimizer, schedule: Schedule) -> dict[str, Any]:
         steps = self.trainer.max_steps
-        follow = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.schedule.factor(step, steps))
+        follow = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule.factor(step, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": follow, "interval": "step"}}
+
+
+def made(settings: Optimizer, network: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of a network's weights that learn."""
+    lr, betas, eps = settings.lr, settings.betas, settings.eps
+    if settings.muon:
+        return Muon(*split(network), lr=lr, ratio=settings.muon, betas=betas, eps=eps)
+    weights = [p for p in network.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in weights if p.ndim >= 2], "weight_decay": settings.weight_decay},
+        {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    kind = torch.optim.AdamW if settings.kind == "adamw" else torch.optim.Adamax
+    return kind([group for group in groups if group["params"]], lr=lr, betas=betas, eps=eps)
