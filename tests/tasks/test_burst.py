@@ -23,10 +23,11 @@ from unblur.media.video import read_clip
 from unblur.metrics.motion import Field
 from unblur.networks.moments import MomentNet
 from unblur.networks.order_net import OrderNet
-from unblur.tasks import burst as module
-from unblur.tasks.burst import Burst, Reel, Shot, passage
+from unblur.tasks import reel as module
+from unblur.tasks.burst import Burst, Shot, passage
 from unblur.tasks.engine import Engine
 from unblur.tasks.frames import Film
+from unblur.tasks.reel import Reel
 from unblur.zoo.card import Card
 from unblur.zoo.weights import save_weights
 
@@ -97,6 +98,16 @@ def test_what_moved_from_picture_to_picture_decides(way: tuple[int, int], leaves
     made = ways(shots, burst)
     assert burst.by == "motion"
     assert all(x * way[0] > 0 for x, _ in made)
+
+
+def test_a_film_that_turns_sharply_goes_on_as_things_go_from_picture_to_picture(leaves: Tensor) -> None:
+    grey = (leaves.mean(0) * 255).to(torch.uint8).numpy()
+    places = ((0, 0), (6, 0), (4, 8))
+    greys = [np.ascontiguousarray(np.roll(grey, place[::-1], (0, 1))[30:200, 40:260]) for place in places]
+    moves = ((6, 0), (5, 1), (-5, 4))  # the third against the second
+    assert ways([shot(*way, one) for way, one in zip(moves, apart(3), strict=True)])[2] == (5, -4)
+    assert ways([shot(*way, one) for way, one in zip(moves, greys, strict=True)]) == [*moves]
+    assert ways([shot(-x, -y, one) for (x, y), one in zip(moves, greys, strict=True)]) == [*moves]
 
 
 def test_pictures_that_have_nothing_in_common_tell_nothing(leaves: Tensor) -> None:

@@ -3,19 +3,18 @@
 Blur does not tell which way things moved, so each film alone runs as a rule says (`exposure.camera.is_canonical`), and
 two pictures of one movement may run against each other. In a burst neighbours decide:
 
-* each film runs as its paths agree best with those of the films before, the nearer ones counting more: the mean inner
-  product of the ways from the opening of the shutter to its closing, so that a picture where hardly anything moved
-  hardly counts;
-* then all are turned together: the way things go from each picture to the next, where these show the same scene; else
-  as an order network says, if there is one; else so that the motion of all together is canonical.
+* their films run so that their paths agree best, neighbours counting more: the mean inner product of the ways from the
+  opening of the shutter to its closing, so that a picture where hardly anything moved hardly counts; and so that they
+  go on as things go from each picture to the next, where these show the same scene;
+* where that does not tell, or an order network is to decide, all are turned together: as the network says, or so that
+  the motion of all together is canonical.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, pairwise
-from pathlib import Path
+from itertools import combinations, groupby, pairwise, product
 from typing import Any, NamedTuple
 
 import cv2
@@ -25,25 +24,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.data.flow import Grey, optical_flow
-from unblur.errors import UnblurError
 from unblur.exposure.camera import is_canonical
-from unblur.media.decode import picture_size
 from unblur.metrics.motion import Field
-from unblur.runtime.memory import working_memory
 from unblur.tasks.frames import Film, frames
 from unblur.tasks.order import Model, Orderer, load_orderer, score_frames
 from unblur.tasks.source import Source
 
 HELD = 8
-"""Films at most that wait until the direction of all is known."""
-MEMORY = 64
-"""Bytes for each pixel of a film that waits."""
-REMEMBERED = 8
-"""Films before that a film looks back at."""
+"""Films at most that are decided on together."""
+REMEMBERED = 4
+"""Films before that those that wait look back at."""
 SAME = 0.5
 """Correlation of details, from which on two pictures show the same scene."""
 SAYS = 0.2
 """From which agreement on, of 1, the way from picture to picture decides."""
+PULL = 2.0
+"""How much it counts beside the agreement of two films."""
 SCORED = tuple(i / 6 for i in range(7))
 """Times that an order network looks at; those of the networks that make seven frames."""
 
@@ -64,6 +60,12 @@ class Shot(NamedTuple):
     field: Field | None
     grey: Grey
     order: float | None = None
+
+    @property
+    def paths(self) -> Field:
+        """The field, where the film has paths."""
+        assert self.field is not None
+        return self.field
 
     @classmethod
     def of(cls, film: Film, orderer: Orderer | None = None) -> Shot:
@@ -87,57 +89,64 @@ class Burst:
     """
 
     by: str | None = None
-    _before: list[tuple[Field, int]] = field(default_factory=list)
+    _before: list[tuple[Shot, int]] = field(default_factory=list)
 
     def directions(self, shots: Sequence[Shot]) -> list[int]:
         """+1 or -1 for each film: as its own rule has it, or turned; goes on from the films before."""
-        signs = [self._follow(shot) for shot in shots]
-        if all(shot.field is None and shot.order is None for shot in shots):
-            return signs
+        if any(shot.field is None for shot in shots):
+            return [1 if shot.order is None or shot.order >= 0 else -1 for shot in shots]
+        chain = [*(shot for shot, _ in self._before), *shots]
+        known = [sign for _, sign in self._before]
+        agreed, (pulls, shares) = _agreements(chain), _passages(chain)
+        signs = _best(agreed, pulls if self.by in (None, "motion") else 0 * pulls, known)
         if self.by is None:
-            self.by, whole = _whole(shots, signs)
-            signs = [whole * sign for sign in signs]
-            self._before = [(one, whole * sign) for one, sign in self._before]
-        return signs
+            told = float(shares @ torch.tensor(signs).float()) >= SAYS
+            signs = self._settled(shots, signs if told else _best(agreed, 0 * pulls, known), told)
+        self._before = list(zip(chain, signs, strict=True))[-REMEMBERED:]
+        return signs[len(known) :]
 
-    def _follow(self, shot: Shot) -> int:
-        if shot.field is None:
-            return 1 if shot.order is None or shot.order >= 0 else -1
-        agreed = 0.0
-        for distance, (one, sign) in enumerate(reversed(self._before)):
-            agreed += sign * _agreement(one, shot.field) * 0.5**distance
-        self._before = [*self._before, (shot.field, -1 if agreed < 0 else 1)][-REMEMBERED:]
-        return self._before[-1][1]
-
-
-def _whole(shots: Sequence[Shot], signs: Sequence[int]) -> tuple[str, int]:
-    """What decides the direction of all, and whether it is to be turned, -1, or not."""
-    followed = [(shot.field, sign) for shot, sign in zip(shots, signs, strict=True) if shot.field is not None]
-    scores = [sign * shot.order for shot, sign in zip(shots, signs, strict=True) if shot.order is not None]
-    if scores:
-        return "order", -1 if sum(scores) < 0 and followed else 1
-    said = _passage(shots, signs)
-    if abs(said) >= SAYS:
-        return "motion", -1 if said < 0 else 1
-    total = sum((sign * _mean(one) for one, sign in followed), torch.zeros(2))
-    return "convention", 1 if bool(is_canonical(*total)) else -1
+    def _settled(self, shots: Sequence[Shot], signs: Sequence[int], told: bool) -> list[int]:
+        """The signs of the first films, turned together where that is called for; `told` by their motion."""
+        orders = [sign * shot.order for shot, sign in zip(shots, signs, strict=True) if shot.order is not None]
+        self.by = "order" if orders else "motion" if told else "convention"
+        total = sum((sign * _mean(shot.paths) for shot, sign in zip(shots, signs, strict=True)), torch.zeros(2))
+        canonical = sum(orders) >= 0 if orders else told or bool(is_canonical(*total))
+        return [sign if canonical else -sign for sign in signs]
 
 
-def _passage(shots: Sequence[Shot], signs: Sequence[int]) -> float:
-    """How far the films' motion goes with that from each picture to the next, in [-1, 1]."""
-    agreed = most = 0.0
-    for (one, before), (other, after) in pairwise(zip(shots, signs, strict=True)):
-        if one.field is None or other.field is None:
-            continue
-        way = passage(one.grey, other.grey, one.field.textured.shape)
+def _best(agreed: Tensor, pulls: Tensor, known: Sequence[int]) -> list[int]:
+    """The signs s, first the `known`, of which the sum of s_i s_j `agreed` (N, N) and s_i `pulls` (N,) is the most."""
+    chosen = [[*known, *free] for free in product((1, -1), repeat=len(pulls) - len(known))]
+    signs = torch.tensor(chosen, dtype=pulls.dtype)
+    sums = (torch.einsum("ci,cj,ij->c", signs, signs, agreed) + signs @ pulls).tolist()
+    return chosen[max(range(len(chosen)), key=sums.__getitem__)]
+
+
+def _agreements(chain: Sequence[Shot]) -> Tensor:
+    """How far each two films agree, (N, N) above the diagonal: less by half for each film between them."""
+    agreed = torch.zeros(len(chain), len(chain), dtype=torch.float64)
+    for (i, one), (j, other) in combinations(enumerate(chain), 2):
+        agreed[i, j] = _agreement(one.paths, other.paths) * 0.5 ** (j - i - 1)
+    return agreed
+
+
+def _passages(chain: Sequence[Shot]) -> tuple[Tensor, Tensor]:
+    """What the way from picture to picture says of each film, (N,): how strongly, and as shares of all, 1 at most."""
+    pulls, inner = torch.zeros(2, len(chain), dtype=torch.float64)
+    most = 0.0
+    for i, (one, other) in enumerate(pairwise(chain)):
+        way = passage(one.grey, other.grey, one.paths.textured.shape)
         if way is None:
             continue
-        for sign, shown in ((before, one.field), (after, other.field)):
+        for k, shown in ((i, one.paths), (i + 1, other.paths)):
             where = _seen(shown)
-            inner, own, others = (shown.way * way)[:, where], shown.way[:, where], way[:, where]
-            agreed += sign * float(inner.sum(0).mean())
-            most += float((own.square().sum(0).mean() * others.square().sum(0).mean()).sqrt())
-    return agreed / most if most > 0 else 0.0
+            own, there = shown.way[:, where], way[:, where]
+            sizes = [float(each.square().sum(0).mean().sqrt()) for each in (own, there)]
+            inner[k] += (both := float((own * there).sum(0).mean()))
+            # Pictures may be far apart: that counts no more than the film's own motion.
+            pulls[k] += PULL * both * min(1.0, sizes[0] / max(sizes[1], 1e-9))
+            most += sizes[0] * sizes[1]
+    return pulls, (inner / max(most, 1e-9)).float()
 
 
 def passage(before: Grey, after: Grey, size: Sequence[int]) -> Tensor | None:
@@ -173,74 +182,6 @@ def _seen(one: Field) -> Tensor:
     return one.textured if one.textured.any() else torch.ones_like(one.textured)
 
 
-class Reel:
-    """Films of files in one direction, made a few ahead of when they are asked for.
-
-    Parameters
-    ----------
-    files : sequence of Path
-        In order. Those of equal size that follow each other are a burst; another size begins a new one.
-    make : callable
-        Makes a film.
-    orderer : Orderer, optional
-        Decides the direction of the whole.
-    together : bool
-        Whether there are bursts at all; else each picture is one.
-
-    Attributes
-    ----------
-    bursts : list of (Burst, int)
-        And how many pictures each has.
-    """
-
-    def __init__(
-        self,
-        files: Sequence[Path],
-        make: Callable[[Path], Film],
-        orderer: Orderer | None = None,
-        *,
-        together: bool = True,
-    ) -> None:
-        self._make, self._orderer = make, orderer
-        self._ready: dict[Path, Film | Exception] = {}
-        self._batches: dict[Path, tuple[Burst, list[Path]]] = {}
-        self.bursts: list[tuple[Burst, int]] = []
-        sized = list(_sized(files))
-        for _, alike in groupby(sized, key=lambda one: one[1] if together else one[0]):
-            (first_one, size), *rest = alike
-            chosen, burst = [first_one, *(file for file, _ in rest)], Burst()
-            held = working_memory(torch.device("cpu")) // (MEMORY * max(size[0] * size[1], 1))
-            step = min(max(held, 1), HELD)
-            for first in range(0, len(chosen), step):
-                batch = chosen[first : first + step]
-                self._batches |= dict.fromkeys(batch, (burst, batch))
-            self.bursts.append((burst, len(chosen)))
-
-    def film(self, file: Path) -> Film:
-        """The film of a file, once; whatever its making raised is raised here."""
-        if file not in self._ready:
-            self._fill(*self._batches[file])
-        made = self._ready.pop(file)
-        if isinstance(made, Exception):
-            raise made
-        return made
-
-    def _fill(self, burst: Burst, batch: Sequence[Path]) -> None:
-        films: dict[Path, Film] = {}
-        for file in batch:
-            try:
-                films[file] = self._make(file)
-            except Exception as cause:  # told when its turn comes; the others are done
-                self._ready[file] = cause
-        self._ready |= films
-        if self._orderer is not None or (burst, 1) not in self.bursts:
-            direct(list(films.values()), burst, self._orderer)
-
-    def as_dict(self) -> list[dict[str, object]]:
-        """For a machine-readable report."""
-        return [{"pictures": count, "direction": burst.by} for burst, count in self.bursts if burst.by is not None]
-
-
 def direct(films: Sequence[Film], burst: Burst, orderer: Orderer | None = None) -> None:
     """Turn the films that run the other way; `burst` knows those before."""
     shots = [Shot.of(film, orderer) for film in films]
@@ -273,18 +214,8 @@ def burst(sources: Sequence[Source], *, order: Model = None, **options: Any) -> 
     """
     orderer = None if order is None else load_orderer(order, options.get("device", "auto"))
     made = [frames(source, **options) for source in sources]
-    for _, films in groupby(made, key=lambda film: (film.picture.height, film.picture.width)):
-        direct(list(films), Burst(), orderer)
+    for _, alike in groupby(made, key=lambda film: (film.picture.height, film.picture.width)):
+        films, one = list(alike), Burst()
+        for first in range(0, len(films), HELD):
+            direct(films[first : first + HELD], one, orderer)
     return made
-
-
-def _sized(files: Iterable[Path]) -> Iterator[tuple[Path, tuple[int, int]]]:
-    """Height and width of each file; a file that cannot be read breaks no burst."""
-    size = (0, 0)
-    for path in files:
-        try:
-            with path.open("rb") as file:
-                size = picture_size(path, file)
-        except (OSError, UnblurError):
-            pass
-        yield path, size

@@ -12,7 +12,6 @@ from torch import Tensor
 from unblur.errors import UnblurError
 from unblur.media.video import write_clip
 from unblur.tasks.batch import Job, Outcome, Report
-from unblur.tasks.burst import Reel
 from unblur.tasks.check import check_has_paths
 from unblur.tasks.engine import Engine
 from unblur.tasks.files import Listener, Options, facts_of, find, jobs_of, made_with, run_jobs
@@ -27,6 +26,7 @@ from unblur.tasks.frames import (
     made_by,
 )
 from unblur.tasks.order import load_orderer
+from unblur.tasks.reel import Reel
 
 FILM = ".film"
 SUFFIXES = (".mp4", ".gif", ".webp")
