@@ -72,7 +72,10 @@ def source() -> TinySource:
 
 @pytest.fixture
 def fit() -> Callable[..., tuple[Trainer, Film]]:
-    """Train the tiny network for some steps: ``fit(folder, steps=8, ckpt_path=..., callbacks=[...])``."""
+    """Train the tiny network for some steps: ``fit(folder, steps=8, ckpt_path=..., callbacks=[...])``.
+
+    `build` makes another system of it, which gathers `gather` batches for a step by itself.
+    """
 
     def run(
         folder: Path,
@@ -83,10 +86,13 @@ def fit() -> Callable[..., tuple[Trainer, Film]]:
         keeper: dict[str, Any] | None = None,
         validate_every: int = 2,
         ahead: bool = False,
+        build: Callable[..., Film] | None = None,
+        gather: int | None = None,
         **machine: Any,
     ) -> tuple[Trainer, Film]:
         torch.manual_seed(0)
-        module = Film(TinyFilm(), optimizer=Optimizer(lr=1e-2), schedule=Schedule(warmup=2), seed=3)
+        how: dict[str, Any] = {"optimizer": Optimizer(lr=1e-2), "schedule": Schedule(warmup=2), "seed": 3}
+        module = build(TinyFilm(), **how) if build else Film(TinyFilm(), **how)
         average = MovingAverage(0.9)
 
         def save(module: LightningModule, steps: int) -> None:
@@ -95,7 +101,7 @@ def fit() -> Callable[..., tuple[Trainer, Film]]:
         trainer = Trainer(
             max_steps=steps,
             max_epochs=-1,
-            val_check_interval=validate_every * machine.get("accumulate_grad_batches", 1),
+            val_check_interval=validate_every * (gather or machine.get("accumulate_grad_batches", 1)),
             check_val_every_n_epoch=None,
             accelerator="cpu",
             callbacks=[
@@ -111,7 +117,7 @@ def fit() -> Callable[..., tuple[Trainer, Film]]:
             enable_model_summary=False,
             **machine,
         )
-        data = ExposureData(TinySource(), heldout(), ahead=ahead)
+        data = ExposureData(TinySource(), heldout(), ahead=ahead, accumulate=gather)
         trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=False)
         return trainer, module
 

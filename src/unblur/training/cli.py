@@ -30,7 +30,9 @@ from unblur.data.stills import Still, load_stills
 from unblur.data.synthetic import SyntheticExposures
 from unblur.errors import UnblurError
 from unblur.media.folder import find_clips
+from unblur.networks.moment_critic import MomentCritic
 from unblur.networks.path_space import PathSpace
+from unblur.training.adversarial import Adversarial, no_half
 from unblur.training.blur_space import BlurSpaceSystem
 from unblur.training.data import ExposureData, Mixture, Source
 from unblur.training.ema import MovingAverage
@@ -42,7 +44,8 @@ from unblur.training.journal import Journal
 from unblur.training.keeper import Keeper
 from unblur.training.order import Ordering
 from unblur.training.prior import fit_prior
-from unblur.training.recipe import PairSet, SequenceSet, is_blur_space, is_frames, is_order, read_recipe
+from unblur.training.recipe import PairSet, SequenceSet, is_blur_space, is_film, is_frames, is_order, read_recipe
+from unblur.training.system import System
 from unblur.zoo.table import network_class
 
 USAGE = "usage: unblur train RECIPE.yaml [--resume last.ckpt|auto] [--weights FILE] [--max_minutes M] [--KEY VALUE ...]"
@@ -87,15 +90,7 @@ def train(recipe: Namespace) -> Trainer:
     if recipe.evidence:
         take_evidence(network, recipe.evidence)
     blurs = is_blur_space(recipe.network.name)
-    module = _system(recipe.network.name)(
-        network,
-        recipe.loss,
-        recipe.optimizer,
-        recipe.schedule,
-        seed=recipe.seed,
-        compile=recipe.compile,
-        channels_last=recipe.channels_last,
-    )
+    module = _system(recipe, network)
     data = _data(recipe, blurs)
     trainer = make_trainer(recipe, folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,12 +100,40 @@ def train(recipe: Namespace) -> Trainer:
     return trainer
 
 
-def _system(network: str) -> Any:
-    if is_blur_space(network):
-        return BlurSpaceSystem
-    if is_order(network):
-        return Ordering
-    return Frames if is_frames(network) else Film
+def _system(recipe: Namespace, network: Any) -> System:
+    name, loss, how = recipe.network.name, recipe.loss, (recipe.optimizer, recipe.schedule)
+    options = {"seed": recipe.seed, "compile": recipe.compile, "channels_last": recipe.channels_last}
+    if _is_judged(recipe):
+        no_half(recipe.trainer.precision)
+        return Adversarial(
+            *(network, _critic(recipe), loss, *how),
+            adversarial=recipe.adversarial,
+            critic_optimizer=recipe.critic.optimizer,
+            critic_schedule=recipe.critic.schedule,
+            clip=recipe.trainer.gradient_clip_val,
+            accumulate=recipe.trainer.accumulate_grad_batches,
+            **options,
+        )
+    if is_blur_space(name):
+        return BlurSpaceSystem(network, loss, *how, **options)
+    if is_order(name):
+        return Ordering(network, loss, *how, **options)
+    return Frames(network, loss, *how, **options) if is_frames(name) else Film(network, loss, *how, **options)
+
+
+def _is_judged(recipe: Namespace) -> bool:
+    """Whether the network is trained against a critic."""
+    return is_film(recipe.network.name) and recipe.adversarial.weight > 0
+
+
+def _critic(recipe: Namespace) -> MomentCritic:
+    try:
+        critic = MomentCritic(**vars(recipe.critic.arguments))
+    except (TypeError, ValueError) as error:
+        raise UnblurError("critic.arguments", f"are refused ({error})", "correct the recipe") from error
+    if recipe.critic.weights:
+        start_from(critic, recipe.critic.weights)
+    return critic
 
 
 def _network(recipe: Namespace) -> nn.Module:
@@ -132,11 +155,17 @@ def make_trainer(recipe: Namespace, folder: Path) -> Trainer:
         if isinstance(network, PathSpace):
             fit_prior(network, _fields(recipe, network.degree), PRIOR_BATCHES)
         export_weights(folder / "last.safetensors", network, recipe, steps, journal.score, _protocol(recipe))
+        if isinstance(module, Adversarial):
+            export_weights(folder / "critic.safetensors", module.critic, recipe, steps)
 
     keeper = Keeper(folder, save_weights, average, every=recipe.save_minutes, budget=recipe.max_minutes)
     callbacks: list[Callback] = [journal, keeper]
+    machine = vars(recipe.trainer)
+    if _is_judged(recipe):
+        # Where there are two optimizers, these are the system's affair.
+        machine = machine | {"accumulate_grad_batches": 1, "gradient_clip_val": None}
     return Trainer(
-        **vars(recipe.trainer),
+        **machine,
         callbacks=[average, *callbacks] if average else callbacks,
         max_epochs=-1,
         val_check_interval=recipe.validate_every * recipe.trainer.accumulate_grad_batches,
@@ -155,6 +184,7 @@ def make_trainer(recipe: Namespace, folder: Path) -> Trainer:
 def _data(recipe: Namespace, blurs: bool) -> ExposureData:
     """What the recipe's network learns from, and what it is measured on: exposures of stills or clips, or pairs."""
     options = {"ahead": recipe.data.ahead, "reuse": recipe.data.reuse, "pool": recipe.data.pool}
+    options["accumulate"] = recipe.trainer.accumulate_grad_batches
     if not blurs and recipe.sequences.train:
         return ExposureData(_sequences(recipe), _heldout_of_sequences(recipe), **options)
     if not blurs:

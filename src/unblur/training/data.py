@@ -72,6 +72,8 @@ class ExposureData(LightningDataModule):
     reuse, pool : int
         Train on each batch `reuse` times: on `pool` batches one after the other, on the same ones again, then on the
         next `pool` (data echoing, Choi et al. 2019). For networks that train faster than batches are rendered.
+    accumulate : int, optional
+        Batches that make a step, where the system and not the trainer gathers them.
     """
 
     def __init__(
@@ -82,19 +84,20 @@ class ExposureData(LightningDataModule):
         ahead: bool = False,
         reuse: int = 1,
         pool: int = 32,
+        accumulate: int | None = None,
     ) -> None:
         super().__init__()
         if reuse < 1 or pool < 1:
             raise ValueError(f"reuse and pool must be 1 or more, got {reuse} and {pool}")
         self.source, self.heldout = source, list(heldout)
-        self.reuse, self.pool = reuse, pool
+        self.reuse, self.pool, self.accumulate = reuse, pool, accumulate
         self._kept: dict[int, dict[str, Tensor] | Future[dict[str, Tensor]]] = {}
         self._thread = ThreadPoolExecutor(1) if ahead else None
 
     def train_dataloader(self) -> Steps:
         """Step numbers from where the training stands."""
         assert self.trainer is not None
-        return Steps(self.trainer.global_step * self.trainer.accumulate_grad_batches)
+        return Steps(self.trainer.global_step * (self.accumulate or self.trainer.accumulate_grad_batches))
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """The held-out batches."""

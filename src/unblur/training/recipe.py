@@ -21,7 +21,9 @@ from unblur.exposure.camera import MotionSpec
 from unblur.exposure.synthetic import SensorSpec
 from unblur.networks.frame_cascade import FrameCascade
 from unblur.networks.frame_recurrent import FrameRecurrent
+from unblur.networks.moment_critic import MomentCritic
 from unblur.networks.order_net import OrderNet
+from unblur.training.adversarial import AdversarialLoss
 from unblur.training.blur_space import CodeLoss
 from unblur.training.film import Loss
 from unblur.training.frames import FrameLoss
@@ -253,7 +255,8 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Namespace:
     Namespace
         Every field with its value: the fields of `Run`, and ``network.name``, ``network.arguments``, ``data``,
         ``exposures``, ``loss``, ``optimizer``, ``schedule``, ``trainer``, of blur spaces also ``pairs`` and ``fields``,
-        of others ``sequences`` and ``augmentation``; and all of it as YAML in ``record``.
+        of others ``sequences`` and ``augmentation``, of film networks also ``adversarial`` and ``critic.arguments``,
+        ``critic.weights``, ``critic.optimizer``, ``critic.schedule``; and all of it as YAML in ``record``.
 
     Raises
     ------
@@ -293,6 +296,11 @@ def is_order(network: str) -> bool:
     return issubclass(network_class(network), OrderNet)
 
 
+def is_film(network: str) -> bool:
+    """Whether a network of this name makes films of any number of frames, and can be trained against a critic."""
+    return not (is_blur_space(network) or is_frames(network) or is_order(network))
+
+
 def _parser(network: str) -> ArgumentParser:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--recipe", action="config")
@@ -309,6 +317,10 @@ def _parser(network: str) -> ArgumentParser:
     else:
         groups["loss"] = FrameLoss if is_frames(network) else OrderLoss if is_order(network) else Loss
         groups |= {"sequences": SequenceData, "augmentation": Augmentation}
+    if is_film(network):
+        groups |= {"adversarial": AdversarialLoss, "critic.optimizer": Optimizer, "critic.schedule": Schedule}
+        parser.add_class_arguments(MomentCritic, "critic.arguments", instantiate=False)
+        parser.add_argument("--critic.weights", type=str | None, default=None)
     for group, settings in groups.items():
         parser.add_class_arguments(settings, group)
     if is_blur_space(network):
@@ -341,6 +353,9 @@ def _network_name(path: Path, document: dict[str, Any], overrides: Sequence[str]
             name = word.split("=", 1)[1] if "=" in word else next(iter(overrides[i + 1 :]), None)
     if name is None:
         raise UnblurError(path, "names no network", f"set network.name to one of {', '.join(NETWORKS)}")
+    if name == "moment_critic":
+        remedy = "name a film network, such as moments, and set adversarial.weight"
+        raise UnblurError("network.name moment_critic", "judges the frames of another network", remedy)
     if name not in NETWORKS:
         raise UnblurError(
             f"network.name {name}", "no such network", f"the nearest is {_nearest(str(name), list(NETWORKS))}"

@@ -1,0 +1,230 @@
+"""Training of film networks against a critic (CFMD-GAN, Lee, Han, Heo, IEEE Access 2022)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unblur.errors import UnblurError
+from unblur.losses.adversarial import Form, critic_terms, network_terms, released_pixel
+from unblur.networks.moment_critic import Judged, MomentCritic
+from unblur.training.film import Exposure, Film, Loss
+from unblur.training.schedule import Schedule
+from unblur.training.system import Compile, Optimizer, made
+from unblur.zoo.lpips import FETCH, load_lpips
+
+NETWORK, CRITIC = 0, 1
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AdversarialLoss:
+    """What is added to the loss of a film network that is trained against a critic; the paper's numbers.
+
+    Attributes
+    ----------
+    weight : float
+        Of the critic's verdicts on frames; 0 for no critic at all. The paper has 0.1, the released program 0.01.
+    regression : float
+        Weight of the critic's error on the times of made frames, which the network is to help.
+    critic_regression : float
+        Weight of its error on times in what the critic itself is trained for; 1 as released.
+    form : {"paper", "released"}
+        See `losses.adversarial`. Released, likeness is the absolute difference, too.
+    perceptual : float
+        Weight of LPIPS between frames, which needs `lpips`.
+    lpips : str, optional
+        Its weights, see `zoo.lpips.load_lpips`. Where there is no such file it is left out, and that is told.
+    frames : int, optional
+        Learn so many frames of each exposure in a step, drawn at random; all by default. The paper has 1.
+    """
+
+    weight: float = 0.0
+    regression: float = 0.05
+    critic_regression: float = 0.05
+    form: Form = "paper"
+    perceptual: float = 0.01
+    lpips: str | None = None
+    frames: int | None = None
+
+
+class Adversarial(Film):
+    """Trains a film network and the critic that judges its frames, in turns: a step of each for every batch.
+
+    Steps are counted by those of the network. Averaged, validated and exported is the network.
+
+    Parameters
+    ----------
+    network : Module
+        See `film.Film`.
+    critic : MomentCritic
+    loss, optimizer, schedule
+        What to train the network for beside the critic, and how.
+    adversarial : AdversarialLoss
+    critic_optimizer, critic_schedule
+        How to train the critic; as the network by default.
+    clip : float, optional
+        The largest norm of the gradients of either.
+    accumulate : int
+        Batches that make a step; the critic that judges the last of them is a step ahead of the one that judged the
+        others.
+    seed, compile, channels_last
+        See `system.System`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        critic: MomentCritic,
+        loss: Loss | None = None,
+        optimizer: Optimizer | None = None,
+        schedule: Schedule | None = None,
+        *,
+        adversarial: AdversarialLoss | None = None,
+        critic_optimizer: Optimizer | None = None,
+        critic_schedule: Schedule | None = None,
+        clip: float | None = 1.0,
+        accumulate: int = 1,
+        seed: int = 0,
+        compile: Compile = "off",
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__(network, loss, optimizer, schedule, seed=seed, channels_last=channels_last)
+        # There are two optimizers, and Lightning leaves their turns to us.
+        self.automatic_optimization = False
+        self.critic = critic.to(memory_format=torch.channels_last) if channels_last else critic  # type: ignore[call-overload]
+        self.adversarial = adversarial or AdversarialLoss(weight=0.1)
+        self.critic_optimizer = critic_optimizer or self.optimizer
+        self.critic_schedule = critic_schedule or self.schedule
+        self.clip, self.accumulate = clip, accumulate
+        self._gathered = 0
+        if self.loss.parts != "off":
+            raise UnblurError("adversarial", "needs whole frames, and loss.parts trains parts", "set loss.parts to off")
+        if not self.timed:
+            kind = type(network).__name__
+            raise UnblurError(
+                "adversarial", f"needs frames at many times, and a {kind} makes one", "set its weight to 0"
+            )
+        if self.adversarial.perceptual:
+            self._look(self.adversarial.lpips)
+        self._make: Any = self._outputs
+        self._judge: Any = self.critic.forward
+        if compile != "off":
+            mode = None if compile == "default" else compile
+            self._make, self._judge = (torch.compile(run, mode=mode) for run in (self._make, self._judge))
+
+    def losses(self, batch: Exposure) -> dict[str, Tensor]:
+        """What the network is trained for, with the critic as it is."""
+        batch = self._some(batch)
+        outputs = self._make(self._laid_out(batch["blurry"]), batch["times"])
+        return self._network_terms(batch, outputs)
+
+    def training_step(self, batch: Exposure, batch_idx: int) -> dict[str, Tensor]:
+        """A step of the critic, then one of the network, on the same frames."""
+        batch = self._some(batch)
+        outputs = self._make(self._laid_out(batch["blurry"]), batch["times"])
+        judged = self._critic_terms(batch, outputs[-1].detach())
+        self._gathered += 1
+        whole = self._gathered == self.accumulate
+        self._learn(CRITIC, judged, step=whole)
+        with _still(self.critic):
+            terms = self._network_terms(batch, outputs)
+            self._learn(NETWORK, terms, step=whole)
+        self._gathered = 0 if whole else self._gathered
+        loss = torch.stack(list(terms.values())).sum().detach()
+        return {"loss": loss} | {name: value.detach() for name, value in (terms | judged).items()}
+
+    def configure_optimizers(self) -> Any:
+        """The network's and the critic's."""
+        own = self._scheduled(made(self.optimizer, self.network), self.schedule)
+        return [own, self._scheduled(made(self.critic_optimizer, self.critic), self.critic_schedule)]
+
+    def _critic_terms(self, batch: Exposure, frames: Tensor) -> dict[str, Tensor]:
+        """What the critic is trained for."""
+        both = torch.cat((batch["frames"], frames))
+        true, made = self._judged(both, batch["blurry"].repeat(2, 1, 1, 1)).split(frames.shape[:2].numel())
+        times, wanted = batch["times"].flatten(), self.adversarial
+        return critic_terms(true, made, times, wanted.critic_regression, wanted.form)
+
+    def _network_terms(self, batch: Exposure, outputs: list[Tensor]) -> dict[str, Tensor]:
+        """What the network is trained for."""
+        times, frames, wanted = batch["times"], outputs[-1], self.adversarial
+        terms = self._compared(batch, outputs, times)
+        if "lpips" in self._frozen:
+            terms["perceptual"] = wanted.perceptual * self._frozen["lpips"](frames, batch["frames"]).mean()
+        made = self._judged(frames, batch["blurry"])
+        return terms | network_terms(made, times.flatten(), wanted.weight, wanted.regression, wanted.form)
+
+    def _judged(self, frames: Tensor, blurry: Tensor) -> Judged:
+        """Verdicts on all frames (B, T, 3, H, W), one after the other."""
+        pictures = blurry[:, None].expand_as(frames).flatten(0, 1)
+        return self._judge(self._laid_out(frames.flatten(0, 1)), self._laid_out(pictures))
+
+    def _learn(self, which: int, terms: dict[str, Tensor], *, step: bool) -> None:
+        """Gather gradients; with `step`, take a step along them."""
+        self.manual_backward(torch.stack(list(terms.values())).sum() / self.accumulate)
+        if not step:
+            return
+        optimizers: Any = self.optimizers()
+        schedules: Any = self.lr_schedulers()
+        # Lightning counts the steps of its own optimizers, and not those of a bare one: steps are the network's.
+        optimizer = optimizers[which] if which == NETWORK else optimizers[which].optimizer
+        if self.clip is not None:
+            self.clip_gradients(optimizers[which], self.clip, "norm")
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        schedules[which].step()
+
+    def _pixel(self, outputs: list[Tensor], frames: Tensor) -> Tensor:
+        if self.adversarial.form == "released":
+            return released_pixel(outputs, frames)
+        return super()._pixel(outputs, frames)
+
+    @torch.no_grad()
+    def _some(self, batch: Exposure) -> Exposure:
+        """The frames of a batch that this step learns, with the times (B, T) at which it is to learn them."""
+        frames = batch["frames"]
+        times = self._directed(batch).expand(len(frames), -1)
+        batch = batch | {"times": times}  # type: ignore[assignment]
+        if self.adversarial.frames is None or self.adversarial.frames >= frames.shape[1]:
+            return batch
+        drawn = torch.rand(frames.shape[:2]).argsort(1)[:, : self.adversarial.frames].to(frames.device)
+        rows = torch.arange(len(frames), device=frames.device)[:, None]
+        return batch | {name: batch[name][rows, drawn] for name in ("frames", "times", "paths") if name in batch}  # type: ignore
+
+    def _look(self, weights: str | None) -> None:
+        """Take LPIPS, if it is there."""
+        if weights is None or not Path(weights).exists():
+            what = "adversarial.lpips names no file" if weights is None else f"{weights}: no such file"
+            log.warning("%s: LPIPS is left out of the loss; to have it: %s", what, FETCH)
+            return
+        self._frozen["lpips"] = load_lpips(weights)
+
+
+def no_half(precision: str) -> None:
+    """Refuse what needs its gradients scaled.
+
+    Raises
+    ------
+    UnblurError
+        16-mixed.
+    """
+    if precision == "16-mixed":
+        raise UnblurError("trainer.precision 16-mixed", "is too narrow for a critic's gradients", "use bf16-mixed")
+
+
+@contextmanager
+def _still(network: nn.Module) -> Iterator[None]:
+    """Within, no gradients of these weights are asked for."""
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.requires_grad_(True)
