@@ -26,9 +26,10 @@ from torch import Tensor
 from unblur.data.flow import Grey, optical_flow
 from unblur.exposure.camera import is_canonical
 from unblur.metrics.motion import Field
+from unblur.tasks.engine import load
 from unblur.tasks.frames import Film, frames
 from unblur.tasks.order import Model, Orderer, load_orderer, score_frames
-from unblur.tasks.source import Source
+from unblur.tasks.source import Source, open_picture
 
 HELD = 8
 """Films at most that are decided on together."""
@@ -200,7 +201,7 @@ def burst(sources: Sequence[Source], *, order: Model = None, **options: Any) -> 
     order : str, path, nn.Module or Orderer, optional
         An order network, which then decides the direction of the whole; see `unblur.order`.
     **options
-        Of `unblur.frames`; `reverse` turns all.
+        Of `unblur.frames`, but for `sharp`; `reverse` turns all.
 
     Raises
     ------
@@ -212,8 +213,12 @@ def burst(sources: Sequence[Source], *, order: Model = None, **options: Any) -> 
     >>> for film in unblur.burst(["a.jpg", "b.jpg"], n=25):          # doctest: +SKIP
     ...     film.save(film.picture.path.with_suffix(".mp4"))
     """
-    orderer = None if order is None else load_orderer(order, options.get("device", "auto"))
-    made = [frames(source, **options) for source in sources]
+    most = options.pop("max_pixels", None)
+    pictures = [open_picture(source, most) for source in sources]
+    chosen = {name: options.pop(name) for name in ("model", "device", "dtype", "tile") if name in options}
+    orderer = None if order is None else load_orderer(order, chosen.get("device", "auto"))
+    engine = load(**chosen, sizes=[picture.width * picture.height for picture in pictures])
+    made = [frames(picture, model=engine, **options) for picture in pictures]
     for _, alike in groupby(made, key=lambda film: (film.picture.height, film.picture.width)):
         films, one = list(alike), Burst()
         for first in range(0, len(films), HELD):
