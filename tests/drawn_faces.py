@@ -25,7 +25,7 @@ class ColourDetector:
     def __init__(self, score=0.995):
         self.score = score
 
-    def detect(self, picture):
+    def detect(self, picture, smallest=0.03):
         eyes = [_places(picture, channel) for channel in (1, 2)]
         red = _places(picture, 0)
         count, labels = cv2.connectedComponents((sum(_mask(picture, c) for c in range(3)) > 0).astype(np.uint8))

@@ -566,6 +566,61 @@ def data_metadata(
         return console.close(task.make_metadata(source, out, options, console))
 
 
+@data_app.command("fmr", epilog="Example: unblur data fmr 300VW/ -o faces/")
+def data_fmr(
+    context: typer.Context,
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE", help="300VW as downloaded, clips, folders of clips or of pictures.")
+    ],
+    out: Annotated[
+        str | None, typer.Option("-o", "--out", metavar="FOLDER", help="For frames-07/ and so on; goes on there.")
+    ] = None,
+    stats: Annotated[bool, typer.Option("--stats", help="Only tell what sorting does; write nothing.")] = False,
+    frames: Annotated[str, typer.Option(metavar="N,N,...", help="Frames of a window.")] = "5,7,9,11,13",
+    every: Annotated[int, typer.Option(help="A window of each length begins every so many frames.")] = 5,
+    size: Annotated[int, typer.Option(help="Height and width in pixels.")] = 256,
+    margin: Annotated[float, typer.Option(help="On each side of the face, in sides of its box.")] = 0.5,
+    box: Annotated[str, typer.Option(metavar="union|mean", help="Of the boxes in a window; released: mean.")] = "union",
+    sharpness: Annotated[float, typer.Option(help="Least variance of the Laplacian of every frame.")] = 100.0,
+    sort: Annotated[str, typer.Option(metavar="fmr|time", help="By the place of the left eye, or not at all.")] = "fmr",
+    response: Annotated[str, typer.Option(metavar="srgb|gamma|linear", help="Camera response; released: linear.")] = (
+        "srgb"
+    ),
+    max_step: Annotated[float | None, typer.Option(help="Most pixels that the eye moves from frame to frame.")] = None,
+    min_length: Annotated[float, typer.Option(help="Least pixels that the eye moves in a window.")] = 0.0,
+    landmarks: Annotated[
+        str | None, typer.Option(metavar="FILE|FOLDER", help="Where faces are; what is found is kept there.")
+    ] = None,
+    partition: Annotated[
+        str, typer.Option(metavar="train|val|test", help="Of clips in no folder of such a name.")
+    ] = "train",
+    as_json: Json = False,
+) -> int:
+    """Cut faces out of clips as blurry pictures and their frames, sorted by the place of the left eye."""
+    for option, given, *known in (
+        ("--box", box, "union", "mean"),
+        ("--sort", sort, "fmr", "time"),
+        ("--response", response, "srgb", "gamma", "linear"),
+        ("--partition", partition, "train", "val", "test"),
+    ):
+        _choice(option, given, *known)
+    if out is None and not stats:
+        raise typer.BadParameter("name a folder with -o, or ask for --stats alone")
+    try:
+        counts = tuple(int(count) for count in frames.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{frames}: not numbers; use for instance 5,7,9", param_hint="--frames") from None
+    from unblur.tasks import fmr as task
+
+    rules = (counts, every, size, margin, box, sharpness, sort, response, max_step, min_length, partition)
+    with context.obj.running(as_json) as console:
+        options = task.FmrOptions(*rules)  # type: ignore[arg-type]
+        report = task.fmr_data(sources, None if stats else out, options, console, landmarks=landmarks)
+        if report.statistics:
+            console.table(report)
+        return console.close(report)
+
+
 def _choice(option: str, given: str, *known: str) -> None:
     if given not in known:
         raise typer.BadParameter(f"{given!r} is not one of {', '.join(known)}", param_hint=option)

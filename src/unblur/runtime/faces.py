@@ -23,6 +23,8 @@ SURE, SURER = 0.9, 0.98
 """What a face must score in the picture as it is, and in one turned, where more is taken for a face that is none."""
 UPRIGHT = 0.03
 """What a face scores more in the picture as it is: turning makes it less exact."""
+SMALLEST = 0.03
+"""Side of the smallest face, as a share of the picture's shorter side."""
 SIDE = 1024
 """Pixels to which the longer side is shrunk to look for faces."""
 
@@ -63,8 +65,8 @@ class Face:
 class Detector(Protocol):
     """Finds upright faces."""
 
-    def detect(self, picture: Tensor) -> list[Face]:
-        """The faces in (3, H, W) RGB in [0, 1], the surest first."""
+    def detect(self, picture: Tensor, smallest: float = SMALLEST) -> list[Face]:
+        """The faces in (3, H, W) RGB in [0, 1], the surest first; none smaller than so much of the shorter side."""
         ...
 
 
@@ -151,8 +153,6 @@ class CascadeDetector:
     Parameters
     ----------
     network : FaceCascade
-    smallest : float
-        Side of the smallest face, as a share of the picture's shorter side; at least 20 pixels.
     step : float
         From one scale to the next, as in the paper.
     thresholds : (float, float, float)
@@ -162,27 +162,25 @@ class CascadeDetector:
     def __init__(
         self,
         network: FaceCascade,
-        smallest: float = 0.03,
         step: float = 0.709,
         thresholds: tuple[float, float, float] = (0.6, 0.7, 0.8),
     ) -> None:
         self.network = network.eval()
-        self.smallest, self.step, self.thresholds = smallest, step, thresholds
+        self.step, self.thresholds = step, thresholds
 
     @torch.inference_mode()
-    def detect(self, picture: Tensor) -> list[Face]:
-        """The faces in (3, H, W) RGB in [0, 1], the surest first."""
+    def detect(self, picture: Tensor, smallest: float = SMALLEST) -> list[Face]:
+        """The faces in (3, H, W) RGB in [0, 1], the surest first; see `Detector`. None is smaller than 20 pixels."""
         # From here on coordinates are those of pixels: 0 is the middle of the first one.
         seen = normalised(picture.cpu())[None]
-        boxes = self._propose(seen)
+        boxes = self._propose(seen, max(20.0, smallest * min(seen.shape[-2:])))
         if len(boxes):
             boxes = self._refine(seen, boxes)
         return self._describe(seen, boxes) if len(boxes) else []
 
-    def _propose(self, seen: Tensor) -> Tensor:
+    def _propose(self, seen: Tensor, smallest: float) -> Tensor:
         """Square boxes (N, 4)."""
-        shorter = min(seen.shape[-2:])
-        scale = CELL / max(20.0, self.smallest * shorter)
+        shorter, scale = min(seen.shape[-2:]), CELL / smallest
         proposed = [torch.empty(0, 5)]
         while shorter * scale >= CELL:
             height, width = (math.ceil(side * scale) for side in seen.shape[-2:])

@@ -179,7 +179,7 @@ class _Maker:
         self.names = {source: path.name for source, path in zip(sources, stems, strict=True)}
         self.manifest = self.out / MANIFEST
         self.remaining, self.waiting = self.options.count, len(sources)
-        _claim(self.out, self.options)
+        claim(self.out, self.options)
         if self.manifest.exists():
             self.records = {Path(record.blurry).stem: record for record in read_manifest(self.manifest)}
 
@@ -320,7 +320,7 @@ def _is_clip(path: Path) -> bool:
     return len(head) == 21 and is_animated(head)
 
 
-def _claim(out: Path, options: BlurOptions) -> None:
+def claim(out: Path, options: Any) -> None:
     """Say in `out` how its pictures are made; refuse a folder of pictures that were made otherwise."""
     wanted: dict[str, Any] = {"unblur": __version__, **json.loads(json.dumps(asdict(options)))}
     note = out / "options.json"

@@ -23,7 +23,7 @@ from unblur.networks.face_cascade import FaceCascade
 from unblur.zoo.weights import fill
 
 FILES = {"proposer": "pnet.lz4", "refiner": "rnet.lz4", "describer": "onet.lz4"}
-INSTALL = "pip install 'unblur[faces]', or give each face by hand with --face-box L,T,R,B"
+INSTALL = "pip install 'unblur[faces]', or say where faces are"
 LARGEST = 1 << 24
 
 
@@ -65,7 +65,7 @@ def _installed() -> Path:
     except (ImportError, ValueError):
         package = decoder = None
     if package is None or decoder is None or package.origin is None:
-        raise UnblurError("--faces", "finding faces needs the extra faces, which is not installed", INSTALL)
+        raise UnblurError("finding faces", "needs the extra faces, which is not installed", INSTALL)
     return Path(package.origin).parent / "assets" / "weights"
 
 

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from unblur.data.face_windows import WindowRules, crop_of, face_windows, marked_windows
+from unblur.data.landmarks import Mark
+
+RULES = WindowRules(frames=(3,), every=2, size=32, sharpness=0.0)
+
+
+def clip(count: int, step: int = -3):
+    """Noise that moves by `step` pixels per frame, and a face in it."""
+    rng = np.random.default_rng(0)
+    noise = torch.from_numpy(rng.random((3, 60, 200), np.float32))
+    places = [60 + step * n for n in range(count)]
+    frames = [noise[:, :, 70 - x + 60 : 70 - x + 160] for x in places]
+    marks = [Mark((x + 4.0, 24.0), (x - 2.0, 20.0, x + 14.0, 36.0)) for x in places]
+    return frames, marks
+
+
+def test_where_windows_begin():
+    _, marks = clip(9)
+    marks[4] = None
+    assert [start for start, _ in marked_windows(marks, 3, 2)] == [0, 6]
+    assert [start for start, _ in marked_windows(marks, 3, 1)] == [0, 1, 5, 6]
+    jump = replace_mark(marks[7], 40)
+    assert [start for start, _ in marked_windows([*marks[:7], jump, marks[8]], 3, 1)] == [0, 1]
+
+
+def replace_mark(mark: Mark, by: float) -> Mark:
+    left, top, right, bottom = mark.box
+    return Mark((mark.eye[0] + by, mark.eye[1]), (left + by, top, right + by, bottom))
+
+
+@pytest.mark.parametrize("sort", ["fmr", "time"])
+def test_windows(sort):
+    frames, marks = clip(8)
+    windows = list(face_windows(frames, marks, replace(RULES, sort=sort, response="linear")))
+    assert [window.start for window in windows] == [0, 2, 4]
+    for window in windows:
+        # The eye goes left, so that the last frame is the first.
+        assert window.ranks == (2, 1, 0)
+        assert window.order == ((2, 1, 0) if sort == "fmr" else (0, 1, 2))
+        assert window.pictures.shape == (4, 32, 32, 3)
+        assert abs(window.pictures[0] - window.pictures[1:].mean(0)).max() <= 0.51
+    # The box of 16 moves by 6; enlarged by half of 22 on each side.
+    assert windows[0].crop[2] == 44
+    rough = abs(np.diff(windows[0].pictures[1:].astype(float), axis=0)).mean()
+    assert rough > 10
+
+
+def test_the_crop():
+    marks = [Mark((0, 0), (40, 20, 60, 40)), Mark((0, 0), (44, 20, 64, 40))]
+    rules = WindowRules()
+    assert crop_of(marks, (100, 200), rules) == (28, 6, 48)
+    assert crop_of(marks, (100, 200), replace(rules, box="mean")) == (32, 10, 40)
+    # At the edge it is moved, and it is never larger than the frame.
+    assert crop_of(marks, (42, 66), rules) == (24, 0, 42)
+
+
+def test_why_windows_are_left_out():
+    frames, marks = clip(9)
+    dropped: Counter[str] = Counter()
+    assert not list(face_windows(frames, marks, replace(RULES, sharpness=1e9), dropped))
+    assert dropped == {"soft": 4}
+    assert not list(face_windows(frames, marks, replace(RULES, max_step=1.0), dropped))
+    assert not list(face_windows(frames, marks, replace(RULES, min_length=100.0), dropped))
+    assert (dropped["fast"], dropped["still"]) == (4, 4)
+    frames[1] = frames[0]
+    still = replace_mark(marks[0], 0)
+    assert len(list(face_windows(frames, [marks[0], still, *marks[2:]], RULES, dropped))) == 3
+    assert dropped["duplicate"] == 1
+    # Marks past the end of the clip.
+    assert len(list(face_windows(frames[:4], marks, RULES))) <= 1
