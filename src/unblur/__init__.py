@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from unblur.tasks.burst import burst
     from unblur.tasks.deblur import deblur
     from unblur.tasks.engine import load
+    from unblur.tasks.faces import load_faces
     from unblur.tasks.frames import frames
     from unblur.tasks.inspect import inspect
     from unblur.tasks.order import order
@@ -37,6 +38,7 @@ __all__ = [
     "frames",
     "inspect",
     "load",
+    "load_faces",
     "load_space",
     "order",
     "sample_blur",
@@ -53,6 +55,7 @@ _HOMES = {
     "frames": "unblur.tasks.frames",
     "inspect": "unblur.tasks.inspect",
     "load": "unblur.tasks.engine",
+    "load_faces": "unblur.tasks.faces",
     "load_space": "unblur.tasks.space",
     "order": "unblur.tasks.order",
     "sample_blur": "unblur.tasks.reblur",

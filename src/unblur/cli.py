@@ -65,6 +65,14 @@ Consistency = Annotated[
         help="Steps that bring the photo's light back into the sharp frame; 4, or 0 for none.",
     ),
 ]
+FindFaces = Annotated[
+    bool, typer.Option("--faces", help="Restore faces by a model of their own, the rest by the general one.")
+]
+FaceModel = Annotated[str | None, typer.Option("--face-model", metavar="NAME|FILE", help="A model of faces.")]
+FaceBox = Annotated[
+    list[str] | None,
+    typer.Option("--face-box", metavar="L,T,R,B", help="A face, in pixels of the upright photo; may be repeated."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable report, and nothing else, on stdout.")]
 
 
@@ -118,6 +126,9 @@ def deblur(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Search: a weight or setting; may be repeated."),
     ] = None,
+    find_faces: FindFaces = False,
+    face_model: FaceModel = None,
+    face_box: FaceBox = None,
     as_json: Json = False,
 ) -> int:
     """Make blurry photos sharp."""
@@ -134,8 +145,11 @@ def deblur(
         )
     elif preset != "default" or seed or settings or any(x is not None for x in (space, seconds, steps, start)):
         raise typer.BadParameter("is for --method search", param_hint="a setting of the search")
+    faces = _faces(find_faces, face_model, face_box)
+    if faces is not None and plan is not None:
+        raise typer.BadParameter("is for --method network", param_hint="--faces")
     with context.obj.running(as_json) as console:
-        options = files.Options(model, device, dtype, tile, max_pixels, skip_existing, check, consistency)
+        options = files.Options(model, device, dtype, tile, max_pixels, skip_existing, check, consistency, faces)
         return console.close(files.deblur_files(photos, out, options, console, quality=quality, search=plan))
 
 
@@ -197,6 +211,9 @@ def frames(
     skip_existing: Skip = False,
     check: Check = True,
     consistency: Consistency = None,
+    find_faces: FindFaces = False,
+    face_model: FaceModel = None,
+    face_box: FaceBox = None,
     as_json: Json = False,
 ) -> int:
     """Show what happened while the shutter was open, as a film."""
@@ -207,10 +224,19 @@ def frames(
     chosen = _times(times)
     from unblur.tasks import files, film_files
 
+    faces = _faces(find_faces, face_model, face_box)
     with context.obj.running(as_json) as console:
-        options = files.Options(model, device, dtype, tile, max_pixels, skip_existing, check, consistency)
+        options = files.Options(model, device, dtype, tile, max_pixels, skip_existing, check, consistency, faces)
         film = film_files.FilmOptions(n, chosen, reverse, fps, kind, sharp, refine, method, burst, order)  # type: ignore[arg-type]
         return console.close(film_files.frames_files(photos, out, options, console, film))
+
+
+def _faces(find: bool, model: str | None, boxes: list[str] | None) -> Any:
+    if not find and model is None and not boxes:
+        return None
+    from unblur.tasks.faces import FaceOptions
+
+    return FaceOptions.of(find, model, boxes or [])
 
 
 def _times(times: str | None) -> list[float] | None:

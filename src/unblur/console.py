@@ -98,6 +98,8 @@ class Console:
         self.stop()
         if not self.as_json:
             typer.echo(f"{outcome.job.source} -> {outcome.job.output}  ({outcome.said})")
+            for line in outcome.lines:
+                typer.echo(f"  {line}")
         if outcome.facts.get("warning"):
             typer.echo(f"unblur: {outcome.job.source}: {outcome.facts['warning']}", err=True)
 

@@ -31,11 +31,14 @@ class Outcome:
         For people, in half a line.
     facts : dict
         For machines.
+    lines : tuple of str
+        More for people, a line each.
     """
 
     job: Job
     said: str
     facts: dict[str, object] = field(default_factory=dict)
+    lines: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
         """For a machine-readable report."""

@@ -9,6 +9,7 @@ from unblur.metrics.motion import Field, measure_field
 from unblur.metrics.verdict import Verdict, judge
 from unblur.networks.paths import FilmNet
 from unblur.runtime.film import MapFilm, RetiledFilm
+from unblur.runtime.patches import PatchedFilm
 from unblur.runtime.runner import Runner
 
 
@@ -26,8 +27,10 @@ def check_has_paths(runner: Runner, model: str, option: str | None = None) -> No
     raise UnblurError(option, f"needs paths, and the films of --model {model} have none", "leave one of the two out")
 
 
-def field_of(film: MapFilm | RetiledFilm, blurry: Tensor) -> Field | None:
+def field_of(film: MapFilm | RetiledFilm | PatchedFilm, blurry: Tensor) -> Field | None:
     """The paths that a film of (3, H, W) was made of, thinned out; None if it was made in another way."""
+    if isinstance(film, PatchedFilm):
+        film = film.general
     if isinstance(film, MapFilm) and has_paths(film.runner):
         return measure_field(film.state[0, 3:], blurry)
     return None

@@ -14,6 +14,7 @@ from unblur.media.image import Picture
 from unblur.metrics.verdict import Verdict
 from unblur.tasks.check import verdict_of, warning_of
 from unblur.tasks.engine import Engine, Progress, load
+from unblur.tasks.faces import Faces, SeenFaces
 from unblur.tasks.report import Residual, measure_residual
 from unblur.tasks.source import Source, name_of, open_picture, steps_option
 
@@ -61,10 +62,13 @@ class Deblurred(Sharpened):
         How far the film that starts from the picture is from explaining the blur.
     tile : int
         Side of the tiles that were used.
+    faces : SeenFaces or None
+        What became of each face, if faces were restored by themselves.
     """
 
     residual: Residual
     tile: int
+    faces: SeenFaces | None = None
 
 
 def opened(
@@ -115,6 +119,7 @@ def deblur(
     *,
     consistency: int | None = None,
     check: bool = True,
+    faces: Faces | None = None,
     max_pixels: int | None = None,
     progress: Progress | None = None,
 ) -> Deblurred:
@@ -131,6 +136,8 @@ def deblur(
         out; 0 leaves it as the model made it. See `unblur.runtime.consistency`.
     check : bool
         See whether it is motion that blurred the picture.
+    faces : Faces, optional
+        Restores faces by a model of their own; see `unblur.load_faces`.
     max_pixels : int, optional
         Refuse files with more pixels.
     progress : callable, optional
@@ -146,7 +153,10 @@ def deblur(
     >>> unblur.deblur("photo.jpg").save("sharp.jpg")                 # doctest: +SKIP
     """
     look = Look(*opened(source, model, device, dtype, tile, max_pixels), consistency, progress)
+    seen = None if faces is None else faces.see(look.blurry, progress=progress)
+    sharp = look.sharp() if seen is None else seen.still(look.sharp())
+    film = look.seen.film if seen is None else seen.film(look.seen.film)
     if progress is not None:
         progress("checking", 0, 1)
-    residual = measure_residual(look.seen.film, look.blurry.pixels)
-    return Deblurred(residual=residual, tile=look.seen.tile, **look.finished(look.sharp(), check))
+    residual = measure_residual(film, look.blurry.pixels)
+    return Deblurred(residual=residual, tile=look.seen.tile, faces=seen, **look.finished(sharp, check))

@@ -16,6 +16,7 @@ from unblur.tasks.check import check_has_paths
 from unblur.tasks.choice import sizes_of
 from unblur.tasks.deblur import Deblurred, deblur
 from unblur.tasks.engine import Engine, load
+from unblur.tasks.faces import FaceOptions, Faces
 from unblur.tasks.inspect import inspect
 from unblur.tasks.report import Residual
 from unblur.tasks.search import Searched, SearchPlan, deblur_by_search
@@ -61,11 +62,16 @@ class Options:
     skip_existing: bool = False
     check: bool = True
     consistency: int | None = None
+    faces: FaceOptions | None = None
 
     def load(self, jobs: Sequence[Job]) -> Engine:
         """The model, ready to run; where none is named, one for all that is to be done."""
         due = [job.source for job in jobs if not (self.skip_existing and job.output.exists())]
         return load(self.model, self.device, self.dtype, self.tile, sizes=sizes_of(due))
+
+    def load_faces(self, jobs: Sequence[Job]) -> Faces | None:
+        """The model of faces, if faces are to be restored by themselves."""
+        return None if self.faces is None else self.faces.load(self.device, self.dtype, self.tile, len(jobs))
 
 
 def deblur_files(
@@ -102,24 +108,30 @@ def deblur_files(
         more: dict[str, Any] = {"consistency": options.consistency, "check": options.check}
         more |= {"max_pixels": options.max_pixels, "progress": listener.progress}
         result: Deblurred | Searched
+        lines: tuple[str, ...] = ()
         if search is None:
-            result = deblur(job.source, engine, **more)
+            result = deblur(job.source, engine, faces=faces, **more)
             said, facts = facts_of(result.picture, result.tile, result.residual)
+            if result.faces is not None:
+                said, facts["faces"], lines = f"{said}; {result.faces}", result.faces.as_dict(), result.faces.lines()
         else:
             result = deblur_by_search(job.source, search, engine, **more)
             said, facts = f"{result.picture.width}x{result.picture.height}, {result}", _size(result.picture)
             facts |= result.as_dict()
         result.save(job.output, quality=quality)
-        return Outcome(job, said, facts | {"warning": result.warning})
+        return Outcome(job, said, facts | {"warning": result.warning}, lines)
 
     report = Report("deblur", "sharpened")
     found, several = find(inputs, out, IMAGE_SUFFIXES, report)
     jobs = jobs_of(found, several, inputs, out, beside, report)
     search = None if search is None else search.ready(options.device)
     if jobs:
+        faces = options.load_faces(jobs)
         engine = options.load(jobs)
         report.about = {"method": "network", "model": engine.as_dict()}
         report.by = made_with(engine)
+        if faces is not None:
+            report.about["face_model"] = faces.engine.as_dict()
         if search is not None:
             report.about |= {"method": "search", "search": search.as_dict()}
             report.by += f", searched in {search.name}"

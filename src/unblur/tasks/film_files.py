@@ -14,6 +14,7 @@ from unblur.media.video import write_clip
 from unblur.tasks.batch import Job, Outcome, Report
 from unblur.tasks.check import check_has_paths
 from unblur.tasks.engine import Engine
+from unblur.tasks.faces import Faces
 from unblur.tasks.files import Listener, Options, facts_of, find, jobs_of, made_with, run_jobs
 from unblur.tasks.frames import (
     Film,
@@ -89,12 +90,14 @@ def frames_files(
         return run_jobs(jobs, lambda job: Outcome(job, ""), report, options, listener)
     if film.sharp is not None:
         options = replace(options, model=options.model or "fast")
+    faces = options.load_faces(jobs)
     engine = options.load(jobs)
     film = _checked(engine, film)
-    work = _Work(jobs, engine, options, listener, film, as_folder)
+    work = _Work(jobs, engine, options, listener, film, as_folder, faces)
     named = not any(Path(name).is_dir() for name in inputs)
     work.begin(together=joined or (named if film.burst is None else film.burst))
     report.about = {"model": engine.as_dict(), "sharp": film.sharp, "fps": film.fps, "reverse": film.reverse}
+    report.about |= {} if faces is None else {"face_model": faces.engine.as_dict()}
     report.by = made_with(engine)
     if joined:
         report.count = 0
@@ -147,9 +150,10 @@ class _Work:
         listener: Listener,
         film: FilmOptions,
         as_folder: bool,
+        faces: Faces | None = None,
     ) -> None:
         self.engine, self.options, self.listener, self.film = engine, options, listener, film
-        self.as_folder = as_folder
+        self.as_folder, self.faces = as_folder, faces
         self.files = [job.source for job in jobs if not (options.skip_existing and job.output.exists())]
 
     def begin(self, *, together: bool) -> None:
@@ -163,7 +167,8 @@ class _Work:
         place = f"{job.output}/" if self.as_folder else job.output
         made.save(place, self.film.fps, progress=self.listener.progress)
         said, facts = self._said(made)
-        return Outcome(job, f"{len(made)} frames, {said}", facts)
+        lines = () if made.faces is None else made.faces.lines()
+        return Outcome(job, f"{len(made)} frames, {said}", facts, lines)
 
     def join(self, job: Job, report: Report) -> Outcome:
         """The films of all pictures in one file, in order."""
@@ -196,6 +201,9 @@ class _Work:
         if made.refinement is not None:
             said += f" ({made.refinement})"
             facts["refinement"] = made.refinement.as_dict()
+        if made.faces is not None:
+            said += f"; {made.faces}"
+            facts["faces"] = made.faces.as_dict()
         return said, facts
 
     def _made(self, file: Path) -> Film:
@@ -210,6 +218,7 @@ class _Work:
             refine=film.refine,
             consistency=options.consistency,
             check=options.check,
+            faces=self.faces,
             max_pixels=options.max_pixels,
             progress=self.listener.progress,
         )

@@ -22,8 +22,10 @@ from unblur.networks.frame_recurrent import FrameRecurrent
 from unblur.networks.paths import FilmNet
 from unblur.runtime.consistency import STEPS
 from unblur.runtime.film import MapFilm, RetiledFilm
+from unblur.runtime.patches import PatchedFilm
 from unblur.tasks.check import check_has_paths, field_of, verdict_of, warning_of
 from unblur.tasks.engine import Engine, Progress, load
+from unblur.tasks.faces import Faces, SeenFaces
 from unblur.tasks.report import Refinement, Residual, measure_residual
 from unblur.tasks.source import Source, name_of, open_picture, steps_option
 from unblur.zoo.table import DEFAULT
@@ -53,18 +55,21 @@ class Film:
         What refining came to, if it was asked for.
     verdict : Verdict or None
         Whether motion blurred the photo at all, if that was looked at.
+    faces : SeenFaces or None
+        What became of each face, if faces were restored by themselves.
     """
 
     def __init__(
         self,
         picture: Picture,
-        film: MapFilm | RetiledFilm,
+        film: MapFilm | RetiledFilm | PatchedFilm,
         times: Sequence[float],
         reverse: bool,
         engine: Engine,
         tile: int,
         refinement: Refinement | None = None,
         verdict: Verdict | None = None,
+        faces: SeenFaces | None = None,
     ) -> None:
         self.picture = picture
         self.times = tuple(times)
@@ -73,6 +78,7 @@ class Film:
         self.tile = tile
         self.refinement = refinement
         self.verdict = verdict
+        self.faces = faces
         self._film = film
 
     def __len__(self) -> int:
@@ -138,6 +144,7 @@ def frames(
     refine: bool = False,
     consistency: int | None = None,
     check: bool = True,
+    faces: Faces | None = None,
     max_pixels: int | None = None,
     progress: Progress | None = None,
 ) -> Film:
@@ -167,6 +174,8 @@ def frames(
         `sharp` is given.
     check : bool
         See whether it is motion that blurred the picture.
+    faces : Faces, optional
+        Restores faces by a model of their own; see `unblur.load_faces`.
     max_pixels : int, optional
         Refuse files with more pixels.
     progress : callable, optional
@@ -204,7 +213,9 @@ def frames(
     if steps and isinstance(seen.film, MapFilm) and engine.film.follows:
         seen.film.give_back(picture.pixels[None])
     verdict = verdict_of(seen.film, picture.pixels) if check else None
-    return Film(picture, seen.film, chosen, reverse, engine, seen.tile, seen.refinement, verdict)
+    shown = None if faces is None else faces.see(picture, progress=progress)
+    film = seen.film if shown is None else shown.film(seen.film)
+    return Film(picture, film, chosen, reverse, engine, seen.tile, seen.refinement, verdict, shown)
 
 
 def _fitting(sharp: Picture, blurry: Picture, engine: Engine) -> Tensor:
