@@ -86,3 +86,12 @@ def test_pairs_of_a_clip_learn_to_agree() -> None:
     assert losses[-1] < losses[0] / 3
     assert scores["con@3"].mean() == scores["hit"].mean() == 1
     assert scores["confidence"].mean() > 0.9
+
+
+def test_clips_that_move_alike_are_one_clip() -> None:
+    network, frames = OrderNet(**SMALL), _moving()
+    forward = network.pairs(frames, all_pairs(7))
+    terms = Ordering(network, OrderLoss()).losses({"frames": frames, "alike": torch.tensor(2)})
+    torch.testing.assert_close(terms["order"], one_sided(forward.reshape(2, -1)))
+    opposite = torch.stack((forward[0], -forward[0]))
+    assert one_sided(opposite.reshape(1, -1)) > one_sided(opposite)

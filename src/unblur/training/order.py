@@ -17,9 +17,13 @@ from unblur.training.system import Compile, Measured, Optimizer, System
 
 
 class Clip(TypedDict, total=False):
-    """A training batch: frames (B, T, 3, H, W) in [0, 1], equally spaced in time; more is left alone."""
+    """A training batch: frames (B, T, 3, H, W) in [0, 1], equally spaced in time; more is left alone.
+
+    Where ``alike`` is there, so many clips that follow each other show different pictures in the very same motion.
+    """
 
     frames: Tensor
+    alike: Tensor
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,14 @@ class Ordering(System):
             raise UnblurError("loss.form one_sided", problem, "set loss.form to paper")
 
     def losses(self, batch: Clip) -> dict[str, Tensor]:
-        """The loss by name."""
+        """The loss by name.
+
+        Clips that move alike are one clip to it, so that they get one direction. Without such clips the direction may
+        hang on what a picture shows; a network that only sees the blurry picture can learn one that hangs on motion.
+        """
         forward, backward = self._both(batch["frames"], self._pairs(batch["frames"].shape[1]))
+        alike = int(batch.get("alike", 1))
+        forward, backward = (scores.reshape(len(scores) // alike, -1) for scores in (forward, backward))
         if self.loss.form == "one_sided":
             return {"order": one_sided(forward)}
         return {"order": order_loss(forward, backward)}
