@@ -69,3 +69,14 @@ def test_wrong_arguments_are_refused() -> None:
         OrderNet(form="other")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="fold"):
         OrderNet(fold=3)
+
+
+def test_nearly_alike_frames_have_an_order_in_bfloat16_too() -> None:
+    torch.manual_seed(0)
+    network, first = OrderNet(**SMALL), torch.rand(16, 3, 64, 64)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        scores = network(first, first.lerp(torch.rand_like(first), 0.2))
+    assert scores.dtype == torch.float32
+    assert (scores != 0).all()
+    # Finer than bfloat16 tells numbers of this size apart.
+    assert not torch.equal(scores, scores.bfloat16().float())

@@ -122,7 +122,8 @@ class OrderNet(nn.Module):
         else:
             length = normal.norm()
             normal, offset = normal / length, offset / length
-        return torch.einsum("nchw,c->nhw", vectors.float(), normal) + offset
+        # Not as a product of matrices, which autocast would round: what matters is the sign of a difference.
+        return (vectors.float() * normal[:, None, None]).sum(1) + offset
 
     def _vectors(self, frames: Tensor, pairs: Tensor) -> Tensor:
         """(B, T, 3, H, W) and (P, 2) to (B * P, channels, h, w).
