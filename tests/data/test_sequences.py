@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unblur.data.augmentation import NO_CHANGE, Augmentation, moved, noisy, recoloured
+from unblur.data.augmentation import NO_CHANGE, Augmentation, enlarged, moved, noisy, recoloured
 from unblur.data.metadata import Entry, Metadata
 from unblur.data.sequences import (
     Exposed,
@@ -218,3 +218,52 @@ def test_held_out_exposures_are_the_same_every_time(tmp_path: Path) -> None:
     assert torch.allclose(batches[0]["times"], torch.arange(7) / 6)
     again = heldout_sequences(sets, count=4, size=16, batch_size=2)
     assert all(torch.equal(a[key], b[key]) for a, b in zip(batches, again, strict=True) for key in a)
+
+
+def test_some_frames_of_each_with_their_times(tmp_path: Path) -> None:
+    sets = [MetadataSequences(stored(tmp_path / str(n), n, 1), n) for n in (5, 9)]
+    seen = set()
+    for step in range(12):
+        batch = SequenceBatches([(one, 1.0) for one in sets], size=16, batch_size=2, drawn=2, seed=3).batch(step)
+        assert batch["frames"].shape == (2, 2, 3, 16, 16)
+        assert (batch["times"].diff() > 0).all()
+        for blurry, frames, times in zip(batch["blurry"], batch["frames"], batch["times"], strict=True):
+            count = 5 if levels(blurry[None]) == [2] else 9
+            assert levels(frames) == (times * (count - 1)).round().int().tolist()
+            seen |= {(count, level) for level in levels(frames)}
+    assert len(seen) > 10
+    with pytest.raises(ValueError, match="not both"):
+        SequenceBatches([(sets[0], 1.0)], drawn=1, middle_first=True)
+
+
+def test_in_a_mirror_time_runs_the_other_way() -> None:
+    plain, mirror = (
+        SequenceBatches([(Slope(), 1.0)], size=16, batch_size=3, augmentation=replace(NO_CHANGE, mirror=share)).batch(1)
+        for share in (0.0, 1.0)
+    )
+    for name in ("blurry", "frames"):
+        assert torch.equal(mirror[name], plain[name].flip(-1))
+    torch.testing.assert_close(mirror["times"], 1 - plain["times"])
+
+
+class Slope(Made):
+    """Brighter to the right."""
+
+    def read(self, index: int) -> Exposed:
+        line = np.arange(self.side, dtype=np.uint8)[None, None, :, None]
+        return Exposed(np.broadcast_to(line, (4, self.side, self.side, 3)).copy())
+
+
+def test_pictures_are_enlarged_alike() -> None:
+    pictures = Slope().read(0).pictures
+    how, rng = replace(NO_CHANGE, enlarge=1.5), np.random.default_rng(0)
+    sides = {enlarged(pictures, how, rng).shape[1] for _ in range(20)}
+    assert min(sides) >= 40
+    assert max(sides) <= 60
+    assert len(sides) > 5
+    assert enlarged(pictures, NO_CHANGE, rng) is pictures
+    slopes = SequenceBatches([(Slope(), 1.0)], size=40, batch_size=8, augmentation=how).batch(0)["blurry"]
+    rises = (slopes[..., -5] - slopes[..., 4]).mean((1, 2)) * 255 / 31
+    assert ((rises > 0.6) & (rises < 1.05)).all()
+    with pytest.raises(ValueError, match="enlarge"):
+        Augmentation(enlarge=0.9)

@@ -85,33 +85,17 @@ def test_the_released_form(batch: dict[str, Tensor]) -> None:
     torch.testing.assert_close(system._critic_terms(batch, outputs[-1])["critic_time"], expected["critic_time"])
 
 
-def test_some_frames_of_each_exposure(batch: dict[str, Tensor]) -> None:
-    system = _system(_moments(), AdversarialLoss(0.1, perceptual=0.0, frames=1))
-    seen = set()
-    for _ in range(20):
-        some = system._some(batch)
-        assert some["frames"].shape == (2, 1, 3, 16, 16)
-        for clip in range(2):
-            (place,) = torch.nonzero(batch["times"][clip] == some["times"][clip])[0].tolist()
-            assert torch.equal(some["frames"][clip, 0], batch["frames"][clip, place])
-            seen.add((clip, place))
-    assert len(seen) == 6
-
-
-def test_frames_are_learned_in_the_direction_of_the_film(batch: dict[str, Tensor]) -> None:
-    """As known of the whole film, whichever frame of it is drawn."""
+def test_frames_are_learned_and_judged_in_the_direction_of_the_film(batch: dict[str, Tensor]) -> None:
     paths = torch.zeros(2, 3, 2, 16, 16)
     order = batch["times"].argsort(1)
     for clip, sign in enumerate((1.0, -1.0)):
         paths[clip, order[clip, 0], 0], paths[clip, order[clip, 2], 0] = sign, -sign
-    some = AdversarialLoss(0.1, perceptual=0.0, frames=1)
-    system = _system(_moments(), some, loss=Loss(direction="motion"))
-    expected = Film(_moments(), Loss(direction="motion"))._directed(batch | {"paths": paths})
-    for _ in range(5):
-        drawn = system._some(batch | {"paths": paths})
-        for clip in range(2):
-            (place,) = torch.nonzero((batch["frames"][clip] == drawn["frames"][clip]).flatten(1).all(1))[0].tolist()
-            assert drawn["times"][clip, 0] == expected[clip, place]
+    system = _system(_moments(), loss=Loss(direction="motion"))
+    times = system._timed(batch | {"paths": paths})["times"]
+    kept = [torch.equal(times[clip], batch["times"][clip]) for clip in range(2)]
+    assert sorted(kept) == [False, True]
+    torch.testing.assert_close(times[kept.index(False)], 1 - batch["times"][kept.index(False)])
+    assert torch.equal(times, Film(_moments(), Loss(direction="motion"))._directed(batch | {"paths": paths}))
 
 
 def test_lpips_where_it_is_and_a_line_where_it_is_not(
@@ -162,7 +146,7 @@ def same(a: Any, b: Any) -> bool:
 def test_interrupted_and_resumed_equals_uninterrupted(
     fit: Callable[..., Any], tmp_path: Path, stop: int, gather: int, ahead: bool
 ) -> None:
-    wanted = AdversarialLoss(0.1, perceptual=0.0, frames=2)
+    wanted = AdversarialLoss(0.1, perceptual=0.0)
     build = partial(_built, adversarial=wanted, accumulate=gather)
     options = {"build": build, "gather": gather, "ahead": ahead}
     trainer, _ = fit(tmp_path / "whole", steps=6, **options)
@@ -274,7 +258,10 @@ def test_the_papers_settings() -> None:
         assert factors == pytest.approx([1, 0.99, 0.99**199])
     wanted = recipe.adversarial
     assert (wanted.weight, wanted.regression, wanted.critic_regression, wanted.perceptual) == (0.1, 0.05, 0.05, 0.01)
-    assert (wanted.form, wanted.frames, recipe.loss.scales, recipe.loss.eps) == ("paper", 1, 3, 1e-3)
+    assert (wanted.form, recipe.sequences.drawn, recipe.loss.scales, recipe.loss.eps) == ("paper", 1, 3, 1e-3)
+    assert [one.frames for one in recipe.sequences.train] == [5, 7, 9, 11, 13]
+    how = recipe.augmentation
+    assert (how.enlarge, how.affine, how.jitter, how.noise, how.mirror) == (1.5, 0, 0, 0, 0)
     with torch.device("meta"):
         counts = [
             sum(p.numel() for p in network.parameters())
@@ -359,6 +346,13 @@ def test_without_a_weight_there_is_no_critic(recipe: Path) -> None:
         (["--critic.width", "3"], 2, "critic.arguments.width"),
         (["--adversarial.form", "relaesed"], 2, "adversarial.form"),
         (["--network.name", "moment_critic"], 2, "adversarial.weight"),
+        (["--sequences.train", "[{path: a, frames: 5}, {path: b}]"], 2, "set sequences.drawn"),
+        (["--sequences.train", "[{path: a, frames: 5}]", "--sequences.drawn", "6"], 2, "sequences.drawn"),
+        (
+            ["--sequences.train", "[{path: a}]", "--sequences.drawn", "1", "--loss.direction", "random"],
+            1,
+            "whole exposures",
+        ),
     ],
 )
 def test_mistakes_are_told_in_one_line(

@@ -39,6 +39,11 @@ class Augmentation:
         The released program has noise on the sharp frames too, so that its networks learn to make some.
     near : float
         Where a person is known, each side of the crop is moved from theirs so far towards the picture's edge, at most.
+    enlarge : float
+        Pictures are made larger by a factor between 1 and this before they are cropped; CFMD-GAN has 1.5.
+    mirror : float
+        Share of exposures that are seen in a mirror, and learned at 1 - t: for frames that are sorted from left to
+        right, see `data.fmr`. Where motion to the right is not what the order is made by, leave it 0.
     """
 
     affine: float = 0.6
@@ -52,6 +57,12 @@ class Augmentation:
     sigma: tuple[float, float] = (0.0124, 0.0277)
     noise_on: Literal["blurry", "all"] = "blurry"
     near: float = 0.1
+    enlarge: float = 1.0
+    mirror: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.enlarge < 1:
+            raise ValueError(f"augmentation.enlarge must be 1 or more, got {self.enlarge}")
 
 
 NO_CHANGE = Augmentation(affine=0, jitter=0, noise=0)
@@ -75,6 +86,15 @@ def moved(pictures: Pixels, how: Augmentation, rng: np.random.Generator) -> Pixe
         for one in pictures
     ]
     return np.stack(made)
+
+
+def enlarged(pictures: Pixels, how: Augmentation, rng: np.random.Generator) -> Pixels:
+    """(N, H, W, 3) uint8 to (N, H', W', 3), all by one factor."""
+    if how.enlarge == 1:
+        return pictures
+    factor = rng.uniform(1, how.enlarge)
+    height, width = (round(side * factor) for side in pictures.shape[1:3])
+    return np.stack([cv2.resize(one, (width, height), interpolation=cv2.INTER_CUBIC) for one in pictures])
 
 
 def recoloured(pictures: Floats, how: Augmentation, rng: np.random.Generator) -> Floats:

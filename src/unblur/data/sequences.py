@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unblur.data.augmentation import NO_CHANGE, Augmentation, moved, noisy, recoloured
+from unblur.data.augmentation import NO_CHANGE, Augmentation, enlarged, moved, noisy, recoloured
 from unblur.data.metadata import Box, Metadata
 from unblur.data.pictures import Pixels, pixels_of
 from unblur.errors import UnblurError
@@ -153,6 +153,9 @@ class SequenceBatches:
         By default nothing but crops at random places.
     middle_first : bool
         Put the frame of the middle before the others, as losses that train parts of a film network expect.
+    drawn : int, optional
+        Take so many of the frames of an exposure, drawn at random, in their order; all of them by default, which must
+        then be as many in all sets.
 
     Raises
     ------
@@ -170,7 +173,10 @@ class SequenceBatches:
         threads: int = 4,
         augmentation: Augmentation = NO_CHANGE,
         middle_first: bool = False,
+        drawn: int | None = None,
     ) -> None:
+        if middle_first and drawn is not None:
+            raise ValueError("the middle is first, or frames are drawn, but not both")
         weights = np.array([weight * len(one) for one, weight in sets], dtype=np.float64)
         if not sets or not np.isfinite(weights).all() or weights.min() < 0 or weights.sum() == 0:
             raise UnblurError("weight", "must be 0 or more, and above 0 for one of the sets", "correct the recipe")
@@ -180,34 +186,43 @@ class SequenceBatches:
                 one.check_sizes(size)
         self._shares = weights / weights.sum()
         self.size, self.batch_size, self.seed = size, batch_size, seed
-        self.augmentation, self.middle_first = augmentation, middle_first
+        self.augmentation, self.middle_first, self.drawn = augmentation, middle_first, drawn
         self._pool = ThreadPoolExecutor(max(1, threads))
 
     def batch(self, step: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
         """Batch number `step`: blurry (B, 3, S, S), frames (B, T, 3, S, S) in [0, 1], times (B, T) = i / (T - 1)."""
         # Each exposure has a generator of its own: threads may finish as they like.
-        made = list(self._pool.map(lambda number: self._crop(step, number), range(self.batch_size)))
+        made, when = zip(*self._pool.map(lambda number: self._crop(step, number), range(self.batch_size)), strict=True)
         pictures = torch.from_numpy(np.stack(made)).to(device).permute(0, 1, 4, 2, 3)
         blurry, frames = pictures[:, 0].contiguous(), pictures[:, 1:]
-        times = times_of(frames.shape[1]).to(device)
+        times = torch.stack(when).to(device)
         if self.middle_first:
-            order = sorted(range(len(times)), key=lambda i: 2 * i != len(times) - 1)
-            frames, times = frames[:, order], times[order]
-        return {"blurry": blurry, "frames": frames.contiguous(), "times": times.repeat(len(blurry), 1)}
+            count = times.shape[1]
+            order = sorted(range(count), key=lambda i: 2 * i != count - 1)
+            frames, times = frames[:, order], times[:, order]
+        return {"blurry": blurry, "frames": frames.contiguous(), "times": times}
 
-    def _crop(self, step: int, number: int) -> np.ndarray:
-        """(1 + T, S, S, 3) float32."""
+    def _crop(self, step: int, number: int) -> tuple[np.ndarray, Tensor]:
+        """(1 + T, S, S, 3) float32, and the times (T,)."""
         rng, how = np.random.default_rng((self.seed, step, number)), self.augmentation
         sequences = self.sets[rng.choice(len(self.sets), p=self._shares)]
         pictures, box = sequences.read(int(rng.integers(len(sequences))))
         places = rng.random(2)
+        times = times_of(len(pictures) - 1)
+        if self.drawn is not None:
+            chosen = np.sort(rng.permutation(len(times))[: self.drawn])
+            pictures, times = pictures[[0, *(1 + chosen)]], times[torch.from_numpy(chosen)]
         pictures = moved(pictures, how, rng)
         if box is not None:
             cut = near(pictures, box, how.near * places[0], self.size)
         else:
+            pictures = enlarged(pictures, how, rng)
             top, left = (int(place * (n - self.size + 1)) for place, n in zip(places, pictures.shape[1:3], strict=True))
             cut = pictures[:, top : top + self.size, left : left + self.size]
-        return noisy(recoloured(cut.astype(np.float32) / 255, how, rng), how, rng)
+        cut = noisy(recoloured(cut.astype(np.float32) / 255, how, rng), how, rng)
+        if how.mirror and rng.random() < how.mirror:
+            cut, times = cut[:, :, ::-1], 1 - times
+        return cut, times
 
 
 def near(pictures: Pixels, box: Box, ratio: float, size: int) -> Pixels:

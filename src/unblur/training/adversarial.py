@@ -42,8 +42,6 @@ class AdversarialLoss:
         Weight of LPIPS between frames, which needs `lpips`.
     lpips : str, optional
         Its weights, see `zoo.lpips.load_lpips`. Where there is no such file it is left out, and that is told.
-    frames : int, optional
-        Learn so many frames of each exposure in a step, drawn at random; all by default. The paper has 1.
     """
 
     weight: float = 0.0
@@ -52,7 +50,6 @@ class AdversarialLoss:
     form: Form = "paper"
     perceptual: float = 0.01
     lpips: str | None = None
-    frames: int | None = None
 
 
 class Adversarial(Film):
@@ -122,13 +119,13 @@ class Adversarial(Film):
 
     def losses(self, batch: Exposure) -> dict[str, Tensor]:
         """What the network is trained for, with the critic as it is."""
-        batch = self._some(batch)
+        batch = self._timed(batch)
         outputs = self._make(self._laid_out(batch["blurry"]), batch["times"])
         return self._network_terms(batch, outputs)
 
     def training_step(self, batch: Exposure, batch_idx: int) -> dict[str, Tensor]:
         """A step of the critic, then one of the network, on the same frames."""
-        batch = self._some(batch)
+        batch = self._timed(batch)
         outputs = self._make(self._laid_out(batch["blurry"]), batch["times"])
         judged = self._critic_terms(batch, outputs[-1].detach())
         self._gathered += 1
@@ -187,17 +184,10 @@ class Adversarial(Film):
             return released_pixel(outputs, frames)
         return super()._pixel(outputs, frames)
 
-    @torch.no_grad()
-    def _some(self, batch: Exposure) -> Exposure:
-        """The frames of a batch that this step learns, with the times (B, T) at which it is to learn them."""
-        frames = batch["frames"]
-        times = self._directed(batch).expand(len(frames), -1)
-        batch = batch | {"times": times}  # type: ignore[assignment]
-        if self.adversarial.frames is None or self.adversarial.frames >= frames.shape[1]:
-            return batch
-        drawn = torch.rand(frames.shape[:2]).argsort(1)[:, : self.adversarial.frames].to(frames.device)
-        rows = torch.arange(len(frames), device=frames.device)[:, None]
-        return batch | {name: batch[name][rows, drawn] for name in ("frames", "times", "paths") if name in batch}  # type: ignore
+    def _timed(self, batch: Exposure) -> Exposure:
+        """The batch with the times (B, T) at which its frames are to be learned."""
+        times = self._directed(batch).expand(len(batch["frames"]), -1)
+        return batch | {"times": times}  # type: ignore[return-value]
 
     def _look(self, weights: str | None) -> None:
         """Take LPIPS, if it is there."""

@@ -258,6 +258,12 @@ def _heldout_pairs(recipe: Namespace) -> list[dict[str, Tensor]]:
 def _sequences(recipe: Namespace) -> Source:
     """Exposures of data sets and clips."""
     wanted, loss = recipe.sequences, recipe.loss
+    parted = getattr(loss, "parts", "off") != "off"
+    if wanted.drawn is not None and (
+        parted or not is_film(recipe.network.name) or loss.order or loss.direction != "stored"
+    ):
+        problem = "leaves less than whole exposures, and this training needs them"
+        raise UnblurError(f"sequences.drawn {wanted.drawn}", problem, "set it to null")
     if getattr(loss, "paths", 0):
         raise UnblurError("loss.paths", "needs paths that are known, and pictures do not tell them", "set it to 0")
     clips = SequenceBatches(
@@ -267,7 +273,8 @@ def _sequences(recipe: Namespace) -> Source:
         seed=recipe.seed,
         threads=wanted.threads,
         augmentation=recipe.augmentation if wanted.augment else NO_CHANGE,
-        middle_first=getattr(loss, "parts", "off") != "off",
+        middle_first=parted,
+        drawn=wanted.drawn,
     )
     if not wanted.synthetic:
         return clips
@@ -288,7 +295,7 @@ def _heldout_of_sequences(recipe: Namespace) -> list[dict[str, Tensor]]:
 
 
 def _opened_sequences(one: SequenceSet, recipe: Namespace, size: int) -> Sequences:
-    metadata, frames = open_exposures(one.path, one.root), recipe.sequences.frames
+    metadata, frames = open_exposures(one.path, one.root), one.frames or recipe.sequences.frames
     if metadata is not None:
         return MetadataSequences(metadata.part(one.partition), frames, recipe.seed)
     clips, errors = find_clips([one.path])

@@ -177,12 +177,15 @@ class SequenceSet:
         Of metadata; all of it by default.
     root : str, optional
         Where the paths of metadata start; see `data.metadata.read_metadata`.
+    frames : int, optional
+        Of each of its exposures, as ``sequences.frames`` by default.
     """
 
     path: str
     weight: float = 1.0
     partition: Partition | None = None
     root: str | None = None
+    frames: int | None = None
 
 
 @dataclass(frozen=True)
@@ -207,6 +210,9 @@ class SequenceData:
     synthetic : float
         Share of the batches that are exposures of the stills in ``data.train`` all the same, as ``exposures`` says; of
         the pictures to measure, too. Below 1.
+    drawn : int, optional
+        Learn so many frames of an exposure at a time, drawn at random; all of them by default. Then sets may have
+        exposures of different numbers of frames.
     """
 
     train: list[SequenceSet] = field(default_factory=list)
@@ -218,8 +224,14 @@ class SequenceData:
     passages: int = 8
     augment: bool = True
     synthetic: float = 0.0
+    drawn: int | None = None
 
     def __post_init__(self) -> None:
+        counts = {one.frames or self.frames for one in self.train}
+        if self.drawn is None and len(counts) > 1:
+            raise ValueError(f"sequences.train have {sorted(counts)} frames; set sequences.drawn")
+        if self.drawn is not None and not 1 <= self.drawn <= min(counts, default=self.drawn):
+            raise ValueError(f"sequences.drawn must be 1 or more, and no more than there are frames, got {self.drawn}")
         if not 0 <= self.synthetic < 1:
             raise ValueError(f"sequences.synthetic is a share below 1, got {self.synthetic}")
 
