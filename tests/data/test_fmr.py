@@ -4,11 +4,10 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unblur.data.fmr import fmr_order, fmr_statistics, fmr_times, kendall_tau, mirrored
+from unblur.data.fmr import fmr_order, fmr_statistics, fmr_times, kendall_tau
 
 places = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=9)
 
@@ -50,10 +49,6 @@ def test_a_mirror_turns_the_times_round(order):
     eyes = [(float(order.index(i)), 0.0) for i in range(6)]
     mirror = [(99 - x, y) for x, y in eyes]
     assert np.allclose(fmr_times(fmr_order(mirror)), 1 - fmr_times(fmr_order(eyes)))
-    frames, times = torch.rand(6, 3, 4, 5), torch.from_numpy(fmr_times(order))
-    seen, then = mirrored(frames, times)
-    assert torch.equal(seen[2, :, :, 0], frames[2, :, :, -1])
-    assert torch.equal(then, 1 - times)
 
 
 @given(st.permutations(range(7)))
