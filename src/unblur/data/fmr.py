@@ -47,8 +47,8 @@ def fmr_order(eyes: Sequence[Sequence[float]], *, whole_pixels: bool = True) -> 
 def fmr_times(order: Sequence[int]) -> NDArray[Any]:
     """The time t = rank / (N - 1) of every frame, in the order of time: (N,) float64 in [0, 1]; one frame is at 0.5.
 
-    The paper prints (i - 1) / N; the released program divides by N - 1, so that both ends are reached. Seen in a mirror,
-    left to right, a frame at t is at 1 - t: what lay farthest left lies farthest right.
+    The paper prints (i - 1) / N; the released program divides by N - 1, so that both ends are reached. In a mirror a
+    frame at t is at 1 - t: what lay farthest left lies farthest right.
     """
     ranks = np.argsort(np.asarray(order, np.int64))
     return ranks / (len(ranks) - 1) if len(ranks) > 1 else np.full(len(ranks), 0.5)
