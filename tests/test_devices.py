@@ -38,6 +38,7 @@ from unblur.runtime.search import SearchOptions, search
 from unblur.tasks.evaluate import _film_of
 from unblur.tasks.search import SearchPlan
 from unblur.tasks.space import load_space
+from unblur.training.adversarial import Adversarial, AdversarialLoss
 from unblur.training.blur_space import BlurSpaceSystem, CodeLoss
 from unblur.training.film import Film, Loss
 from unblur.training.muon import Muon, split
@@ -246,6 +247,19 @@ def test_what_networks_of_three_sizes_are_trained_for(name, monkeypatch):
     # It looks at devices on the way back, where nothing is pretended.
     monkeypatch.setattr(deformable, "checkpoint", lambda run, *args, **options: run(*args))
     trained(Film(network_of(name)), exposures())
+
+
+def test_what_networks_and_critics_are_trained_for(monkeypatch):
+    monkeypatch.setattr(deformable, "checkpoint", lambda run, *args, **options: run(*args))
+    wanted = AdversarialLoss(0.1, perceptual=0.0)
+    system = Adversarial(network_of("moments"), network_of("moment_critic"), adversarial=wanted)
+    trained(system, exposures())
+
+    def run(device: torch.device) -> Tensor:
+        own, batch = deepcopy(system).to(device), {name: put(value, device) for name, value in exposures().items()}
+        return torch.stack(list(own._critic_terms(batch, batch["frames"].flip(1)).values())).detach()
+
+    alike(run)
 
 
 @pytest.mark.parametrize("name", ["path_space", "blur_space"])
