@@ -22,7 +22,7 @@ from unblur.networks.moments import MomentNet
 from unblur.networks.paths import FilmNet
 from unblur.training import adversarial as module
 from unblur.training.adversarial import Adversarial, AdversarialLoss
-from unblur.training.cli import main
+from unblur.training.cli import _in_turns, main
 from unblur.training.film import Film, Loss
 from unblur.training.recipe import read_recipe
 from unblur.training.schedule import Schedule
@@ -329,6 +329,23 @@ def test_recipes_are_trained_and_resumed_and_begun_from_weights(
 def test_ablations(ablation: str, recipe: Path) -> None:
     recipe.write_text(recipe.read_text().replace("attention: true", ablation))
     assert main([str(recipe), "--loss.direction", "random", "--trainer.max_steps", "1", "--data.heldout", "0"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("devices", "nodes", "asked", "expected"),
+    [
+        ("auto", 1, "auto", "auto"),
+        (1, 1, "auto", "auto"),
+        (2, 1, "auto", "ddp_find_unused_parameters_true"),
+        (2, 1, "ddp", "ddp_find_unused_parameters_true"),
+        ("0,1", 1, "ddp", "ddp_find_unused_parameters_true"),
+        (1, 2, "auto", "ddp_find_unused_parameters_true"),
+        ("auto", 2, "fsdp", "fsdp"),
+    ],
+)
+def test_several_devices_bear_steps_of_one_network(devices: int | str, nodes: int, asked: str, expected: str) -> None:
+    machine = {"strategy": asked, "devices": devices, "num_nodes": nodes, "accelerator": "cpu"}
+    assert _in_turns(machine) == expected
 
 
 def test_without_a_weight_there_is_no_critic(recipe: Path) -> None:

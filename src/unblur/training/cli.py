@@ -163,7 +163,7 @@ def make_trainer(recipe: Namespace, folder: Path) -> Trainer:
     machine = vars(recipe.trainer)
     if _is_judged(recipe):
         # Where there are two optimizers, these are the system's affair.
-        machine = machine | {"accumulate_grad_batches": 1, "gradient_clip_val": None}
+        machine = machine | {"accumulate_grad_batches": 1, "gradient_clip_val": None, "strategy": _in_turns(machine)}
     return Trainer(
         **machine,
         callbacks=[average, *callbacks] if average else callbacks,
@@ -179,6 +179,16 @@ def make_trainer(recipe: Namespace, folder: Path) -> Trainer:
         use_distributed_sampler=False,
         default_root_dir=folder,
     )
+
+
+def _in_turns(machine: dict[str, Any]) -> str:
+    """Lightning's strategy; that of several devices must bear steps that are not of all weights."""
+    strategy, devices = machine["strategy"], machine["devices"]
+    if devices in ("auto", -1, "-1"):
+        devices = 1 if machine["accelerator"] == "cpu" else torch.cuda.device_count()
+    several = devices > 1 if isinstance(devices, int) else "," in devices
+    several = several or machine["num_nodes"] > 1
+    return "ddp_find_unused_parameters_true" if several and strategy in ("auto", "ddp") else strategy
 
 
 def _data(recipe: Namespace, blurs: bool) -> ExposureData:
