@@ -47,6 +47,14 @@ def test_the_sound_forms_measure_distances_and_the_released_one_has_no_offset() 
         torch.testing.assert_close(network(first, second), expected, atol=1e-5, rtol=1e-4)
 
 
+def test_the_antisymmetric_score_is_half_of_the_difference() -> None:
+    first, second = torch.rand(2, 2, 3, 64, 64)
+    network, alone = OrderNet(**SMALL), OrderNet(**SMALL, form="offset")
+    alone.load_state_dict(network.state_dict())
+    expected = (alone(first, second) - alone(second, first)) / 2
+    torch.testing.assert_close(network(first, second), expected, atol=1e-6, rtol=1e-4)
+
+
 def test_the_released_stem_is_linear() -> None:
     """Its activations pass everything on; ours do not."""
     images = torch.rand(2, 6, 64, 64)

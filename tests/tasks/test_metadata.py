@@ -134,6 +134,13 @@ def test_what_cannot_be_listed(tmp_path: Path) -> None:
         make_metadata(root, options=MetadataOptions(group=1))
     with pytest.raises(UnblurError, match="would overwrite its input"):
         make_metadata(make_metadata(root).results[0].job.output, root / "metadata.json")
+    with pytest.raises(UnblurError, match="a: is a folder; name a file with -o"):
+        make_metadata(root, root / "a")
+    frame = root / "a" / "sharp" / "0000_1.png"
+    before = frame.read_bytes()
+    with pytest.raises(UnblurError, match="is no name of metadata"):
+        make_metadata(root, frame)
+    assert frame.read_bytes() == before
     manifest = records(tmp_path / "m")
     (tmp_path / "m" / "sharp" / "1" / "2.png").unlink()
     with pytest.raises(UnblurError, match=r"line 2: names sharp/1/2\.png, which is not there"):

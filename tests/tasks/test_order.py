@@ -289,10 +289,25 @@ def test_what_cannot_be_labelled(model: str, metadata: Path, tmp_path: Path) -> 
     for source in (metadata, metadata.parent):
         with pytest.raises(UnblurError, match="would overwrite its input"):
             label_files(source, metadata, options)
+    frame = metadata.parent / "0" / "sharp" / "0_1.png"
+    before = frame.read_bytes()
+    with pytest.raises(UnblurError, match="is no name of metadata"):
+        label_files(metadata, frame, options)
+    assert frame.read_bytes() == before
     with pytest.raises(UnblurError, match="--side 5"):
         label_files(metadata, options=replace(options, side=5))
     with pytest.raises(UnblurError, match="partition test: has no entry"):
         label_files(metadata, options=replace(options, partition="test"))
+
+
+def test_metadata_without_exposures_is_told_of(model: str, tmp_path: Path) -> None:
+    path = write_metadata(tmp_path / "metadata.json", Metadata("none", 7, (), tmp_path))
+    with pytest.raises(UnblurError, match=r"metadata\.json: holds no exposure"):
+        label_files(path, options=OrderOptions(model, "cpu"))
+    assert list(tmp_path.glob("*.ordered.json")) == []
+    for report in (score_files([str(path)], OrderOptions(model, "cpu")), check_files([str(path)], OrderOptions(model))):
+        assert report.exit_code == 1
+        assert "holds no exposure" in str(report.errors[0])
 
 
 def test_the_next_clip_is_read_while_one_is_scored(model: str, metadata: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,13 +101,16 @@ def open_exposures(
     Raises
     ------
     UnblurError
-        The file is damaged, or pictures are missing.
+        The file is damaged or empty, or pictures are missing.
     """
     path = exposures_file(source)
     if path is None:
         return None
     if path.suffix.lower() == ".json":
-        return read_metadata(path, root)
+        metadata = read_metadata(path, root)
+        if not metadata.entries:
+            raise UnblurError(path, "holds no exposure", "name a file with some")
+        return metadata
     base = path.parent
     metadata = metadata_of(read_manifest(path), str(path), base, base.resolve().name or "data", partition)
     check_files(metadata, path)

@@ -104,8 +104,6 @@ def load_recorded(
     if found is None:
         raise UnblurError(source, "is no metadata.json and no manifest.jsonl", "name one of these, or a folder with it")
     whole = found.part(partition)
-    if not whole.entries:
-        raise UnblurError(source, "holds no exposure", "name a file with some")
     kind = lambda entry: (entry.partition, *_kind(entry, whole.frame_count))  # noqa: E731
     kinds = {key: tuple(entries) for key, entries in groupby(sorted(whole.entries, key=kind), key=kind)}
     classes = {}

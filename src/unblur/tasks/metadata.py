@@ -80,9 +80,7 @@ def make_metadata(
     if options.group < 2:
         raise UnblurError(f"--group {options.group}", "too few frames", "use 2 or more")
     root = source if source.is_dir() else source.parent
-    target = Path(out) if out is not None else root / NAME
-    if target.resolve() == source.resolve():
-        raise UnblurError(target, "would overwrite its input", "choose another name with -o")
+    target = checked_target(root / NAME if out is None else out, source)
     layout, metadata = _listed(source, root, options, listener)
     warning = write_beside(target, metadata)
     said = f"{len(metadata.entries)} x {metadata.frame_count} frames, {layout}"
@@ -93,6 +91,24 @@ def make_metadata(
     report.results.append(Outcome(Job(source, target), said, facts))
     listener.done(report.results[0])
     return report
+
+
+def checked_target(out: str | PathLike[str], source: Path) -> Path:
+    """Where metadata made of `source` is to be written, refused before the work if it cannot be.
+
+    Raises
+    ------
+    UnblurError
+        It is the source, a folder, or has the name of something else, such as one of the pictures.
+    """
+    target = Path(out)
+    if target.resolve() == source.resolve():
+        raise UnblurError(target, "would overwrite its input", "choose another name with -o")
+    if target.is_dir():
+        raise UnblurError(target, "is a folder", f"name a file with -o, such as {target / NAME}")
+    if target.suffix.lower() not in (".json", ".jsonl"):
+        raise UnblurError(target, "is no name of metadata or of a manifest", "let it end in .json, or in .jsonl")
+    return target
 
 
 def write_beside(target: Path, metadata: Metadata) -> str | None:

@@ -19,7 +19,7 @@ from unblur.media.folder import find_clips
 from unblur.media.image import read_image
 from unblur.tasks.batch import Job, unexpected
 from unblur.tasks.files import Listener, Silent
-from unblur.tasks.metadata import write_beside
+from unblur.tasks.metadata import checked_target, write_beside
 from unblur.tasks.order import (
     SIDE,
     Model,
@@ -123,9 +123,7 @@ def label_files(
     metadata = None if path is None else open_exposures(path, options.root)
     if path is None or metadata is None:
         raise UnblurError(source, "is no metadata", "make some of it: unblur data metadata")
-    target = Path(out) if out is not None else path.with_suffix(f"{ORDERED}.json")
-    if target.resolve() == path.resolve():
-        raise UnblurError(target, "would overwrite its input", "choose another name with -o")
+    target = checked_target(path.with_suffix(f"{ORDERED}.json") if out is None else out, path)
     orderer = load_orderer(options.model, options.device)
     chosen = metadata.part(options.partition)
     rows, errors = _all_scored(_clips_of(chosen, check_side(options.side)), orderer, listener)
