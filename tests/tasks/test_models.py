@@ -5,6 +5,8 @@ import torch
 
 from unblur.errors import UnblurError
 from unblur.networks.image_prior import ImagePrior
+from unblur.networks.moment_critic import MomentCritic
+from unblur.networks.order_net import OrderNet
 from unblur.networks.paths import FilmNet
 from unblur.tasks import models
 from unblur.tasks.engine import load
@@ -63,4 +65,18 @@ def test_a_deep_prior_is_told_from_models(tmp_path):
     path = save_weights(tmp_path / "prior.safetensors", ImagePrior(width=8, skip=4), Card("one", "image_prior"))
     assert models.show_model(path).makes == "prior"
     with pytest.raises(UnblurError, match="--model one: is the deep prior of one picture or code"):
+        load(path, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        (OrderNet(4, 4, 1), "--model a: scores the order of frames, and makes none; .* --order"),
+        (MomentCritic(4, 4), "--model a: judges frames, and makes none; use best or fast"),
+    ],
+)
+def test_networks_that_make_no_picture_are_told_from_models(network, said, tmp_path):
+    names = {"OrderNet": "order_net", "MomentCritic": "moment_critic"}
+    path = save_weights(tmp_path / "a.safetensors", network, Card("a", names[type(network).__name__]))
+    with pytest.raises(UnblurError, match=said):
         load(path, "cpu")

@@ -57,6 +57,24 @@ def test_a_network_that_does_not_turn_is_asked_both_ways() -> None:
     torch.testing.assert_close(backwards, network.pairs(frames, all_pairs(3).flip(-1)))
 
 
+def test_frames_farther_apart_count_more() -> None:
+    frames, times = _lights([0.5, 0.1, 0.45]), torch.tensor([[0.0, 0.1, 1.0]])
+    # It falls by 0.4 in a tenth of the time, and rises by 0.35 in the rest.
+    assert runs_forward("learned", frames, times, network=Brighter()).tolist() == [True]
+    assert runs_forward("learned", frames, 1 - times, network=Brighter()).tolist() == [False]
+
+
+def test_predictions_are_judged_as_pictures_and_not_against_themselves() -> None:
+    frames, times = _lights([-3.0, 1.0, 5.0]), torch.tensor([[0.0, 0.5, 1.0]])
+    wanted = in_order(torch.tensor([1.0, 1.0, 0.0]))
+    torch.testing.assert_close(order_error(Brighter(), frames, times), wanted)
+    # Two frames at one time have no order.
+    same = torch.tensor([[0.0, 0.5, 0.5]])
+    torch.testing.assert_close(
+        order_error(Brighter(), _lights([0.1, 0.2, 0.9]), same), in_order(torch.tensor([0.1, 0.8]))
+    )
+
+
 def test_motion_and_coins() -> None:
     # Found to the left of where it is in the middle frame: content moves rightwards.
     paths = torch.zeros(2, 3, 2, 64, 64)
@@ -114,6 +132,13 @@ def test_terms_that_nothing_is_there_for_are_refused(loss: dict[str, object], me
     with pytest.raises(UnblurError) as error:
         Film(Ramp(), Loss(scales=1, **loss))  # type: ignore[arg-type]
     assert message.split(":")[0] in str(error.value)
+
+
+def test_what_decides_does_not_learn(tmp_path: Path) -> None:
+    save_weights(tmp_path / "o.safetensors", OrderNet(width=4, channels=4, blocks=1), Card("o", "order_net"))
+    network = order_network(str(tmp_path / "o.safetensors"))
+    assert not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
 def test_another_network_scores_no_order(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from unblur.errors import UnblurError
 from unblur.networks.image_prior import CodePrior, ImagePrior
+from unblur.networks.moment_critic import MomentCritic
+from unblur.networks.order_net import OrderNet
 from unblur.runtime.consistency import STEPS
 from unblur.runtime.device import resolve_device
 from unblur.runtime.film import MapFilm, RetiledFilm, film_from, film_of
@@ -90,12 +92,8 @@ class Engine:
         place = resolve_device(device)
         self.card = card
         self.name: str = getattr(card, "name", None) or type(network).__name__
-        if hasattr(network, "reblur"):
-            problem = "is a space of blurs, which sharpens nothing by itself"
-            raise UnblurError(f"--model {self.name}", problem, "use best or fast, or unblur reblur")
-        if isinstance(network, ImagePrior | CodePrior):
-            problem = "is the deep prior of one picture or code, and knows nothing of others"
-            raise UnblurError(f"--model {self.name}", problem, "use best or fast")
+        if unfit := _unfit(network):
+            raise UnblurError(f"--model {self.name}", *unfit)
         self.reason = reason
         self.runner = Runner(network, place, resolve_dtype(dtype, place))
         self.sharpener = sharpener if _needs_sharpener(network) else ""
@@ -184,6 +182,19 @@ class Engine:
         about = self.as_dict()
         behind = f" behind {self.sharpener}" if self.sharpener else ""
         return f"{about['name']}{behind} on {about['device']} in {about['dtype']}"
+
+
+def _unfit(network: nn.Module) -> tuple[str, str] | None:
+    """What a network is that makes neither sharp pictures nor films, and what to use in its place."""
+    if hasattr(network, "reblur"):
+        return "is a space of blurs, which sharpens nothing by itself", "use best or fast, or unblur reblur"
+    if isinstance(network, ImagePrior | CodePrior):
+        return "is the deep prior of one picture or code, and knows nothing of others", "use best or fast"
+    if isinstance(network, OrderNet):
+        return "scores the order of frames, and makes none", "use best or fast, or name it with --order"
+    if isinstance(network, MomentCritic):
+        return "judges frames, and makes none", "use best or fast"
+    return None
 
 
 def _needs_sharpener(network: Any) -> bool:

@@ -178,5 +178,8 @@ def _average(root: Path, found: Sequence[Found], response: Response, listener: L
 
 
 def _size_of(path: Path) -> tuple[int, int]:
-    with path.open("rb") as file:
-        return picture_size(path, file)
+    try:
+        with path.open("rb") as file:
+            return picture_size(path, file)
+    except OSError as fault:
+        raise UnblurError(path, f"cannot be read ({fault.strerror})", "check the permissions") from fault
