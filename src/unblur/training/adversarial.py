@@ -105,10 +105,8 @@ class Adversarial(Film):
         if self.loss.parts != "off":
             raise UnblurError("adversarial", "needs whole frames, and loss.parts trains parts", "set loss.parts to off")
         if not self.timed:
-            kind = type(network).__name__
-            raise UnblurError(
-                "adversarial", f"needs frames at many times, and a {kind} makes one", "set its weight to 0"
-            )
+            problem = f"needs frames at many times, and a {type(network).__name__} makes one"
+            raise UnblurError("adversarial", problem, "set adversarial.weight to 0")
         if self.adversarial.perceptual:
             self._look(self.adversarial.lpips)
         self._make: Any = self._outputs
