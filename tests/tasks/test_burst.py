@@ -208,6 +208,11 @@ def test_the_twin_and_reverse(photos: list[Path], engine: Engine) -> None:
     assert (shown[1] * shown[2]).sum() > 0
 
 
+def test_an_order_network_is_refused_by_the_name_of_its_own_option(photos: list[Path], engine: Engine) -> None:
+    with pytest.raises(UnblurError, match=r"--order FilmNet: does not score the order of frames"):
+        unblur.burst(photos[:1], n=3, model=engine, order=engine.film.network)
+
+
 def test_an_order_network_turns_a_single_film_too(photos: list[Path], engine: Engine) -> None:
     class Later(OrderNet):
         """Says that every film runs backwards."""

@@ -68,6 +68,12 @@ def test_the_cascade_learns_frames_or_pairs(batch: dict[str, Tensor]) -> None:
         torch.testing.assert_close(Frames(network, loss).losses(batch)["pixel"], expected)
 
 
+def test_pairs_need_nobody_to_tell_their_direction(batch: dict[str, Tensor]) -> None:
+    network = _cascade()
+    terms = Frames(network, FrameLoss("pairs", direction="learned")).losses(batch)
+    torch.testing.assert_close(terms["pixel"], order_invariant(network(batch["blurry"]), batch["frames"]))
+
+
 def test_predictions_are_pushed_to_the_order_of_the_network(batch: dict[str, Tensor], order: str) -> None:
     network, scorer = _cascade(), load_weights(order).network
     system = Frames(network, FrameLoss("pairs", order=0.2, order_network=order))

@@ -216,7 +216,7 @@ def burst(sources: Sequence[Source], *, order: Model = None, **options: Any) -> 
     most = options.pop("max_pixels", None)
     pictures = [open_picture(source, most) for source in sources]
     chosen = {name: options.pop(name) for name in ("model", "device", "dtype", "tile") if name in options}
-    orderer = None if order is None else load_orderer(order, chosen.get("device", "auto"))
+    orderer = None if order is None else load_orderer(order, chosen.get("device", "auto"), "--order")
     engine = load(**chosen, sizes=[picture.width * picture.height for picture in pictures])
     made = [frames(picture, model=engine, **options) for picture in pictures]
     for _, alike in groupby(made, key=lambda film: (film.picture.height, film.picture.width)):

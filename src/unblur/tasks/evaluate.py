@@ -157,7 +157,7 @@ def evaluate(
     steps = steps_option(consistency)
     film = _film_of(engine, refine, steps)
     place = engine.runner.device
-    orderer = None if asked.order is None else load_orderer(asked.order, place)
+    orderer = None if asked.order is None else load_orderer(asked.order, place, "--order")
     metrics, notes = asked.named(place, cache)
     classes = _classes(protocol, data, asked, limit, cache, tell)
     own: list[tuple[Row, list[FrameRow]]] = []

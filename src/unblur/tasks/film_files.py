@@ -158,7 +158,7 @@ class _Work:
 
     def begin(self, *, together: bool) -> None:
         """Know which of the pictures belong together."""
-        orderer = None if self.film.order is None else load_orderer(self.film.order, self.options.device)
+        orderer = None if self.film.order is None else load_orderer(self.film.order, self.options.device, "--order")
         self.reel = Reel(self.files, self._made, orderer, together=together)
 
     def one(self, job: Job) -> Outcome:

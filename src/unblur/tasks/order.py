@@ -83,11 +83,13 @@ class Orderer:
     device : torch.device
     """
 
-    def __init__(self, network: nn.Module, card: Any = None, *, device: str | torch.device = "auto") -> None:
+    def __init__(
+        self, network: nn.Module, card: Any = None, *, device: str | torch.device = "auto", option: str = "--model"
+    ) -> None:
         self.card = card
         self.name: str = getattr(card, "name", None) or type(network).__name__
         if not isinstance(network, OrderNet):
-            raise UnblurError(f"--model {self.name}", "does not score the order of frames", f"use {ORDER}")
+            raise UnblurError(f"{option} {self.name}", "does not score the order of frames", f"use {ORDER}")
         self.device = resolve_device(device)
         self.network = network.to(self.device).eval()
         self._fingerprint: str | None = None
@@ -198,8 +200,8 @@ def order(
     return score_frames(orderer, list(frames), side).direction
 
 
-def load_orderer(model: Model = None, device: str | torch.device = "auto") -> Orderer:
-    """An order network by its name or file, from a network, or as it is.
+def load_orderer(model: Model = None, device: str | torch.device = "auto", option: str = "--model") -> Orderer:
+    """An order network by its name or file, from a network, or as it is; `option` is what named it, for messages.
 
     Raises
     ------
@@ -209,9 +211,9 @@ def load_orderer(model: Model = None, device: str | torch.device = "auto") -> Or
     if isinstance(model, Orderer):
         return model
     if isinstance(model, nn.Module):
-        return Orderer(model, device=device)
+        return Orderer(model, device=device, option=option)
     loaded = load_weights(ORDER if model is None else model)
-    return Orderer(loaded.network, loaded.card, device=device)
+    return Orderer(loaded.network, loaded.card, device=device, option=option)
 
 
 def score_frames(orderer: Orderer, frames: Sequence[Source], side: int = SIDE, subject: str = "the clip") -> Scored:
