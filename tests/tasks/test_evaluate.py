@@ -128,6 +128,15 @@ def test_networks_of_seven_frames_are_measured(shipped: None, film_network: Any)
             assert row.values["psnr"] == pytest.approx(float(expected), abs=1e-3)
 
 
+def test_what_stands_between_the_frames_of_a_network_is_not_measured(
+    shipped: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    five = exposures(1)
+    monkeypatch.setattr(type(five), "times", property(lambda self: torch.linspace(0, 1, 5)))
+    with pytest.raises(UnblurError, match=r"makes 7 frames and none between, .*; measure it on exposures of as many"):
+        evaluate(FrameCascade(8, 4, 8, 4), device="cpu", dtype="float32")
+
+
 def test_refined_films_are_measured(monkeypatch: pytest.MonkeyPatch, film_network: nn.Module) -> None:
     options = {"data": "x", "device": "cpu", "dtype": "float32", "consistency": 0}
     plain = evaluate(film_network, **options)

@@ -156,6 +156,8 @@ def test_what_does_not_fit_is_refused(batch: dict[str, Tensor], sharpener: str, 
     blurs = save_weights(Path(order).with_name("a.safetensors"), _recurrent(), Card("a", "frame_recurrent"))
     with pytest.raises(UnblurError, match="makes no single sharp picture"):
         Frames(_recurrent(), FrameLoss(sharpener=str(blurs)))
+    with pytest.raises(UnblurError, match="is a OrderNet, which makes no single sharp picture"):
+        Frames(_recurrent(), FrameLoss(sharpener=order))
     with pytest.raises(UnblurError, match="7") as caught:
         Frames(_cascade()).losses(batch | {"frames": batch["frames"][:, :5]})
     assert "exposures.times 7" in str(caught.value)

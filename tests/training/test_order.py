@@ -70,6 +70,11 @@ def test_what_is_measured() -> None:
     }
 
 
+def test_fewer_pairs_than_none_are_refused() -> None:
+    with pytest.raises(UnblurError, match=r"loss\.others -1: is no number of pairs"):
+        Ordering(OrderNet(**SMALL), OrderLoss(others=-1))
+
+
 def test_pairs_of_a_clip_learn_to_agree() -> None:
     """Nothing is labelled: which way a clip runs is free, but all of its pairs say the same."""
     torch.manual_seed(0)

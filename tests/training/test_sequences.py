@@ -99,6 +99,12 @@ def test_what_a_recipe_says_of_sequences_is_done(tmp_path: Path) -> None:
         (["--sequences.heldout", "[]"], "sequences.heldout: names none, but data.heldout is 3"),
         (["--sequences.frames", "4"], "of which 4 cannot be evenly spaced"),
         (["--sequences.size", "41"], "smaller than crops"),
+        (["--sequences.size", "0"], "must be 1 or more"),
+        (["--sequences.batch_size", "0"], "must be 1 or more"),
+        (
+            ["--sequences.synthetic", "0.5", "--exposures.alike", "3"],
+            r"alike 3: does not divide exposures\.batch_size",
+        ),
     ],
 )
 def test_what_cannot_be_met_is_told(tmp_path: Path, change: list[str], problem: str) -> None:

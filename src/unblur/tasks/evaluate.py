@@ -40,6 +40,7 @@ from unblur.tasks.film_report import (
     over_all,
     rows_of,
 )
+from unblur.tasks.frames import check_makes
 from unblur.tasks.order import Model, Orderer, load_orderer
 from unblur.tasks.source import steps_option
 from unblur.zoo.lpips import FETCH, PACKAGE, load_lpips
@@ -160,6 +161,8 @@ def evaluate(
     orderer = None if asked.order is None else load_orderer(asked.order, place, "--order")
     metrics, notes = asked.named(place, cache)
     classes = _classes(protocol, data, asked, limit, cache, tell)
+    for exposures in classes.values():
+        check_makes(engine, exposures.times.tolist(), str(protocol), "measure it on exposures of as many frames")
     own: list[tuple[Row, list[FrameRow]]] = []
     before: list[tuple[Row, list[FrameRow]]] = []
     rows: list[Row] = []

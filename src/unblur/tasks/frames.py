@@ -234,13 +234,14 @@ def check_starts_from_sharp(engine: Engine) -> None:
         raise UnblurError("--sharp", problem, "leave one of the two out")
 
 
-def check_makes(engine: Engine, times: Sequence[float], asked: str) -> None:
+def check_makes(engine: Engine, times: Sequence[float], asked: str, remedy: str = "") -> None:
     """Refuse times at which a network of a fixed number of frames makes none."""
     count = made_by(engine)
     if count is None or all(abs(time * (count - 1) - round(time * (count - 1))) < 1e-4 for time in times):
         return
     problem = f"--model {engine.name} makes {count} frames and none between, at 0, 1/{count - 1}, ... 1"
-    raise UnblurError(asked, problem, f"use -n {count}, or --method recurrent or a model of films for any number")
+    remedy = remedy or f"use -n {count}, or --method recurrent or a model of films for any number"
+    raise UnblurError(asked, problem, remedy)
 
 
 def check_method(engine: Engine, method: Method) -> None:

@@ -211,6 +211,11 @@ def _fields(recipe: Namespace, degree: int) -> SyntheticFields:
 
 
 def _exposures(recipe: Namespace) -> SyntheticExposures:
+    alike, count = recipe.exposures.alike, recipe.exposures.batch_size
+    if alike < 1 or count % alike:
+        raise UnblurError(
+            f"exposures.alike {alike}", f"is no divisor of exposures.batch_size {count}", "choose another"
+        )
     found = _stills(recipe, recipe.data.train)
     train = [still for still in found if not any(x in still.source for x in recipe.data.exclude)]
     if not train:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, Literal
 
 import torch
@@ -181,7 +182,8 @@ def _sharpener(name: str) -> nn.Module:
     """The network of that name, or the part of it, that makes single sharp pictures."""
     network = load_weights(name).network
     restorer = getattr(network, "restorer", network)
-    if hasattr(restorer, "decode") or hasattr(restorer, "reblur"):
+    asked = [one for one in signature(restorer.forward).parameters.values() if one.default is one.empty]
+    if hasattr(restorer, "decode") or hasattr(restorer, "reblur") or len(asked) != 1:
         problem = f"is a {type(network).__name__}, which makes no single sharp picture"
         raise UnblurError(f"loss.sharpener {name}", problem, "use best or fast")
     return restorer.eval().requires_grad_(False)

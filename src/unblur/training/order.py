@@ -71,6 +71,8 @@ class Ordering(System):
         if self.loss.form == "one_sided" and network.form != "antisymmetric":
             problem = f"needs scores that turn with the pair, and those of form {network.form} do not"
             raise UnblurError("loss.form one_sided", problem, "set loss.form to paper")
+        if self.loss.others is not None and self.loss.others < 0:
+            raise UnblurError(f"loss.others {self.loss.others}", "is no number of pairs", "use 0 or more, or null")
 
     def losses(self, batch: Clip) -> dict[str, Tensor]:
         """The loss by name.

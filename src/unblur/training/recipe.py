@@ -227,6 +227,8 @@ class SequenceData:
     drawn: int | None = None
 
     def __post_init__(self) -> None:
+        if min(self.size, self.batch_size) < 1:
+            raise ValueError(f"sequences.size and batch_size must be 1 or more, got {self.size} and {self.batch_size}")
         counts = {one.frames or self.frames for one in self.train}
         if self.drawn is None and len(counts) > 1:
             raise ValueError(f"sequences.train have {sorted(counts)} frames; set sequences.drawn")
