@@ -131,6 +131,7 @@ def test_frames_look_no_further_than_they_say() -> None:
     network, state = _network(), torch.randn(1, 17, 12, 12) * 3
     times = torch.tensor([0.1, 0.8])
     assert network.reach(state) >= network.displacements(state, times).abs().max()
+    assert network.reach(-state.abs()) == network.reach(state.abs()) > 0
     torch.testing.assert_close(network.decode(state, times), warp(state[:, :3], network.displacements(state, times)))
     own = torch.stack((times, times.flip(0)))
     both = network.decode(state.expand(2, -1, -1, -1), own)

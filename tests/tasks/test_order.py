@@ -300,6 +300,29 @@ def test_what_cannot_be_labelled(model: str, metadata: Path, tmp_path: Path) -> 
         label_files(metadata, options=replace(options, partition="test"))
 
 
+class Brighter(OrderNet):
+    """Says that the darker frame comes first."""
+
+    def pairs(self, frames: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
+        light = frames.mean((2, 3, 4))
+        return light[:, pairs[:, 1]] - light[:, pairs[:, 0]]
+
+
+def test_pairs_count_by_how_far_they_are_apart_in_the_whole_clip() -> None:
+    # It falls by 0.4 from one frame to the next, and rises by 0.35 until the eleventh.
+    clip = torch.tensor([0.5, 0.1, 0.45])[:, None, None, None].expand(-1, 3, 64, 64)
+    orderer = Orderer(Brighter(4, 4, 1), device="cpu")
+    scored = orderer.score(clip, torch.tensor([0, 1, 10]), 11)
+    assert (scored.direction.sign, scored.frames) == (1, 11)
+    assert scored.direction.score == pytest.approx((-0.4 - 0.05 * 10 + 0.35 * 9) / 20)
+    assert orderer.score(clip).direction.sign == -1
+
+
+def test_a_clip_in_which_nothing_moves_stays_as_it_is() -> None:
+    still = order(torch.full((5, 3, 64, 64), 0.4), network())
+    assert still == (1, 0, 0)
+
+
 def test_metadata_without_exposures_is_told_of(model: str, tmp_path: Path) -> None:
     path = write_metadata(tmp_path / "metadata.json", Metadata("none", 7, (), tmp_path))
     with pytest.raises(UnblurError, match=r"metadata\.json: holds no exposure"):

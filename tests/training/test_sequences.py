@@ -103,7 +103,7 @@ def test_what_a_recipe_says_of_sequences_is_done(tmp_path: Path) -> None:
         (["--sequences.batch_size", "0"], "must be 1 or more"),
         (
             ["--sequences.synthetic", "0.5", "--exposures.alike", "3"],
-            r"alike 3: does not divide exposures\.batch_size",
+            r"alike 3: is no divisor of exposures\.batch_size",
         ),
     ],
 )
