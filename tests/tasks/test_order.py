@@ -314,13 +314,29 @@ def test_pairs_count_by_how_far_they_are_apart_in_the_whole_clip() -> None:
     orderer = Orderer(Brighter(4, 4, 1), device="cpu")
     scored = orderer.score(clip, torch.tensor([0, 1, 10]), 11)
     assert (scored.direction.sign, scored.frames) == (1, 11)
-    assert scored.direction.score == pytest.approx((-0.4 - 0.05 * 10 + 0.35 * 9) / 20)
+    assert scored.direction.score == pytest.approx((-0.4 - 0.05 * 10 + 0.35 * 9) / 20, abs=1e-5)
     assert orderer.score(clip).direction.sign == -1
 
 
 def test_a_clip_in_which_nothing_moves_stays_as_it_is() -> None:
     still = order(torch.full((5, 3, 64, 64), 0.4), network())
     assert still == (1, 0, 0)
+
+
+def test_a_clip_that_ends_early_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Short(list[torch.Tensor]):
+        count = 5
+
+    monkeypatch.setattr(module, "read_clip", lambda path: Short(frames(0, 4)))
+    with pytest.raises(UnblurError, match=r"a\.mp4: promises 5 frames and holds fewer"):
+        order("a.mp4", network())
+
+
+def test_sides_from_64_on_are_taken() -> None:
+    assert [module.check_side(side) for side in (0, 64, 500)] == [0, 64, 500]
+    for side in (63, -1):
+        with pytest.raises(UnblurError, match="too small"):
+            module.check_side(side)
 
 
 def test_metadata_without_exposures_is_told_of(model: str, tmp_path: Path) -> None:
