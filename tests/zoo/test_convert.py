@@ -15,6 +15,7 @@ from unblur.networks.image_prior import CodePrior, ImagePrior
 from unblur.networks.mimo_unet import MimoUNet
 from unblur.networks.moments import MomentNet
 from unblur.networks.nafnet import NAFNet
+from unblur.networks.order_net import OrderNet
 from unblur.zoo.convert import RELEASED, _renamed, convert
 from unblur.zoo.weights import load_weights
 
@@ -291,3 +292,43 @@ def test_other_content(released: dict[str, Tensor], tmp_path: Path) -> None:
     assert "'epoch' is not a tensor" in _refusal({"epoch": 3}, tmp_path)
     assert "did you mean moments?" in _refusal(released, tmp_path, "moment")
     assert "is not a mimo_unet" in _refusal(released, tmp_path, "mimo_unet")
+
+
+def _hypercut() -> dict[str, Tensor]:
+    """A small order network's weights under the names of the released one."""
+    found = {"anything": torch.randn(7)}
+    state = OrderNet(4, 6, 1, form="released").state_dict()
+    for name, tensor in state.items():
+        words = name.split(".")
+        if words[:2] == ["encoder", "entry"]:
+            found[f"H.model.1.{words[-1]}"] = tensor
+        elif words[:2] == ["encoder", "down"]:
+            found[f"H.model.{3 + 2 * int(words[2])}.{words[-1]}"] = tensor
+        elif words[:2] == ["encoder", "blocks"]:
+            place = 1 if words[3] == "first" else 4
+            found[f"H.model.{13 + int(words[2])}.conv_block.{place}.{words[-1]}"] = tensor
+    return found
+
+
+def test_order_networks_that_are_not_whole(tmp_path: Path) -> None:
+    released = _hypercut()
+    torch.save(released, tmp_path / "a.pth")
+    assert load_weights(convert(tmp_path / "a.pth", out=tmp_path / "a.safetensors")).card.network == "order_net"
+    entry = released["H.model.1.weight"]
+    for broken in (
+        released | {"other": torch.randn(7)},
+        {name: tensor for name, tensor in released.items() if name != "anything"},
+        {name: tensor for name, tensor in released.items() if name != "H.model.1.bias"},
+        released | {"H.model.1.weight": entry[:, :5]},
+        released | {"H.model.1.weight": entry[0]},
+        released | {"H.model.1.bias": torch.zeros(3)},
+    ):
+        assert "not a whole order_net" in _refusal(broken, tmp_path)
+
+
+def test_a_checkpoint_is_not_written_over(tmp_path: Path) -> None:
+    torch.save(_hypercut(), tmp_path / "a.pth")
+    before = (tmp_path / "a.pth").read_bytes()
+    with pytest.raises(UnblurError, match=r"a\.pth: is no name for a file of ours; let it end in \.safetensors"):
+        convert(tmp_path / "a.pth", out=tmp_path / "a.pth")
+    assert (tmp_path / "a.pth").read_bytes() == before

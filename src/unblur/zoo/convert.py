@@ -382,11 +382,17 @@ def convert(source: str | PathLike[str], network: str | None = None, *, out: str
     UnblurError
         If the file is missing, damaged, holds code or anything else than tensors, or is not exactly a network we know.
     """
-    path = Path(source)
+    path, target = Path(source), Path(out)
+    if target.suffix.lower() != ".safetensors" or target.resolve() == path.resolve():
+        raise UnblurError(out, "is no name for a file of ours", "let it end in .safetensors")
     tensors = _read(path)
     network = _recognised(path, network, tensors)
     released = RELEASED[network]
-    built = _filled(path, network, released.folded(_renamed(path, tensors, released.rules)))
+    try:
+        ours = released.folded(_renamed(path, tensors, released.rules))
+    except ValueError as error:
+        raise UnblurError(path, f"not a whole {network} ({error})", "name all of it, as it was released") from error
+    built = _filled(path, network, ours)
     facts = {
         "name": path.stem,
         "summary": f"{released.source}; converted from {path.name}",

@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from unblur.errors import UnblurError
-
 BLOCKS_BEGIN = 13
 RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"^.*model\.1\.(weight|bias)$", r"encoder.entry.\1"),
@@ -39,11 +37,15 @@ def folded(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
     Raises
     ------
-    UnblurError
-        If it is missing: it is drawn at random before the training, and nothing else tells it.
+    ValueError
+        If it is missing: it is drawn at random before the training, and nothing else tells it. Or if the convolutions
+        that tell shapes are.
     """
     ours = {name: tensor for name, tensor in tensors.items() if name.startswith("encoder.")}
-    weight, bias = ours["encoder.entry.weight"], ours["encoder.entry.bias"]
+    arguments(ours)
+    weight, bias = ours["encoder.entry.weight"], ours.get("encoder.entry.bias")
+    if bias is None or weight.shape[1] != 6 or bias.shape != weight.shape[:1]:
+        raise ValueError("its first convolution is not of two pictures")
     scale, mean = (torch.tensor(values).repeat(2)[:, None, None].to(weight) for values in (DEVIATION, MEAN))
     weight = weight / scale
     ours["encoder.entry.bias"] = bias - (weight * mean).sum((1, 2, 3))
@@ -52,5 +54,5 @@ def folded(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     planes = [tensor.flatten() for name, tensor in tensors.items() if name not in ours]
     planes = [plane for plane in planes if len(plane) == channels + 1]
     if len(planes) != 1:
-        raise UnblurError("hyperplane", "is not in this file", "name the whole checkpoint, not the encoder alone")
+        raise ValueError(f"{len(planes) or 'no'} vectors that could be its hyperplane")
     return ours | {"hyperplane": planes[0]}
