@@ -96,6 +96,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"bbox": [1, 2, 3]}, "'bbox' cannot be"),
     ({"bbox": [5, 2, 3, 4]}, "'bbox' cannot be"),
     ({"bbox": [0, 0, 10**400, 1]}, "'bbox' cannot be"),
+    ({"bbox": [0, 5, 5, 5]}, "'bbox' cannot be"),
+    ({"bbox": [5, 0, 5, 5]}, "'bbox' cannot be"),
     ({"bbox": ["0", 0, 1, 1]}, "'bbox' cannot be"),
 ]
 
@@ -132,6 +134,22 @@ def test_frames_are_counted_from_one(tmp_path: Path) -> None:
     path = stored(tmp_path, entry(1))
     path.write_text(path.read_text().replace("frame001", "frame000"))
     assert "misses frame001_path" in refused(path)
+
+
+def test_frames_are_numbered_with_three_digits(tmp_path: Path) -> None:
+    path = stored(tmp_path, entry(1))
+    path.write_text(path.read_text().replace("frame002_path", "frame0002_path"))
+    assert "misses frame002_path" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [('"order": "keep"', "a key twice"), ('"x": NaN', "NaN is no number"), ('"x": 1e999', "1e999 is no number")],
+)
+def test_files_that_are_nearly_metadata(tmp_path: Path, more: str, problem: str) -> None:
+    path = stored(tmp_path, entry(1))
+    path.write_text(path.read_text().replace('"order":', f'{more}, "order":'))
+    assert problem in refused(path)
 
 
 @pytest.mark.parametrize(

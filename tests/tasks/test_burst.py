@@ -24,7 +24,7 @@ from unblur.metrics.motion import Field
 from unblur.networks.moments import MomentNet
 from unblur.networks.order_net import OrderNet
 from unblur.tasks import reel as module
-from unblur.tasks.burst import Burst, Shot, passage
+from unblur.tasks.burst import HELD, PULL, REMEMBERED, Burst, Shot, _agreement, _passages, passage
 from unblur.tasks.engine import Engine
 from unblur.tasks.frames import Film
 from unblur.tasks.reel import Reel
@@ -41,7 +41,7 @@ def noise(seed: int, height: int = 64, width: int = 64) -> np.ndarray:
 def shot(x: float, y: float, grey: np.ndarray | None = None, order: float | None = None) -> Shot:
     """Everything moves by (x, y)."""
     ends = torch.tensor([[-x / 2, -y / 2], [x / 2, y / 2]])[:, :, None, None].expand(-1, -1, 4, 4)
-    return Shot(Field(ends, torch.ones(4, 4, dtype=torch.bool)), noise(0) if grey is None else grey, order)
+    return Shot(Field(ends.clone(), torch.ones(4, 4, dtype=torch.bool)), noise(0) if grey is None else grey, order)
 
 
 def apart(count: int) -> list[np.ndarray]:
@@ -110,6 +110,38 @@ def test_a_film_that_turns_sharply_goes_on_as_things_go_from_picture_to_picture(
     assert ways([shot(-x, -y, one) for (x, y), one in zip(moves, greys, strict=True)]) == [*moves]
 
 
+def test_once_the_whole_is_decided_films_agree_and_the_ways_between_them_say_nothing(leaves: Tensor) -> None:
+    grey = (leaves.mean(0) * 255).to(torch.uint8).numpy()
+    greys = [np.ascontiguousarray(np.roll(grey, place, (0, 1))[30:200, 40:260]) for place in ((0, 0), (0, 6), (8, 4))]
+    moves = ((6, 0), (5, 1), (-5, 4))  # as above, where the third goes on from the second
+    shots = [shot(*way, one) for way, one in zip(moves, greys, strict=True)]
+    assert ways(shots, Burst(by="motion"))[2] == (-5, 4)
+    for by in ("order", "convention"):
+        first, second, third = ways(shots, Burst(by=by))
+        assert (first[0] * second[0] > 0, second[0] * third[0] + second[1] * third[1] > 0) == (True, True)
+
+
+def test_pictures_far_apart_pull_no_harder_than_the_film_moves(leaves: Tensor) -> None:
+    grey = (leaves.mean(0) * 255).to(torch.uint8).numpy()
+    greys = [np.ascontiguousarray(np.roll(grey, 6 * i, 1)[30:200, 40:260]) for i in range(2)]
+    pulls, _ = _passages([shot(1, 0, one) for one in greys])
+    assert pulls.tolist() == pytest.approx([PULL, PULL], rel=0.2)
+
+
+def test_films_are_compared_where_both_have_texture() -> None:
+    one, other = shot(2, 0).paths, shot(3, 0).paths
+    one.paths[:, :, 0] *= -100
+    one.textured[0] = False
+    assert _agreement(one, other) == _agreement(other, one) == pytest.approx(6)
+
+
+def test_only_the_last_films_are_looked_back_at() -> None:
+    burst = Burst()
+    for batch in range(2):
+        assert len(burst.directions([shot(3, 1, noise(HELD * batch + i)) for i in range(HELD)])) == HELD
+        assert len(burst._before) == REMEMBERED
+
+
 def test_pictures_that_have_nothing_in_common_tell_nothing(leaves: Tensor) -> None:
     grey = (leaves.mean(0) * 255).to(torch.uint8).numpy()
     assert passage(grey, np.ascontiguousarray(grey[::-1, ::-1]), (4, 4)) is None
@@ -173,6 +205,11 @@ def test_films_are_made_a_few_ahead(photos: list[Path], engine: Engine, monkeypa
     assert made == ["a.png", "b.png", "c.png"]
     assert turned == together
     assert [entry["pictures"] for entry in reel.as_dict()] == [3]
+    assert reel._ready == {}, "a film that was given out is held no longer"
+    monkeypatch.setattr(module, "working_memory", lambda device: 1)
+    made.clear()
+    Reel(photos, make).film(photos[0])
+    assert made == ["a.png"], "no more than memory holds"
     alone = Reel(photos, make, together=False)
     assert [alone.film(path).reverse for path in photos] == [False] * 3
     assert alone.as_dict() == []

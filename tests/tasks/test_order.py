@@ -23,6 +23,7 @@ from unblur.tasks import order as module
 from unblur.tasks import order_files
 from unblur.tasks.order import Orderer, order, score_frames, shrunk, spread
 from unblur.tasks.order_files import OrderOptions, check_files, label_files, score_files
+from unblur.tasks.order_report import ScoreReport
 from unblur.zoo.card import Card
 from unblur.zoo.weights import save_weights
 
@@ -337,6 +338,10 @@ def test_sides_from_64_on_are_taken() -> None:
     for side in (63, -1):
         with pytest.raises(UnblurError, match="too small"):
             module.check_side(side)
+
+
+def test_nothing_at_all_is_no_success() -> None:
+    assert ScoreReport("order score", {"name": "a"}, [], [], 0.0).exit_code == 1
 
 
 def test_metadata_without_exposures_is_told_of(model: str, tmp_path: Path) -> None:
