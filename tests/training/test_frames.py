@@ -202,6 +202,14 @@ def test_the_papers_settings() -> None:
         assert recipe.loss.flow == (0 if name == "cascade" else 0.02)
 
 
+@pytest.mark.parametrize("kind", [FrameCascade, FrameRecurrent])
+def test_the_small_recipes_train_the_small_networks(kind: Any) -> None:
+    recipe = read_recipe(RECIPES / f"frames-{'cascade' if kind is FrameCascade else 'recurrent'}-small.yaml")
+    assert kind(**vars(recipe.network.arguments)).arguments == kind.small().arguments
+    assert recipe.loss.middle == ("truth" if kind is FrameCascade else "network")
+    assert (recipe.exposures.times, recipe.exposures.grid) == (7, True)
+
+
 RECIPE = """
 name: tiny
 network: {{name: {name}, arguments: {arguments}}}
