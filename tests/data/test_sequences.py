@@ -172,6 +172,42 @@ def test_how_far_pictures_move() -> None:
     assert (largest < 5.1).all()
 
 
+def test_pictures_turn_by_degrees() -> None:
+    spot = np.zeros((1, 101, 101, 3), np.uint8)
+    spot[0, 48:53, 88:93] = 255
+    how = replace(ALWAYS, translate=0, shear=0)
+    places = []
+    for seed in range(50):
+        found = moved(spot, how, np.random.default_rng(seed))[0, :, :, 0].astype(float)
+        places.append(float((found / found.sum() * np.mgrid[:101, :101][0]).sum()) - 50)
+    # 40 pixels from the middle, 5 degrees are 3.5 pixels.
+    assert 3 < np.abs(places).max() < 3.6
+
+
+def test_contrast_changes_about_the_blurry_pictures_mean() -> None:
+    pictures = np.full((2, 8, 8, 3), 0.5, np.float32)
+    pictures[0, :4], pictures[1, :2] = 0.4, 0.6
+    made = recoloured(pictures, ALWAYS, np.random.default_rng(0))
+    assert made[0, 7, 7, 0] == made[1, 7, 7, 0], "one value becomes one value"
+
+
+def test_crops_reach_every_edge_and_may_be_all_there_is(tmp_path: Path) -> None:
+    source = SequenceBatches([(Slope(side=18), 1.0)], size=16, batch_size=60, augmentation=NO_CHANGE)
+    lefts = (source.batch(0)["blurry"][:, 0, 0, 0] * 255).round().unique().tolist()
+    assert lefts == [0, 1, 2]
+    whole = SequenceBatches([(MetadataSequences(stored(tmp_path)), 1.0)], size=24).batch(0)
+    assert whole["blurry"].shape[-2:] == (24, 24)
+
+
+def test_noisy_pictures_stay_pictures() -> None:
+    made = noisy(
+        np.stack([np.zeros((8, 8, 3)), np.ones((8, 8, 3))]).astype(np.float32),
+        Augmentation(noise=1, noise_on="all"),
+        np.random.default_rng(0),
+    )
+    assert (made.min(), made.max()) == (0, 1)
+
+
 def test_noise_is_on_the_blurry_picture_alone_unless_asked_for() -> None:
     grey = np.full((3, 64, 64, 3), 0.5, np.float32)
     how = Augmentation(noise=1)

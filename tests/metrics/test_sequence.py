@@ -47,6 +47,12 @@ def test_a_choice_for_each_pair_is_never_worse_than_one_for_the_clip(seed: int, 
         assert torch.equal(both.direction("pair"), both.direction("pair").flip(1)), "both frames of a pair are turned"
 
 
+def test_both_frames_of_a_pair_decide_together() -> None:
+    both = BothWays(torch.tensor([[10.0, 0.0, 3.0]]), torch.tensor([[9.0, 0.0, 9.0]]))
+    assert both.direction("pair").tolist() == [[-1, 1, -1]]
+    assert both.best("pair").tolist() == [[9, 0, 9]]
+
+
 def test_each_clip_has_its_own_direction() -> None:
     frames, truth = clips(1)
     frames[1] = frames[1].flip(0)
