@@ -39,7 +39,7 @@ SHIPPED: dict[str, Shipped] = {
         "blur-space-small.safetensors", "6907acf69e4a3c778236f33f9d58e10ebbe36336fe146403d46478df27554678"
     ),
     "order-small": Shipped(
-        "order-small.safetensors", "5191f6406edf0cddce1a2ee6fe59ff24f15a4326a7be5c75c6161be7a3c9479e"
+        "order-small.safetensors", "247e485f84728bcd5a9fea57d1944e755f30be1222d8b58dc9014878fce2001e"
     ),
     "maxim": Shipped("maxim.safetensors", "f136c30c69950773f49e5601c33feb6d343e5fd309462bb0e8452c46a9e3e366"),
 }
