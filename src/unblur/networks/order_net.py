@@ -107,6 +107,11 @@ class OrderNet(nn.Module):
         """
         return self._maps(frames, pairs).mean((-2, -1))
 
+    def both_ways(self, frames: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
+        """`pairs` of the pairs and of the reversed pairs, in float32; antisymmetric scores are not computed twice."""
+        forward = self.pairs(frames, pairs).float()
+        return forward, -forward if self.form == "antisymmetric" else self.pairs(frames, pairs.flip(-1)).float()
+
     def _maps(self, frames: Tensor, pairs: Tensor) -> Tensor:
         if self.form != "antisymmetric":
             return self._heights(self._vectors(frames, pairs)).unflatten(0, (-1, len(pairs)))

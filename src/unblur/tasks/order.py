@@ -125,24 +125,24 @@ class Orderer:
         indices = torch.arange(len(frames)) if indices is None else indices
         pairs, symmetric = all_pairs(len(frames)), symmetric_pairs(len(frames))
         with torch.inference_mode(), fits_memory(subject):
-            forward = self._scores(frames, pairs)
-            # A score that changes its sign with the order is not computed twice.
-            backward = -forward if self.network.form == "antisymmetric" else self._scores(frames, pairs.flip(-1))
+            forward, backward = self._scores(frames, pairs)
         found = clip_order(forward[None], backward[None], indices[pairs])
         score, confidence = float(found.score), min(1.0, float(found.confidence))
         chosen = [int((pairs == pair).all(-1).nonzero()) for pair in symmetric]
         direction = Direction(-1 if score < 0 else 1, score, confidence)
         return Scored(direction, forward[chosen], backward[chosen], count or len(frames))
 
-    def _scores(self, frames: Tensor, pairs: Tensor) -> Tensor:
-        """(P,) of (T, 3, H, W), a few pairs at a time."""
+    def _scores(self, frames: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
+        """Twice (P,), of pairs of (T, 3, H, W) and of these reversed, a few at a time."""
         at_a_time = max(1, MOST // (frames.shape[-2] * frames.shape[-1]))
         parts = []
         for some in pairs.split(at_a_time):
             used, places = some.unique(return_inverse=True)
             batch = frames[used][None].to(self.device)
-            parts.append(self.network.pairs(batch, places.to(self.device))[0].float().cpu())
-        return torch.cat(parts)
+            forward, backward = self.network.both_ways(batch, places.to(self.device))
+            parts.append(torch.cat((forward, backward)).cpu())
+        forward, backward = torch.cat(parts, 1)
+        return forward, backward
 
 
 Model = str | PathLike[str] | nn.Module | Orderer | None

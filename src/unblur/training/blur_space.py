@@ -149,9 +149,6 @@ class BlurSpaceSystem(System):
         """How much of the weight of the divergence counts at this step."""
         return min(1.0, (self.global_step + 1) / (self.loss.kl_warmup + 1))
 
-    def _laid_out(self, image: Tensor) -> Tensor:
-        return image.contiguous(memory_format=torch.channels_last) if self.channels_last else image
-
 
 def _check(network: nn.Module, loss: CodeLoss) -> None:
     """Refuse terms of the loss that the network has nothing for."""

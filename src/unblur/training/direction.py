@@ -84,8 +84,7 @@ def runs_forward(
 def ordered_scores(network: OrderNet, frames: Tensor, times: Tensor) -> Tensor:
     """The scores (B, P) of all pairs of frames (B, T, 3, H, W), the earlier by `times` (B, T) first."""
     pairs = all_pairs(frames.shape[1]).to(frames.device)
-    forward = network.pairs(frames, pairs).float()
-    backward = -forward if network.form == "antisymmetric" else network.pairs(frames, pairs.flip(-1)).float()
+    forward, backward = network.both_ways(frames, pairs)
     return torch.where(_apart(times) >= 0, forward, backward)
 
 

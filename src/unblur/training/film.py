@@ -107,15 +107,8 @@ class Film(System):
         self.loss = loss or Loss()
         _check(network, self.loss)
         self.timed = "times" in inspect.signature(network.forward).parameters
-        # In a dictionary, so that it is neither trained nor kept.
-        self._frozen: dict[str, nn.Module] = {}
         if self.loss.order_network is not None:
             self._frozen["order"] = order_network(self.loss.order_network)
-
-    def on_fit_start(self) -> None:
-        """Bring the network that only answers to where this one is trained."""
-        for network in self._frozen.values():
-            network.to(self.device)
 
     def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
         """Frames (B, T, 3, H, W) of `blurry` (B, 3, H, W) at `times` (T,) or (B, T)."""
@@ -155,9 +148,6 @@ class Film(System):
             return {}
         film = self(blurry, times_of(self.loss.reblur_frames).to(blurry)).float()
         return {"reblur": self.loss.reblur * reblur_consistency(blurry, film, self.loss.response, self.loss.eps)}
-
-    def _laid_out(self, image: Tensor) -> Tensor:
-        return image.contiguous(memory_format=torch.channels_last) if self.channels_last else image
 
     @torch.no_grad()
     def _directed(self, batch: Exposure) -> Tensor:

@@ -95,17 +95,10 @@ class Frames(System):
         super().__init__(network, optimizer, schedule, seed=seed, compile=compile, channels_last=channels_last)
         self.loss = loss or FrameLoss()
         _check(network, self.loss)
-        # In a dictionary, so that they are neither trained nor kept.
-        self._frozen: dict[str, nn.Module] = {}
         if self.loss.order_network is not None:
             self._frozen["order"] = order_network(self.loss.order_network)
         if isinstance(network, FrameRecurrent):
             self._frozen["sharpener"] = _sharpener(self.loss.sharpener)
-
-    def on_fit_start(self) -> None:
-        """Bring the networks that only answer to where this one is trained."""
-        for network in self._frozen.values():
-            network.to(self.device)
 
     def forward(self, blurry: Tensor) -> Tensor:
         """Frames (B, T, 3, H, W) of (B, 3, H, W); the middle frame is never the true one."""
@@ -117,10 +110,8 @@ class Frames(System):
     def losses(self, batch: Exposure) -> dict[str, Tensor]:
         """The weighted terms of the loss by name; their sum is what is minimised."""
         network: Any = self.network
-        blurry, frames = batch["blurry"], batch["frames"]
+        blurry, frames = self._laid_out(batch["blurry"]), batch["frames"]
         _check_frames(network, frames)
-        if self.channels_last:
-            blurry = blurry.contiguous(memory_format=torch.channels_last)
         terms: dict[str, Tensor] = {}
         if isinstance(network, FrameRecurrent):
             count = network.count

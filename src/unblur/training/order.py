@@ -103,11 +103,7 @@ class Ordering(System):
 
     def _both(self, frames: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
         network: Any = self.network
-        pairs = pairs.to(frames.device)
-        forward = network.pairs(frames, pairs).float()
-        if network.form == "antisymmetric":
-            return forward, -forward
-        return forward, network.pairs(frames, pairs.flip(-1)).float()
+        return network.both_ways(frames, pairs.to(frames.device))
 
     def _pairs(self, count: int) -> Tensor:
         """The symmetric pairs, widest first, then others."""

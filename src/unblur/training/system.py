@@ -79,6 +79,8 @@ class System(LightningModule):
         self.network = network.to(memory_format=torch.channels_last) if channels_last else network  # type: ignore[call-overload]
         self.optimizer, self.schedule = optimizer or Optimizer(), schedule or Schedule()
         self.seed, self.channels_last = seed, channels_last
+        # Networks that only answer: in a dictionary, so that they are neither trained nor kept.
+        self._frozen: dict[str, nn.Module] = {}
         self._terms: Any = self.losses
         if compile != "off":
             self._terms = torch.compile(self.losses, mode=None if compile == "default" else compile)
@@ -90,6 +92,15 @@ class System(LightningModule):
     def measure(self, batch: Any) -> Measured:
         """How well the network does on a held-out batch."""
         raise NotImplementedError
+
+    def _laid_out(self, image: Tensor) -> Tensor:
+        """Pictures (B, C, H, W) in the memory format of the weights."""
+        return image.contiguous(memory_format=torch.channels_last) if self.channels_last else image
+
+    def on_fit_start(self) -> None:
+        """Bring the networks that only answer to where this one is trained."""
+        for network in self._frozen.values():
+            network.to(self.device)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Make what is drawn at random in this step the same when the training is resumed."""
