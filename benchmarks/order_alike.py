@@ -40,11 +40,11 @@ def main() -> None:
     for name, motion in PATHS.items():
         options: dict[str, Any] = {"size": 128, "batch_size": 20, "times": 7, "step": 4.0, "alike": 2, "seed": 9}
         source = SyntheticExposures(stills, grid=True, motion=motion, **options)
-        scores = []
+        scores: list[torch.Tensor] = []
         for number in range(arguments.batches):
             with torch.inference_mode():
                 scores.append(clip_order(*network.both_ways(source.batch(number)["frames"], pairs), pairs).score)
-        signs = torch.cat(scores).sign().view(-1, 2)
+        signs = torch.cat(scores).sign().unflatten(0, (-1, 2))
         alike, along = (signs[:, 0] == signs[:, 1]).float().mean(), (signs > 0).float().mean()
         print(f"{name}: {len(signs)} pairs, one direction {alike:.3f}; that of the motion {along:.3f}")
 
