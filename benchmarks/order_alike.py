@@ -43,7 +43,8 @@ def main() -> None:
         scores: list[torch.Tensor] = []
         for number in range(arguments.batches):
             with torch.inference_mode():
-                scores.append(clip_order(*network.both_ways(source.batch(number)["frames"], pairs), pairs).score)
+                forward, backward = network.both_ways(source.batch(number)["frames"], pairs)
+                scores.append(clip_order(forward, backward, pairs).score)
         signs = torch.cat(scores).sign().unflatten(0, (-1, 2))
         alike, along = (signs[:, 0] == signs[:, 1]).float().mean(), (signs > 0).float().mean()
         print(f"{name}: {len(signs)} pairs, one direction {alike:.3f}; that of the motion {along:.3f}")
