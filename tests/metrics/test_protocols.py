@@ -127,9 +127,10 @@ def test_rules_average_as_the_exposure_did() -> None:
 class Bars:
     """Says that a frame whose left column is darker comes first."""
 
-    def pairs(self, frames: Tensor, pairs: Tensor) -> Tensor:
+    def both_ways(self, frames: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
         left = frames[..., 0].mean((-2, -1))
-        return left[:, pairs[:, 1]] - left[:, pairs[:, 0]]
+        rise = left[:, pairs[:, 1]] - left[:, pairs[:, 0]]
+        return rise, -rise
 
 
 def test_what_was_asked_for_is_measured_of_every_frame_and_of_the_order() -> None:

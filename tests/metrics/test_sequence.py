@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unblur.metrics.fidelity import psnr, ssim
 from unblur.metrics.sequence import BothWays, Order, best_direction, directed, p_metric
+from unblur.networks.order_net import OrderNet
 
 
 def clips(seed: int, b: int = 3, t: int = 5, side: int = 12) -> tuple[Tensor, Tensor]:
@@ -108,9 +109,10 @@ class Brighter:
     def __init__(self, offset: float = 0.0) -> None:
         self.offset = offset
 
-    def pairs(self, frames: Tensor, pairs: Tensor) -> Tensor:
+    def both_ways(self, frames: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
         light = frames.mean((-3, -2, -1))
-        return light[:, pairs[:, 1]] - light[:, pairs[:, 0]] + self.offset
+        rise = light[:, pairs[:, 1]] - light[:, pairs[:, 0]]
+        return self.offset + rise, self.offset - rise
 
 
 def grey(*levels: float) -> Tensor:
@@ -125,6 +127,17 @@ def test_hit_and_con_of_a_prediction() -> None:
     assert (inner.con2.tolist(), inner.con3.tolist()) == ([True], [False])
     biased = Order.of(grey(0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6), Brighter(0.3))
     assert biased.hit.tolist() == [[True, True, False]]
+
+
+@pytest.mark.parametrize(("form", "passes"), [("antisymmetric", 1), ("offset", 2)])
+def test_a_score_that_turns_with_the_pair_is_computed_once(
+    form: Any, passes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, scored = OrderNet(4, 4, 1, form=form), []
+    monkeypatch.setattr(network, "pairs", lambda *given: scored.append(given) or OrderNet.pairs(network, *given))
+    order = Order.of(torch.rand(1, 7, 3, 64, 64), network)
+    assert len(scored) == passes
+    assert order.hit.shape == (1, 3)
 
 
 def test_few_frames_make_few_pairs() -> None:

@@ -112,8 +112,8 @@ def p_metric(
 class PairScorer(Protocol):
     """What scores pairs of frames; see `unblur.networks.order_net.OrderNet`."""
 
-    def pairs(self, frames: Tensor, pairs: Tensor) -> Tensor:
-        """(B, T, 3, H, W) and (P, 2) indices to (B, P)."""
+    def both_ways(self, frames: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, 3, H, W) and (P, 2) indices to (B, P): of the pairs, and of the same pairs reversed."""
         ...
 
 
@@ -136,6 +136,6 @@ class Order(NamedTuple):
     def of(cls, frames: Tensor, scorer: PairScorer) -> Order:
         """Of the pairs around the middle of clips (B, T, 3, H, W) in [0, 1], T at least 2."""
         pairs = symmetric_pairs(frames.shape[1]).to(frames.device)
-        forward, backward = scorer.pairs(frames, pairs), scorer.pairs(frames, pairs.flip(-1))
+        forward, backward = scorer.both_ways(frames, pairs)
         con2, con3 = (consistent(forward, k) if k <= len(pairs) else None for k in (2, 3))
         return cls(hit(forward, backward), con2, con3)
