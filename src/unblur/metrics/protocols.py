@@ -28,7 +28,7 @@ REBLUR_FRAMES = 17
 Film = Callable[[Tensor, Tensor], Tensor]
 """blurry (B, 3, H, W) and times (T,) to frames (B, T, 3, H, W)."""
 
-DISTANCES = {"lpips"}
+DISTANCES = {"lpips", "identity"}
 """Metrics of which less is better."""
 
 
@@ -112,6 +112,7 @@ def score(
     metrics: Mapping[str, Metric] | None = None,
     scorer: PairScorer | None = None,
     on_batch: Callable[[int], Any] | None = None,
+    on_frames: Callable[[Tensor, Tensor], Any] | None = None,
 ) -> Scores:
     """Measure a film network.
 
@@ -129,6 +130,9 @@ def score(
         On `device`; for `Scores.order`.
     on_batch : callable, optional
         Called with the number of exposures of each batch that is done.
+    on_frames : callable, optional
+        Called with the frames (B, T, 3, H, W) in [0, 1] that were made and with the true ones, on `device`, before
+        that: for what is measured of sets of pictures.
     """
     device = torch.device(device)
     columns: defaultdict[str, list[Tensor]] = defaultdict(list)
@@ -143,6 +147,8 @@ def score(
             for name, value in _columns(frames, truth, metrics or {}, scorer).items():
                 columns[name].append(value.cpu())
             columns["reblur"].append(_reblur(light, to_linear(blurry, exposures.response)).cpu())
+            if on_frames:
+                on_frames(frames, truth)
             if on_batch:
                 on_batch(len(blurry))
     whole = {name: torch.cat(parts) for name, parts in columns.items()}
@@ -177,11 +183,15 @@ def _reblur(light: Tensor, blurry: Tensor) -> Tensor:
 
 
 def score_blurry(
-    exposures: Exposures, *, device: torch.device | str = "cpu", metrics: Mapping[str, Metric] | None = None
+    exposures: Exposures,
+    *,
+    device: torch.device | str = "cpu",
+    metrics: Mapping[str, Metric] | None = None,
+    on_frames: Callable[[Tensor, Tensor], Any] | None = None,
 ) -> Scores:
     """What the blurry picture itself scores, taken for every frame; its `reblur` says nothing."""
     still = lambda blurry, times: blurry[:, None].expand(-1, len(times), -1, -1, -1)  # noqa: E731
-    return score(still, exposures, device=device, metrics=metrics)
+    return score(still, exposures, device=device, metrics=metrics, on_frames=on_frames)
 
 
 def reblur_rule(averaged: int | None) -> tuple[Tensor, Tensor]:
