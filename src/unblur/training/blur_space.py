@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from unblur.losses.priors import divergence, released_divergence, reversible_pat
 from unblur.metrics.fidelity import psnr
 from unblur.networks.path_space import PathSpace, canonical
 from unblur.training.schedule import Schedule
-from unblur.training.system import Compile, Measured, Optimizer, System
+from unblur.training.system import Measured, Optimizer, System, Way
 
 
 class Pair(TypedDict, total=False):
@@ -84,8 +84,8 @@ class BlurSpaceSystem(System):
         With ``encode(sharp, blurry) -> Code`` and ``reblur(sharp, code) -> blurry``.
     loss, optimizer, schedule
         What to train for, and how.
-    seed, compile, channels_last
-        See `system.System`.
+    **way
+        ``seed``, ``compile`` and ``channels_last``, see `system.System`.
     """
 
     def __init__(
@@ -94,12 +94,9 @@ class BlurSpaceSystem(System):
         loss: CodeLoss | None = None,
         optimizer: Optimizer | None = None,
         schedule: Schedule | None = None,
-        *,
-        seed: int = 0,
-        compile: Compile = "off",
-        channels_last: bool = False,
+        **way: Unpack[Way],
     ) -> None:
-        super().__init__(network, optimizer, schedule, seed=seed, compile=compile, channels_last=channels_last)
+        super().__init__(network, optimizer, schedule, **way)
         self.loss = loss or CodeLoss()
         _check(network, self.loss)
 

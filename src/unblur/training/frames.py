@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from inspect import signature
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from unblur.networks.frame_recurrent import FrameRecurrent
 from unblur.training.direction import Rule, order_network, runs_forward
 from unblur.training.film import Exposure, measured
 from unblur.training.schedule import Schedule
-from unblur.training.system import Compile, Measured, Optimizer, System
+from unblur.training.system import Measured, Optimizer, System, Way
 from unblur.zoo.weights import load_weights
 
 
@@ -77,8 +77,8 @@ class Frames(System):
     network : Module
     loss, optimizer, schedule
         What to train for, and how.
-    seed, compile, channels_last
-        See `system.System`.
+    **way
+        ``seed``, ``compile`` and ``channels_last``, see `system.System`.
     """
 
     def __init__(
@@ -87,12 +87,9 @@ class Frames(System):
         loss: FrameLoss | None = None,
         optimizer: Optimizer | None = None,
         schedule: Schedule | None = None,
-        *,
-        seed: int = 0,
-        compile: Compile = "off",
-        channels_last: bool = False,
+        **way: Unpack[Way],
     ) -> None:
-        super().__init__(network, optimizer, schedule, seed=seed, compile=compile, channels_last=channels_last)
+        super().__init__(network, optimizer, schedule, **way)
         self.loss = loss or FrameLoss()
         _check(network, self.loss)
         if self.loss.order_network is not None:

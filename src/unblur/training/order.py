@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, Unpack
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from unblur.losses.ordering import one_sided, order_loss
 from unblur.metrics.ordering import all_pairs, clip_order, consistent, hit, symmetric_pairs
 from unblur.networks.order_net import OrderNet
 from unblur.training.schedule import Schedule
-from unblur.training.system import Compile, Measured, Optimizer, System
+from unblur.training.system import Measured, Optimizer, System, Way
 
 
 class Clip(TypedDict, total=False):
@@ -51,8 +51,8 @@ class Ordering(System):
     network : OrderNet
     loss, optimizer, schedule
         What to train for, and how.
-    seed, compile, channels_last
-        See `system.System`.
+    **way
+        ``seed``, ``compile`` and ``channels_last``, see `system.System`.
     """
 
     def __init__(
@@ -61,12 +61,9 @@ class Ordering(System):
         loss: OrderLoss | None = None,
         optimizer: Optimizer | None = None,
         schedule: Schedule | None = None,
-        *,
-        seed: int = 0,
-        compile: Compile = "off",
-        channels_last: bool = False,
+        **way: Unpack[Way],
     ) -> None:
-        super().__init__(network, optimizer, schedule, seed=seed, compile=compile, channels_last=channels_last)
+        super().__init__(network, optimizer, schedule, **way)
         self.loss = loss or OrderLoss()
         if self.loss.form == "one_sided" and network.form != "antisymmetric":
             problem = f"needs scores that turn with the pair, and those of form {network.form} do not"

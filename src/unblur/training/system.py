@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import torch
 from lightning.pytorch import LightningModule
@@ -32,6 +32,14 @@ class Optimizer:
     eps: float = 1e-8
     muon: float = 0.0
     kind: Literal["adamw", "adamax"] = "adamw"
+
+
+class Way(TypedDict, total=False):
+    """What every `System` may be told by name; see there."""
+
+    seed: int
+    compile: Compile
+    channels_last: bool
 
 
 class Measured(NamedTuple):
