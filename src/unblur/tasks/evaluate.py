@@ -156,7 +156,7 @@ def evaluate(
     tell = progress or (lambda stage, done, total: None)
     engine = load(model, device, dtype)
     steps = steps_option(consistency)
-    film = _film_of(engine, refine, steps)
+    film = film_function(engine, refine, steps)
     place = engine.runner.device
     orderer = None if asked.order is None else load_orderer(asked.order, place, "--order")
     metrics, notes = asked.named(place, cache)
@@ -202,7 +202,7 @@ def _classes(
     return PROTOCOLS[protocol](Path(data), Path(cache) if cache else None, limit=limit, progress=building)
 
 
-def _film_of(engine: Engine, refine: bool, steps: int) -> Film:
+def film_function(engine: Engine, refine: bool, steps: int) -> Film:
     """The model as a function of blurry pictures and times."""
     network = engine.runner.network
     wanted = [p for p in inspect.signature(network.forward).parameters.values() if p.default is p.empty]

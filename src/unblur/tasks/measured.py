@@ -11,7 +11,7 @@ from unblur._version import __version__
 if TYPE_CHECKING:
     from rich.table import Table
 
-TEXTS = {"task", "exposures", "of", "metric"}
+TEXTS = {"task", "exposures", "of", "metric", "order"}
 """Headings of columns that stand on the left."""
 
 
@@ -24,16 +24,20 @@ class Sheet(NamedTuple):
     lines : sequence of sequence of str
     ends : sequence of bool
         Whether something new begins after a line.
+    title : str
+        What stands above, where there are several tables.
     """
 
     headings: Sequence[str]
     lines: Sequence[Sequence[str]]
     ends: Sequence[bool]
+    title: str = ""
 
     def markdown(self) -> str:
         """In Markdown."""
         rule = ["---" if heading in TEXTS else "---:" for heading in self.headings]
-        return "\n".join("| " + " | ".join(line) + " |" for line in (self.headings, rule, *self.lines)) + "\n"
+        table = "\n".join("| " + " | ".join(line) + " |" for line in (self.headings, rule, *self.lines)) + "\n"
+        return f"{self.title}\n\n{table}" if self.title else table
 
     def table(self, title: str | None, caption: str | None) -> Table:
         """For `rich`."""
@@ -104,6 +108,7 @@ class Measured:
         sheets, title = self.sheets(), f"{self.protocol}: {self.model['name']}"
         last = len(sheets) - 1
         tables = [
-            sheet.table(None if i else title, self.summary() if i == last else None) for i, sheet in enumerate(sheets)
+            sheet.table(sheet.title or (None if i else title), self.summary() if i == last else None)
+            for i, sheet in enumerate(sheets)
         ]
         return tables[0] if last == 0 else Group(*tables)

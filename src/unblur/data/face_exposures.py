@@ -1,0 +1,133 @@
+"""Exposures of faces as `unblur data fmr` writes them, whose frames have two orders: that of time, and that of FMR."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from unblur.data.conversion import open_exposures
+from unblur.data.metadata import NAME, Entry, Metadata, Partition
+from unblur.data.recorded import RecordedExposures
+from unblur.errors import UnblurError
+from unblur.media.folder import is_folder
+
+FOLDERS = "frames-*"
+PARTITION: Partition = "test"
+_MAKE = "name a folder that unblur data fmr made"
+
+
+@dataclass(frozen=True)
+class FaceExposures:
+    """W exposures of N frames each, N odd.
+
+    Attributes
+    ----------
+    recorded : RecordedExposures
+    rank, time : Tensor
+        (W, N) int64: which of the frames, as they are loaded, comes first, second, ... by facial-motion reordering and
+        in time.
+    """
+
+    recorded: RecordedExposures
+    rank: Tensor
+    time: Tensor
+
+    @property
+    def frames(self) -> int:
+        """Of each exposure."""
+        return self.rank.shape[1]
+
+    @property
+    def names(self) -> list[str]:
+        """Of the exposures."""
+        return [entry.id for entry in self.recorded.metadata.entries]
+
+    def __len__(self) -> int:
+        return len(self.rank)
+
+    def batches(self, size: int = 4) -> Iterator[dict[str, Tensor]]:
+        """Batches of `RecordedExposures.batches`, with ``rank`` and ``time`` (B, N)."""
+        done = 0
+        for batch in self.recorded.batches(size):
+            rows = slice(done, done + len(batch["blurry"]))
+            yield batch | {"rank": self.rank[rows], "time": self.time[rows]}
+            done = rows.stop
+
+    def one(self, index: int) -> dict[str, Tensor]:
+        """A batch of a single exposure."""
+        entries = self.recorded.metadata.entries[index : index + 1]
+        alone = replace(self.recorded, metadata=replace(self.recorded.metadata, entries=entries))
+        rows = slice(index, index + 1)
+        return next(FaceExposures(alone, self.rank[rows], self.time[rows]).batches(1))
+
+
+def load_faces(
+    folder: Path, *, partition: Partition | None = None, limit: int | None = None
+) -> tuple[list[FaceExposures], list[str]]:
+    """The exposures of a folder with ``frames-05``, ``frames-07`` and so on, any of them; shortest first.
+
+    Parameters
+    ----------
+    partition : {"train", "val", "test"}, optional
+        By default those for tests, or where there are none at all, all of them.
+    limit : int, optional
+        At most so many of each length, the first ones.
+
+    Returns
+    -------
+    (list of FaceExposures, list of str)
+        And notes on what was taken or left out.
+
+    Raises
+    ------
+    UnblurError
+        There are none, the metadata is damaged or tells no order by FMR, pictures are missing.
+    """
+    if not is_folder(folder):
+        raise UnblurError(folder, "is no folder", _MAKE)
+    found = [one for path in sorted(folder.glob(FOLDERS)) if (one := open_exposures(path)) is not None]
+    if not found:
+        raise UnblurError(folder, f"has no {FOLDERS}/{NAME}", _MAKE)
+    notes = [
+        f"{one.name} left out: of {one.frame_count} frames none is the middle one"
+        for one in found
+        if one.frame_count % 2 == 0
+    ]
+    found = sorted((one for one in found if one.frame_count % 2), key=lambda one: one.frame_count)
+    if partition is None and any(entry.partition == PARTITION for one in found for entry in one.entries):
+        partition = PARTITION
+    elif partition is None:
+        notes.append(f"no exposure is of the partition {PARTITION}: all are measured on")
+    classes = [_exposures(one, partition, limit) for one in found]
+    classes = [one for one in classes if len(one)]
+    if not classes:
+        what = "no exposures of an odd number of frames" if partition is None else f"no exposure of {partition}"
+        raise UnblurError(folder, f"has {what}", _MAKE)
+    return classes, notes
+
+
+def _exposures(metadata: Metadata, partition: Partition | None, limit: int | None) -> FaceExposures:
+    entries = tuple(entry for entry in metadata.entries if partition in (None, entry.partition))[:limit]
+    chosen = replace(metadata, entries=entries)
+    places = [_places(chosen, entry) for entry in entries]
+    rank, time = (
+        torch.tensor([both[i] for both in places], dtype=torch.int64).view(-1, metadata.frame_count) for i in (0, 1)
+    )
+    return FaceExposures(RecordedExposures(chosen, metadata.frame_count), rank, time)
+
+
+def _places(metadata: Metadata, entry: Entry) -> tuple[list[int], list[int]]:
+    """Where the frames by rank, and those in time, are found among those that are loaded."""
+    count = metadata.frame_count
+    fmr = entry.more.get("fmr")
+    if not isinstance(fmr, list) or sorted(map(str, fmr)) != sorted(map(str, range(count))):
+        raise UnblurError(metadata.root / NAME, f"does not tell the order by FMR of {entry.id}", _MAKE)
+    # Of every frame as it is stored, which one it was in time.
+    stored = fmr if entry.more.get("sort", "fmr") == "fmr" else list(range(count))
+    if entry.direction() < 0:
+        stored = stored[::-1]
+    return [stored.index(moment) for moment in fmr], [stored.index(moment) for moment in range(count)]

@@ -1,0 +1,207 @@
+"""What faces-1 measured: centre frames and films of faces, in both of their orders, beside the paper's numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Literal
+
+from unblur.data.pictures import Pixels
+from unblur.tasks.film_report import INPUT
+from unblur.tasks.measured import Measured, Sheet
+from unblur.tasks.published_faces import published_ablation, published_centre, published_films
+
+Order = Literal["rank", "time"]
+ORDERS: dict[Order, str] = {"rank": "FMR", "time": "time"}
+FRECHET, POOLED = "frechet", "frechet_pooled"
+BETTER = "p_"
+"""What stands before a metric's name where each film runs in its better direction."""
+FILMS_OF = "films (table 4)"
+CENTRES_OF = "centre frames, t = 0.5 (tables 2, 3 and 5)"
+
+
+@dataclass(frozen=True)
+class CentreRow:
+    """Of the frames of t = 0.5: means over all exposures, each counting once.
+
+    Attributes
+    ----------
+    of : str
+        The model, or the blurry input.
+    order : {"rank", "time"}
+        Which truth they are compared with: the frame of middle rank by FMR, or the middle one in time.
+    count : int
+        Exposures.
+    values : dict
+        Metrics to numbers; ``frechet`` among them where it was asked for.
+    """
+
+    of: str
+    order: Order
+    count: int
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class FilmRow:
+    """Of films of one length, or of all.
+
+    Attributes
+    ----------
+    of : str
+    order : {"rank", "time"} or None
+        In which the true frames are taken; None for the blurry input, to which all are the same.
+    frames : int or None
+        Of each film; None for all lengths together.
+    count : int
+        Exposures.
+    values : dict
+        Metrics to numbers, of films as they were made, and with "p_" before the name of each film in its better
+        direction. All lengths together: means weighted by the number of frames, as in the paper; of ``frechet`` the
+        plain mean over the lengths, as in the paper, and ``frechet_pooled`` of all frames together.
+    """
+
+    of: str
+    order: Order | None
+    frames: int | None
+    count: int
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Frames at t = 0, 0.5 and 1 of a film, or the blurry picture alone.
+
+    Attributes
+    ----------
+    of : str
+    pictures : tuple of ndarray
+        (H, W, 3) uint8.
+    said : str
+    """
+
+    of: str
+    pictures: tuple[Pixels, ...]
+    said: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """An exposure to look at.
+
+    Attributes
+    ----------
+    chosen : {"worst", "median", "best"}
+        By the PSNR of the first model's centre frame against that of FMR.
+    name : str
+    frames : int
+    strips : tuple of Strip
+        The blurry picture, the truth in both orders, and every model.
+    """
+
+    chosen: str
+    name: str
+    frames: int
+    strips: tuple[Strip, ...]
+
+
+@dataclass(frozen=True)
+class FacesReport(Measured):
+    """What faces-1 measured.
+
+    Attributes
+    ----------
+    models : tuple of dict
+        As ``model``, of each that was measured; ``model`` names them all.
+    size : int
+        Pixels a side of the largest picture.
+    metrics : dict of str to str
+        What was measured, and its heading: of those that depend on a network with its name.
+    centres : tuple of CentreRow
+    films : tuple of FilmRow
+    examples : tuple of Example
+    notes : tuple of str
+        What was left out, and why.
+    """
+
+    models: tuple[dict[str, object], ...]
+    size: int
+    metrics: dict[str, str]
+    centres: tuple[CentreRow, ...]
+    films: tuple[FilmRow, ...]
+    examples: tuple[Example, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def centre(self, of: str = INPUT, order: Order = "rank") -> CentreRow:
+        """One row of the centre frames."""
+        return next(row for row in self.centres if (row.of, row.order) == (of, order))
+
+    def film(self, of: str = INPUT, frames: int | None = None, order: Order | None = None) -> FilmRow:
+        """One row of the films."""
+        return next(row for row in self.films if (row.of, row.frames, row.order) == (of, frames, order))
+
+    def counted(self) -> str:
+        """What was measured, and how many."""
+        return f"{self.centres[0].count} exposures of faces"
+
+    def summary(self) -> str:
+        """One line."""
+        return super().summary() + "".join(f"; {note}" for note in self.notes)
+
+    def results(self) -> dict[str, object]:
+        """The numbers, for a machine-readable report."""
+        return {
+            "models": list(self.models),
+            "size": self.size,
+            "metrics": self.metrics,
+            "centres": [asdict(row) for row in self.centres],
+            "films": [asdict(row) for row in self.films],
+            "notes": list(self.notes),
+        }
+
+    def sheets(self) -> list[Sheet]:
+        """The tables, and those of the paper."""
+        return [*self.own_sheets(), published_centre(self.size), published_films(), published_ablation()]
+
+    def own_sheets(self) -> list[Sheet]:
+        """Centre frames, and films."""
+        wanted = [name for name in (*self.metrics, FRECHET) if name in self.metrics]
+        headings = [self.metrics[name] for name in wanted]
+        lines = [
+            [row.of, ORDERS[row.order], str(row.count), *(_text(row.values.get(name), name) for name in wanted)]
+            for row in self.centres
+        ]
+        ends = _ends(row.of for row in self.centres)
+        sheets = [Sheet(("of", "order", "n", *headings), lines, ends, CENTRES_OF)]
+        if self.films:
+            columns = self._film_columns()
+            lines = [_film_line(row, list(columns)) for row in self.films]
+            ends = _ends((row.of, row.order) for row in self.films)
+            sheets.append(Sheet(("of", "order", "frames", "n", *columns.values()), lines, ends, FILMS_OF))
+        return sheets
+
+    def _film_columns(self) -> dict[str, str]:
+        columns: dict[str, str] = {}
+        for name, heading in self.metrics.items():
+            columns[name] = heading
+            columns |= {POOLED: f"{heading}, pooled"} if name == FRECHET else {f"{BETTER}{name}": f"p{heading}"}
+        return columns
+
+
+def _film_line(row: FilmRow, columns: Sequence[str]) -> list[str]:
+    order = "any" if row.order is None else ORDERS[row.order]
+    frames = "ALL" if row.frames is None else str(row.frames)
+    return [row.of, order, frames, str(row.count), *(_text(row.values.get(name), name) for name in columns)]
+
+
+def _ends(groups: Iterable[object]) -> list[bool]:
+    """Where another group begins after a line."""
+    return [one != other for one, other in pairwise([*groups, None])]
+
+
+def _text(value: float | None, name: str) -> str:
+    if value is None:
+        return "–"
+    digits = 2 if "psnr" in name or FRECHET in name else 4
+    return f"{value:.{digits}f}"
