@@ -35,7 +35,7 @@ from unblur.runtime.film import film_from, film_of
 from unblur.runtime.refine import find_correction
 from unblur.runtime.runner import Runner
 from unblur.runtime.search import SearchOptions, search
-from unblur.tasks.evaluate import _film_of
+from unblur.tasks.evaluate import film_function
 from unblur.tasks.search import SearchPlan
 from unblur.tasks.space import load_space
 from unblur.training.adversarial import Adversarial, AdversarialLoss
@@ -415,7 +415,7 @@ def test_tasks():
             parts = [film.tensor(), found.picture.pixels, code.values, blurred.picture.pixels, drawn.picture.pixels]
             assert inspected.motion.length > 0
             with torch.inference_mode():
-                again = _film_of(engine, True, 1)(photo[None].to(device), torch.tensor(film.times).to(device))
+                again = film_function(engine, True, 1)(photo[None].to(device), torch.tensor(film.times).to(device))
             parts.append(again[0].cpu())
             made.append(torch.cat([part.flatten() for part in parts]))
     assert all(place(each) == CPU for each in made)

@@ -8,7 +8,7 @@ import unblur
 from unblur.errors import UnblurError
 from unblur.tasks.check import field_of, has_paths
 from unblur.tasks.engine import Engine
-from unblur.tasks.evaluate import _film_of, evaluate
+from unblur.tasks.evaluate import film_function, evaluate
 
 
 class Fading(nn.Module):
@@ -63,4 +63,4 @@ def test_such_a_film_is_left_as_it_is(fading):
     """Its state is no sharp frame with paths, along which a photo's light could be followed."""
     photo, times = torch.rand(1, 3, 40, 40), torch.tensor([0.0, 1.0])
     assert torch.equal(fading.see(photo, "a.png", consistency=4).film.state, fading.runner.encode(photo))
-    assert torch.equal(_film_of(fading, False, 4)(photo, times), fading.runner.network(photo, times))
+    assert torch.equal(film_function(fading, False, 4)(photo, times), fading.runner.network(photo, times))

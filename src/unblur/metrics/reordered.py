@@ -85,11 +85,8 @@ def film_scores(compared: Tensor, order: Tensor, *, lower_is_better: bool = Fals
         (W, N) each.
     """
     table = compared.expand(-1, compared.shape[2], -1)
-    return BothWays(
-        table.gather(2, order[:, :, None])[:, :, 0],
-        table.flip(1).gather(2, order[:, :, None])[:, :, 0],
-        lower_is_better,
-    )
+    forward, backward = (each.gather(2, order[:, :, None])[:, :, 0] for each in (table, table.flip(1)))
+    return BothWays(forward, backward, lower_is_better)
 
 
 def centre_scores(compared: Tensor, order: Tensor) -> Tensor:

@@ -26,7 +26,6 @@ from unblur.metrics.fidelity import psnr
 from unblur.metrics.frechet import Moments, described, frechet_distance
 from unblur.metrics.protocols import DISTANCES, Film
 from unblur.metrics.reordered import centre_scores, compare, film_scores, wanted_pairs
-from unblur.metrics.sequence import Metric
 from unblur.runtime.precision import autocast
 from unblur.tasks.engine import Engine, load
 from unblur.tasks.evaluate import Asked, film_function
@@ -315,7 +314,7 @@ def _distance(name: str, made: Sequence[Moments | None], true: Sequence[Moments 
 
 
 def _chosen(classes: Sequence[FaceExposures], found: Sequence[_Found]) -> list[tuple[str, FaceExposures, int]]:
-    """The exposures on which a model is worst, in the middle and best, by the PSNR of its centre frame against FMR's."""
+    """The exposures on which a model is worst, in the middle and best, by its centre frame against that of FMR."""
     scores: list[tuple[float, int, int]] = []
     for number, (one, own) in enumerate(zip(classes, found, strict=True)):
         metric = own.compared.get("psnr")
