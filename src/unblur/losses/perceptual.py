@@ -127,7 +127,36 @@ class Lpips(nn.Module):
             raise ValueError(f"pictures must be of one shape: {image.shape}, {truth.shape}")
         both = torch.stack((image, truth)).flatten(0, -4)
         total = both.new_zeros(len(both) // 2)
-        for head, seen in zip(self.heads, self.backbone((both - self.centre) / self.spread), strict=True):
+        for head, seen in zip(self.heads, self.seen(both), strict=True):
             first, second = (seen / (seen.norm(dim=1, keepdim=True) + 1e-10)).chunk(2)
             total = total + torch.einsum("nchw,c->nhw", (first - second).square(), head).mean((-2, -1))
         return total.view(image.shape[:-3])
+
+    def seen(self, pictures: Tensor) -> list[Tensor]:
+        """The features (N, C, h, w) of each layer of pictures (N, 3, H, W) in [0, 1], which are normalised."""
+        features: list[Tensor] = self.backbone((pictures - self.centre) / self.spread)
+        return features
+
+
+class Glance(nn.Module):
+    """What the AlexNet of LPIPS sees in a picture as a whole: means over the positions of its last layer.
+
+    Parameters
+    ----------
+    lpips : Lpips
+
+    Attributes
+    ----------
+    length : int
+        256.
+    """
+
+    def __init__(self, lpips: Lpips) -> None:
+        super().__init__()
+        self.lpips = lpips
+        self.length = len(lpips.heads[-1])
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """(N, 3, H, W) in [0, 1] to (N, 256)."""
+        features: Tensor = self.lpips.seen(pictures)[-1]
+        return features.mean((-2, -1))

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from unblur.errors import UnblurError
 from unblur.losses.perceptual import Backbone, alexnet, vgg19
@@ -34,13 +35,7 @@ def load_backbone(path: str | PathLike[str]) -> Backbone:
         The file is missing, damaged, or neither of the two.
     """
     path = Path(path)
-    if path.suffix == ".safetensors" and path.is_file():
-        try:
-            tensors = load_file(path)
-        except (SafetensorError, OSError, ValueError, RuntimeError):
-            raise UnblurError(path, "is damaged or not safetensors", "download it again") from None
-    else:
-        tensors = read_checkpoint(path)
+    tensors = read_tensors(path)
     first = tensors.get("features.0.weight", torch.empty(0))
     if tuple(first.shape) not in KINDS:
         problem = "holds neither a VGG-19 nor an AlexNet with the names of torchvision"
@@ -48,3 +43,13 @@ def load_backbone(path: str | PathLike[str]) -> Backbone:
     network = KINDS[tuple(first.shape)]()
     fill(network, {name: tensors[name].float() for name in network.state_dict() if name in tensors}, path)
     return network.eval().requires_grad_(False)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a ``.safetensors`` file, or of a checkpoint as `unblur.zoo.convert.read_checkpoint` reads it."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return read_checkpoint(path)
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError, RuntimeError):
+        raise UnblurError(path, "is damaged or not safetensors", "download it again") from None

