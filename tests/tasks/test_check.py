@@ -8,7 +8,7 @@ import unblur
 from unblur.errors import UnblurError
 from unblur.tasks.check import field_of, has_paths
 from unblur.tasks.engine import Engine
-from unblur.tasks.evaluate import film_function, evaluate
+from unblur.tasks.evaluate import evaluate, film_function
 
 
 class Fading(nn.Module):
