@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from unblur.data.val1 import load_val1
 from unblur.metrics.ordering import consistent, hit
-from unblur.tasks.measured import Measured, Sheet
 from unblur.tasks.order import SIDE, Model, Scored, gathered, load_orderer
+from unblur.tasks.tally import Progress, Tally, rows_of
 
 NAME = "order-1"
-HEADINGS = ("exposures", "n", "hit", "con@2", "con@3", "confidence")
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -59,27 +57,14 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Report(Measured):
-    """What order-1 measured.
+class Report(Tally[Row]):
+    """What order-1 measured."""
 
-    Attributes
-    ----------
-    rows : tuple of Row
-    """
-
-    rows: tuple[Row, ...]
+    headings = ("exposures", "n", "hit", "con@2", "con@3", "confidence")
 
     def counted(self) -> str:
         """What was measured, and how many."""
         return f"{self.rows[-1].count} clips of seven frames"
-
-    def results(self) -> dict[str, object]:
-        """The numbers, for a machine-readable report."""
-        return {"results": [row.as_dict() for row in self.rows]}
-
-    def sheets(self) -> list[Sheet]:
-        """The table."""
-        return [Sheet(HEADINGS, [row.cells() for row in self.rows], [row.exposures == "clips" for row in self.rows])]
 
 
 def evaluate_order(
@@ -109,25 +94,20 @@ def evaluate_order(
     begun = time.perf_counter()
     orderer = load_orderer(model, device)
     tell = progress or (lambda stage, done, total: None)
-    place = Path(cache) if cache else None
-    classes = load_val1(
-        Path(data), place, limit=limit, progress=lambda done, total: tell(f"building {NAME}", done, total)
-    )
-    rows: list[Row] = []
-    everything: list[Scored] = []
-    for name, exposures in classes.items():
-        scored = []
-        for number, frames in enumerate(exposures.frames):
-            tell(name, number, len(exposures.frames))
-            clip = gathered(((exposures.names[number], frame.float() / 255) for frame in frames), side)
-            scored.append(orderer.score(clip, subject=exposures.names[number]))
-        rows.append(_row(name, scored))
-        everything += scored
+    building = lambda done, total: tell(f"building {NAME}", done, total)  # noqa: E731
+    classes = load_val1(Path(data), Path(cache) if cache else None, limit=limit, progress=building)
+    clips = {name: list(zip(some.names, some.frames, strict=True)) for name, some in classes.items()}
+
+    def measure(clip: tuple[str, Tensor]) -> Scored:
+        name, frames = clip
+        return orderer.score(gathered(((name, frame.float() / 255) for frame in frames), side), subject=name)
+
+    rows = tuple(rows_of(clips, measure, _row, tell))
     known: dict[str, object] = {**orderer.as_dict(), "device": str(orderer.device), "dtype": "float32", "side": side}
-    return Report(NAME, known, limit, time.perf_counter() - begun, (*rows, _row("all", everything)))
+    return Report(NAME, known, limit, time.perf_counter() - begun, rows)
 
 
-def _row(name: str, scored: list[Scored]) -> Row:
+def _row(name: str, scored: Sequence[Scored]) -> Row:
     forward, backward = (torch.stack([getattr(one, way) for one in scored]) for way in ("forward", "backward"))
     judged = (hit(forward, backward)[:, 0], consistent(forward, 2), consistent(forward, 3))
     shares = [float(one.float().mean()) for one in judged]

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
 from torch import Tensor
 
 from unblur.data.blur1 import NAME, load_transfers
-from unblur.data.val1 import load_val1
+from unblur.data.val1 import Exposures, load_val1
 from unblur.metrics.fidelity import psnr
-from unblur.tasks.measured import Measured, Sheet
+from unblur.tasks.film_report import ALL
 from unblur.tasks.reblur import Model
 from unblur.tasks.space import Space, load_space
+from unblur.tasks.tally import Progress, Tally, rows_of
 
 ASKED = 36.0
 """dB: what a good reading reaches."""
-HEADINGS = ("task", "exposures", "n", "sharp as it is", "with the code", "gain", f"at least {ASKED:g} dB")
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -61,31 +60,18 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Report(Measured):
-    """What blur-1 measured.
+class Report(Tally[Row]):
+    """What blur-1 measured."""
 
-    Attributes
-    ----------
-    rows : tuple of Row
-    """
+    headings = ("task", "exposures", "n", "sharp as it is", "with the code", "gain", f"at least {ASKED:g} dB")
 
-    rows: tuple[Row, ...]
-
-    def row(self, task: str, exposures: str = "all") -> Row:
+    def row(self, task: str, exposures: str = ALL) -> Row:
         """One row."""
         return next(row for row in self.rows if (row.task, row.exposures) == (task, exposures))
 
     def counted(self) -> str:
         """What was measured, and how many."""
         return f"{self.row('reading').count} readings, {self.row('transfer').count} transfers"
-
-    def results(self) -> dict[str, object]:
-        """The numbers, for a machine-readable report."""
-        return {"results": [row.as_dict() for row in self.rows]}
-
-    def sheets(self) -> list[Sheet]:
-        """The table."""
-        return [Sheet(HEADINGS, [row.cells() for row in self.rows], [row.exposures == "all" for row in self.rows])]
 
 
 def evaluate_space(
@@ -118,31 +104,27 @@ def evaluate_space(
     building = lambda done, total: tell(f"building {NAME}", done, total)  # noqa: E731
     readings = load_val1(Path(data), place, limit=limit, progress=building)
     transfers = load_transfers(Path(data), place, limit=limit, progress=building)
-    reading, transfer = [], []
-    for name, exposures in readings.items():
-        middle = exposures.frames[:, exposures.frames.shape[1] // 2]
-        quadruples = zip(middle, exposures.blurry, middle, exposures.blurry, strict=True)
-        reading.append(_measured(space, "reading", name, list(quadruples), tell))
-    for name, pairs in transfers.items():
-        transfer.append(_measured(space, "transfer", name, list(zip(*pairs.parts(), strict=True)), tell))
-    rows = (*reading, _all(reading), *transfer, _all(transfer))
-    return Report(NAME, space.as_dict(), limit, time.perf_counter() - begun, rows)
+    read = {name: _middle(some) for name, some in readings.items()}
+    carried = {name: list(zip(*some.parts(), strict=True)) for name, some in transfers.items()}
+    measure = partial(_measured, space)
+    rows = rows_of(read, measure, partial(_row, "reading"), tell, "reading")
+    more = rows_of(carried, measure, partial(_row, "transfer"), tell, "transfer")
+    return Report(NAME, space.as_dict(), limit, time.perf_counter() - begun, (*rows, *more))
 
 
-def _measured(space: Space, task: str, name: str, cases: list[tuple[Tensor, ...]], tell: Progress) -> Row:
-    before, after = [], []
-    for number, case in enumerate(cases):
-        tell(f"{task} {name}", number, len(cases))
-        sharp, blurry, other, truth = (image.float() / 255 for image in case)
-        made = space.apply(other, space.encode(sharp, blurry))
-        before.append(float(psnr(other, truth)))
-        after.append(float(psnr(made, truth)))
-    count = len(cases)
+def _middle(exposures: Exposures) -> list[tuple[Tensor, ...]]:
+    """Of every exposure the sharp picture of its middle and the blurry one, which is to be made of it again."""
+    middle, blurry = exposures.frames[:, exposures.frames.shape[1] // 2], exposures.blurry
+    return list(zip(middle, blurry, middle, blurry, strict=True))
+
+
+def _measured(space: Space, case: tuple[Tensor, ...]) -> tuple[float, float]:
+    """PSNR against the truth of another picture as it is, and with the blur of a pair."""
+    sharp, blurry, other, truth = (image.float() / 255 for image in case)
+    made = space.apply(other, space.encode(sharp, blurry))
+    return float(psnr(other, truth)), float(psnr(made, truth))
+
+
+def _row(task: str, name: str, found: Sequence[tuple[float, float]]) -> Row:
+    count, (before, after) = len(found), zip(*found, strict=True)
     return Row(task, name, count, sum(before) / count, sum(after) / count, sum(a >= ASKED for a in after) / count)
-
-
-def _all(rows: list[Row]) -> Row:
-    """The mean over all exposures: each counts the same, whatever its class."""
-    total = sum(row.count for row in rows)
-    mean = lambda key: sum(getattr(row, key) * row.count for row in rows) / total  # noqa: E731
-    return Row(rows[0].task, "all", total, mean("before"), mean("after"), mean("reached"))
