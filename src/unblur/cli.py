@@ -680,7 +680,7 @@ def evaluate(
     ] = None,
     features: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="frechet: the Inception of FID, or another; the AlexNet of --lpips if left out."),
+        typer.Option(metavar="FILE", help="frechet: an Inception, for FID its own; the AlexNet of LPIPS if left out."),
     ] = None,
     identity: Annotated[
         Path | None, typer.Option(metavar="FILE", help="identity: a network of faces, such as arcface_resnet18.pth.")
@@ -704,8 +704,8 @@ def evaluate(
         if protocol in ("blur-1", "order-1"):
             if dtype != "auto" or refine or consistency is not None:
                 raise typer.BadParameter(f"--dtype, --refine and --consistency mean nothing to {protocol}")
-            if any(x is not None for x in (metrics, lpips, order, partition, root)):
-                said = "--metrics, --lpips, --order, --partition and --root"
+            if any(x is not None for x in (metrics, lpips, features, identity, order, partition, root)):
+                said = "--metrics, --lpips, --features, --identity, --order, --partition and --root"
                 raise typer.BadParameter(f"{said} mean nothing to {protocol}")
             measure = evaluate_space if protocol == "blur-1" else evaluate_order
             measured = measure(model, data, device, limit=limit, cache=cache, progress=console.progress)
@@ -721,20 +721,29 @@ def evaluate(
             consistency=consistency,
             limit=limit,
             cache=cache,
-            asked=_asked(metrics, lpips, order, partition, root),
+            asked=_asked(
+                metrics,
+                partition,
+                lpips=lpips,
+                order=order,
+                root=root,
+                features=features,
+                identity=identity,
+                fid_like=fid_like,
+            ),
             progress=console.progress,
         )
         console.table(report)
         return console.close(report)
 
 
-def _asked(metrics: str | None, lpips: Path | None, order: str | None, partition: str | None, root: Path | None) -> Any:
+def _asked(metrics: str | None, partition: str | None, **named: Any) -> Any:
     if partition is not None:
         _choice("--partition", partition, "train", "val", "test")
-    from unblur.tasks.evaluate import Asked
+    from unblur.tasks.asked import Asked
 
-    named = [name.strip() for name in metrics.split(",")] if metrics is not None else []
-    return Asked(named, lpips, order, partition, root)  # type: ignore[arg-type]
+    chosen = [name.strip() for name in metrics.split(",")] if metrics is not None else []
+    return Asked(chosen, partition=partition, **named)  # type: ignore[arg-type]
 
 
 @app.command(context_settings=PASS_ON, epilog="Example: unblur train recipes/film.yaml --max_minutes 60")

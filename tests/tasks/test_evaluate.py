@@ -20,6 +20,7 @@ from unblur.metrics.sequence import best_direction, directed
 from unblur.networks.frame_cascade import FrameCascade
 from unblur.networks.frame_recurrent import FrameRecurrent
 from unblur.networks.order_net import OrderNet
+from unblur.tasks import asked as asked_module
 from unblur.tasks import evaluate as module
 from unblur.tasks.evaluate import ALL, INPUT, Asked, evaluate
 from unblur.zoo.card import Card
@@ -212,7 +213,7 @@ def test_lpips_where_its_weights_are_and_a_word_where_they_are_not(
     (tmp_path / PACKAGE).write_text("here")
     network = Lpips(alexnet())
     nn.init.constant_(network.heads[0], 1.0)
-    monkeypatch.setattr(module, "load_lpips", lambda path: network)
+    monkeypatch.setattr(asked_module, "load_lpips", lambda path: network)
     report = evaluate(Film(), device="cpu", dtype="float32", asked=asked, cache=tmp_path)
     made, clip, pair = (report.frame_row("lpips", way).mean for way in ("made", "clip", "pair"))
     assert made >= clip >= pair > 0, "less is better"

@@ -128,15 +128,18 @@ class FilmMoments:
 
     Attributes
     ----------
+    films : int
     every, middle : Moments
         Films with an even number of frames have nothing in the middle.
     """
 
     def __init__(self, length: int) -> None:
+        self.films = 0
         self.every, self.middle = Moments(length), Moments(length)
 
     def add(self, features: Tensor) -> None:
         """Of films (B, T, D)."""
+        self.films += len(features)
         self.every.add(features.flatten(0, 1))
         if features.shape[1] % 2:
             self.middle.add(features[:, features.shape[1] // 2])
@@ -146,6 +149,7 @@ class FilmMoments:
         """Of all films of several."""
         parts = list(parts)
         whole = cls(len(parts[0].every.mean))
+        whole.films = sum(part.films for part in parts)
         whole.every = Moments.over(part.every for part in parts)
         whole.middle = Moments.over(part.middle for part in parts)
         return whole

