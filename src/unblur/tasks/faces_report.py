@@ -7,18 +7,32 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Literal
 
-from unblur.data.pictures import Pixels
+from unblur.tasks.asked import FRECHET
 from unblur.tasks.film_report import INPUT
 from unblur.tasks.measured import Measured, Sheet
+from unblur.tasks.page import Page, Part, Strip
 from unblur.tasks.published_faces import published_ablation, published_centre, published_films
 
 Order = Literal["rank", "time"]
 ORDERS: dict[Order, str] = {"rank": "FMR", "time": "time"}
-FRECHET, POOLED = "frechet", "frechet_pooled"
+POOLED = "frechet_pooled"
 BETTER = "p_"
 """What stands before a metric's name where each film runs in its better direction."""
-FILMS_OF = "films (table 4)"
-CENTRES_OF = "centre frames, t = 0.5 (tables 2, 3 and 5)"
+CENTRES_OF, FILMS_OF = "Centre frames, t = 0.5 (as tables 2, 3 and 5)", "Films (as table 4)"
+ON_CENTRES = (
+    "The frame of t = 0.5 against the one of middle rank by FMR, the paper's target, and against the one in the middle "
+    "of time. Means over all exposures of all lengths.",
+)
+ON_FILMS = (
+    "Frames at t = i / (N - 1), in the order of FMR (the paper's) and in that of time; as they were made, and with a p "
+    "before the metric each film in the direction that is better by it: blur does not tell which way time ran, and "
+    "models that were not trained on sorted frames cannot know.",
+    "ALL is weighted by the number of frames; of a Frechet distance it is the plain mean over the lengths, as in the "
+    "paper, and pooled that of all frames together.",
+)
+ON_EXAMPLES = (
+    "Frames at t = 0, 0.5 and 1, as they were made; below each, how near they are to the truth in either order.",
+)
 
 
 @dataclass(frozen=True)
@@ -70,23 +84,6 @@ class FilmRow:
 
 
 @dataclass(frozen=True)
-class Strip:
-    """Frames at t = 0, 0.5 and 1 of a film, or the blurry picture alone.
-
-    Attributes
-    ----------
-    of : str
-    pictures : tuple of ndarray
-        (H, W, 3) uint8.
-    said : str
-    """
-
-    of: str
-    pictures: tuple[Pixels, ...]
-    said: str
-
-
-@dataclass(frozen=True)
 class Example:
     """An exposure to look at.
 
@@ -112,6 +109,8 @@ class FacesReport(Measured):
 
     Attributes
     ----------
+    data : str
+        The folder.
     models : tuple of dict
         As ``model``, of each that was measured; ``model`` names them all.
     size : int
@@ -125,6 +124,7 @@ class FacesReport(Measured):
         What was left out, and why.
     """
 
+    data: str
     models: tuple[dict[str, object], ...]
     size: int
     metrics: dict[str, str]
@@ -152,6 +152,7 @@ class FacesReport(Measured):
     def results(self) -> dict[str, object]:
         """The numbers, for a machine-readable report."""
         return {
+            "data": self.data,
             "models": list(self.models),
             "size": self.size,
             "metrics": self.metrics,
@@ -164,16 +165,32 @@ class FacesReport(Measured):
         """The tables, and those of the paper."""
         return [*self.own_sheets(), published_centre(self.size), published_films(), published_ablation()]
 
+    def page(self) -> Page:
+        """All of it, with its pictures."""
+        own = self.own_sheets()
+        parts = [Part(CENTRES_OF, ON_CENTRES, own[0]), _published(published_centre(self.size))]
+        parts += [Part(FILMS_OF, ON_FILMS, sheet) for sheet in own[1:]]
+        parts += [_published(published_films()), _published(published_ablation())]
+        for one in self.examples:
+            heading = f"{one.chosen.capitalize()}: {one.name}, {one.frames} frames"
+            parts.append(Part(heading, ON_EXAMPLES, strips=one.strips))
+        models = [f"{one['name']}: {one['network']} on {one['device']} in {one['dtype']}" for one in self.models]
+        about = f"{self.counted()} from {self.data}, up to {self.size} pixels a side"
+        if self.limit:
+            about += f", the first {self.limit} of each length only"
+        chosen = f"Examples are chosen by the PSNR of the centre frame of {self.models[0]['name']} against that of FMR."
+        text = [f"{about}.", *models, *self.notes, *([chosen] if self.examples else [])]
+        return Page(f"{self.protocol}: {self.model['name']}", text, parts)
+
     def own_sheets(self) -> list[Sheet]:
         """Centre frames, and films."""
-        wanted = [name for name in (*self.metrics, FRECHET) if name in self.metrics]
-        headings = [self.metrics[name] for name in wanted]
+        wanted = list(self.metrics)
         lines = [
             [row.of, ORDERS[row.order], str(row.count), *(_text(row.values.get(name), name) for name in wanted)]
             for row in self.centres
         ]
         ends = _ends(row.of for row in self.centres)
-        sheets = [Sheet(("of", "order", "n", *headings), lines, ends, CENTRES_OF)]
+        sheets = [Sheet(("of", "order", "n", *self.metrics.values()), lines, ends, CENTRES_OF)]
         if self.films:
             columns = self._film_columns()
             lines = [_film_line(row, list(columns)) for row in self.films]
@@ -185,8 +202,12 @@ class FacesReport(Measured):
         columns: dict[str, str] = {}
         for name, heading in self.metrics.items():
             columns[name] = heading
-            columns |= {POOLED: f"{heading}, pooled"} if name == FRECHET else {f"{BETTER}{name}": f"p{heading}"}
+            columns |= {POOLED: "pooled"} if name == FRECHET else {f"{BETTER}{name}": f"p{heading}"}
         return columns
+
+
+def _published(sheet: Sheet) -> Part:
+    return Part(sheet.title, (), sheet)
 
 
 def _film_line(row: FilmRow, columns: Sequence[str]) -> list[str]:
