@@ -480,6 +480,13 @@ def test_metadata_is_made(capsys, tmp_path):
     assert (code, err) == (0, [])
     assert out.splitlines()[0] == f"{tmp_path / 'set'} -> {tmp_path / 'm.json'}  (1 x 2 frames, rb2v)"
     assert json.loads((tmp_path / "m.json").read_text())["data"][0]["blur_path"] == "set/clip/blur/0.png"
+    (tmp_path / "m.json").write_text("labels")
+    again = ("data", "metadata", tmp_path / "set", "-o", tmp_path / "m.json")
+    code, _, err = run(capsys, *again)
+    assert (code, (tmp_path / "m.json").read_text()) == (1, "labels")
+    assert "--overwrite" in err[0]
+    assert run(capsys, *again, "--overwrite")[0] == 0
+    assert json.loads((tmp_path / "m.json").read_text())["frame_per_seq"] == 2
     assert run(capsys, "data", "metadata", tmp_path / "set", "--layout", "gopro")[0] == 2
     assert run(capsys, "data", "metadata", tmp_path / "set", "--layout", "reds")[0] == 1
     assert run(capsys, "data", "metadata", tmp_path / "set", "--group", "1")[0] == 2

@@ -567,6 +567,9 @@ def data_metadata(
     name: Annotated[str | None, typer.Option(help="Of the data set; its folder's if left out.")] = None,
     group: Annotated[int, typer.Option(help="reds: consecutive frames that are averaged.")] = 7,
     response: Annotated[str, typer.Option(help="reds: camera response, srgb, gamma or linear.")] = "srgb",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file that says something else; it is left alone otherwise.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """List exposures and their frames in a metadata.json, as HyperCUT has it."""
@@ -577,7 +580,7 @@ def data_metadata(
 
     options = task.MetadataOptions(layout, partition, name, group, response)  # type: ignore[arg-type]
     with context.obj.running(as_json) as console:
-        return console.close(task.make_metadata(source, out, options, console))
+        return console.close(task.make_metadata(source, out, options, console, overwrite=overwrite))
 
 
 @data_app.command("fmr", epilog="Example: unblur data fmr 300VW/ -o faces/")

@@ -61,6 +61,24 @@ def test_rb2v_is_listed(tmp_path: Path) -> None:
     assert (root / "metadata.json").read_bytes() == first
 
 
+@pytest.mark.parametrize("name", ["metadata.json", "manifest.jsonl"])
+def test_a_file_that_says_something_else_stays(tmp_path: Path, name: str) -> None:
+    root = layout(tmp_path, "a", "b")
+    listed = root / "listed.json"
+    make_metadata(root, listed)
+    make_metadata(listed, root / name)
+    first = (root / name).read_bytes()
+    make_metadata(listed, root / name)  # the same once more
+    (root / name).write_bytes(first.replace(b"a/sharp", b"b/sharp"))
+    labelled = (root / name).read_bytes()
+    with pytest.raises(UnblurError, match=f"{name}: is there already, .*; choose another name .*--overwrite") as caught:
+        make_metadata(listed, root / name)
+    assert "\n" not in str(caught.value)
+    assert (root / name).read_bytes() == labelled
+    make_metadata(listed, root / name, overwrite=True)
+    assert (root / name).read_bytes() == first
+
+
 def test_people_of_baist_have_boxes(tmp_path: Path) -> None:
     root = layout(tmp_path, "a", "b", first=0, form="{:03d}")
     (root / "a" / "blur_anno").mkdir()
@@ -83,7 +101,7 @@ def test_reds_is_averaged_once(tmp_path: Path) -> None:
     make_metadata(tmp_path, options=options)
     assert blurry.stat().st_mtime_ns == before
     assert read_metadata(tmp_path / "metadata.json") == found
-    make_metadata(tmp_path, options=replace(options, response="linear"))
+    make_metadata(tmp_path, options=replace(options, response="linear"), overwrite=True)
     assert read_metadata(tmp_path / "metadata.json").entries[0].blurry.startswith("blur_4_linear/")
 
 

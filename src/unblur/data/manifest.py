@@ -57,8 +57,25 @@ class Record:
     span: tuple[int, int] | None = None
 
 
+def manifest_text(records: Iterable[Record]) -> str:
+    """What `parse_manifest` reads.
+
+    Raises
+    ------
+    ValueError
+        If a record breaks the schema.
+    """
+    lines = []
+    for record in records:
+        problem = _problem(asdict(record))
+        if problem:
+            raise ValueError(f"{record.blurry}: {problem}")
+        lines.append(json.dumps({"version": VERSION, **asdict(record)}, ensure_ascii=False) + "\n")
+    return "".join(lines)
+
+
 def write_manifest(path: Path, records: Iterable[Record]) -> Path:
-    """Write `records` to `path`, all or nothing.
+    """Write `manifest_text`, all or nothing.
 
     Raises
     ------
@@ -67,14 +84,9 @@ def write_manifest(path: Path, records: Iterable[Record]) -> Path:
     UnblurError
         If the file cannot be written.
     """
-    lines = []
-    for record in records:
-        problem = _problem(asdict(record))
-        if problem:
-            raise ValueError(f"{record.blurry}: {problem}")
-        lines.append(json.dumps({"version": VERSION, **asdict(record)}, ensure_ascii=False) + "\n")
+    text = manifest_text(records)
     with atomic_path(path) as temporary:
-        temporary.write_text("".join(lines), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
     return path
 
 

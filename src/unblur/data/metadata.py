@@ -153,15 +153,13 @@ def read_metadata(path: str | os.PathLike[str], root: str | os.PathLike[str] | N
     return Metadata(name, count, tuple(entries), place.base, more)
 
 
-def write_metadata(path: str | os.PathLike[str], metadata: Metadata) -> Path:
-    """Write what `read_metadata` reads, all or nothing.
+def metadata_text(metadata: Metadata) -> str:
+    """What `read_metadata` reads, ASCII.
 
     Raises
     ------
     ValueError
         If an entry breaks the schema, or two have one id.
-    UnblurError
-        If the file cannot be written.
     """
     data = [_raw(entry) for entry in metadata.entries]
     document = {"name": metadata.name, "frame_per_seq": metadata.frame_count, **metadata.more, "data": data}
@@ -173,7 +171,20 @@ def write_metadata(path: str | os.PathLike[str], metadata: Metadata) -> Path:
         raise ValueError(fault.problem) from fault
     if len({entry.id for entry in metadata.entries}) != len(data):
         raise ValueError("two entries have one id")
-    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+
+def write_metadata(path: str | os.PathLike[str], metadata: Metadata) -> Path:
+    """Write `metadata_text`, all or nothing.
+
+    Raises
+    ------
+    ValueError
+        See `metadata_text`.
+    UnblurError
+        If the file cannot be written.
+    """
+    text = metadata_text(metadata)
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="ascii")
     return Path(path)

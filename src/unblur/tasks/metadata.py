@@ -14,13 +14,14 @@ from unblur.data.annotation import read_box
 from unblur.data.conversion import check_files, metadata_of, rebased, records_of
 from unblur.data.exposure_layouts import AVERAGED, ExposureLayout, Found, find_exposures
 from unblur.data.manifest import NAME as MANIFEST
-from unblur.data.manifest import read_manifest, write_manifest
-from unblur.data.metadata import NAME, Entry, Metadata, Partition, read_metadata, write_metadata
+from unblur.data.manifest import manifest_text, read_manifest
+from unblur.data.metadata import NAME, Entry, Metadata, Partition, metadata_text, read_metadata
 from unblur.data.pictures import PictureFolder
 from unblur.errors import UnblurError
 from unblur.exposure.average import average
 from unblur.exposure.response import Response
 from unblur.media.decode import picture_size
+from unblur.media.folder import atomic_path
 from unblur.media.image import Picture, read_image, write_image
 from unblur.tasks.batch import Job, Outcome, Report
 from unblur.tasks.files import Listener, Silent
@@ -61,6 +62,8 @@ def make_metadata(
     out: str | PathLike[str] | None = None,
     options: MetadataOptions | None = None,
     listener: Listener | None = None,
+    *,
+    overwrite: bool = False,
 ) -> Report:
     """List the exposures of a folder in a ``metadata.json``; or of a manifest, or turn metadata into a manifest.
 
@@ -70,11 +73,13 @@ def make_metadata(
         A folder, a ``manifest.jsonl``, or a ``metadata.json``.
     out : str or path, optional
         The file to write; ``metadata.json`` in the folder by default. A name that ends in ``.jsonl`` makes a manifest.
+    overwrite : bool
+        Replace a file that says something else: labels, or the work of hours, may be in it.
 
     Raises
     ------
     UnblurError
-        No exposures there, or some that are not whole; see `find_exposures` and `read_metadata`.
+        No exposures there, or some that are not whole; see `find_exposures` and `read_metadata`. Another file is there.
     """
     options, listener, source = options or MetadataOptions(), listener or Silent(), Path(source)
     if options.group < 2:
@@ -82,7 +87,7 @@ def make_metadata(
     root = source if source.is_dir() else source.parent
     target = checked_target(root / NAME if out is None else out, source)
     layout, metadata = _listed(source, root, options, listener)
-    warning = write_beside(target, metadata)
+    warning = write_beside(target, metadata, overwrite=overwrite)
     said = f"{len(metadata.entries)} x {metadata.frame_count} frames, {layout}"
     parts = Counter[str](entry.partition for entry in metadata.entries)
     facts: dict[str, object] = {"layout": layout, "entries": len(metadata.entries), "frames": metadata.frame_count}
@@ -111,27 +116,46 @@ def checked_target(out: str | PathLike[str], source: Path) -> Path:
     return target
 
 
-def write_beside(target: Path, metadata: Metadata) -> str | None:
+def write_beside(target: Path, metadata: Metadata, *, overwrite: bool = True) -> str | None:
     """Write metadata, or a manifest for a name in ``.jsonl``, with the paths as seen from its folder.
 
     Returns
     -------
     str or None
         A warning, if the pictures are elsewhere.
+
+    Raises
+    ------
+    UnblurError
+        Without `overwrite`: a file that says something else is there.
     """
     moved = rebased(metadata, target.parent)
     warning = None if moved else f"{target} has paths that start in {metadata.root}: name it with --root"
-    if target.suffix.lower() == ".jsonl":
-        if moved is None:
-            remedy = "write it into the folder of the pictures, or into one above"
-            raise UnblurError(target, f"cannot name pictures in {metadata.root}", remedy)
-        try:
-            write_manifest(target, records_of(moved, _size_of))
-        except ValueError as error:
-            raise UnblurError(target, f"cannot be written ({error})", "remove what a manifest cannot hold") from error
-    else:
-        write_metadata(target, moved or metadata)
+    as_manifest = target.suffix.lower() == ".jsonl"
+    text = (_as_manifest(target, metadata, moved) if as_manifest else metadata_text(moved or metadata)).encode()
+    if not overwrite and target.is_file() and not _holds(target, text):
+        remedy = "choose another name with -o, or pass --overwrite to replace it"
+        raise UnblurError(target, "is there already, and says something else", remedy)
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(text)
     return warning
+
+
+def _holds(path: Path, text: bytes) -> bool:
+    try:
+        return path.read_bytes() == text
+    except OSError:
+        return False
+
+
+def _as_manifest(target: Path, metadata: Metadata, moved: Metadata | None) -> str:
+    if moved is None:
+        remedy = "write it into the folder of the pictures, or into one above"
+        raise UnblurError(target, f"cannot name pictures in {metadata.root}", remedy)
+    try:
+        return manifest_text(records_of(moved, _size_of))
+    except ValueError as error:
+        raise UnblurError(target, f"cannot be written ({error})", "remove what a manifest cannot hold") from error
 
 
 def _listed(source: Path, root: Path, options: MetadataOptions, listener: Listener) -> tuple[str, Metadata]:
