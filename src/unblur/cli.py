@@ -658,12 +658,15 @@ def evaluate(
         str,
         typer.Argument(
             metavar="PROTOCOL|METADATA.json|MANIFEST",
-            help="val-1, or exposures of your own; blur-1 for blur spaces; order-1 for order networks.",
+            help="val-1, or exposures of your own; faces-1; blur-1 for blur spaces; order-1 for order networks.",
         ),
     ],
     data: Annotated[Path, typer.Option(metavar="FOLDER", help="With the protocol's pictures and clips.")] = Path(),
-    model: Annotated[
-        str | None, typer.Option("--model", metavar="best|fast|NAME|FILE", help="A model; fast if left out.")
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", metavar="best|fast|NAME|FILE", help="A model; fast if left out. faces-1: may be repeated."
+        ),
     ] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -696,13 +699,24 @@ def evaluate(
     ] = None,
     partition: PartitionName = None,
     root: Root = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FOLDER|FILE.html", help="faces-1: write tables and pictures, as a page.")
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Measure a model by a named protocol, or on exposures of your own, beside the blurry input itself."""
     from unblur.tasks import evaluate as task
+    from unblur.tasks.evaluate_faces import evaluate_faces
     from unblur.tasks.evaluate_order import evaluate_order
     from unblur.tasks.evaluate_space import evaluate_space
 
+    if protocol != "faces-1" and len(models or []) > 1:
+        raise typer.BadParameter(f"only one is measured by {protocol}", param_hint="--model")
+    if protocol != "faces-1" and report is not None:
+        raise typer.BadParameter(f"means nothing to {protocol}", param_hint="--report")
+    if protocol == "faces-1" and (order is not None or root is not None):
+        raise typer.BadParameter("--order and --root mean nothing to faces-1")
+    model = models[0] if models else None
     with context.obj.running(as_json) as console:
         if protocol in ("blur-1", "order-1"):
             if dtype != "auto" or refine or consistency is not None:
@@ -711,33 +725,28 @@ def evaluate(
                 said = "--metrics, --lpips, --features, --identity, --order, --partition and --root"
                 raise typer.BadParameter(f"{said} mean nothing to {protocol}")
             measure = evaluate_space if protocol == "blur-1" else evaluate_order
-            measured = measure(model, data, device, limit=limit, cache=cache, progress=console.progress)
+            measured: Any = measure(model, data, device, limit=limit, cache=cache, progress=console.progress)
             console.table(measured)
             return console.close(measured)
-        report = task.evaluate(
-            model or "fast",
-            protocol,
-            data,
-            device,
-            dtype,
-            refine=refine,
-            consistency=consistency,
-            limit=limit,
-            cache=cache,
-            asked=_asked(
-                metrics,
-                partition,
-                lpips=lpips,
-                order=order,
-                root=root,
-                features=features,
-                identity=identity,
-                fid_like=fid_like,
-            ),
-            progress=console.progress,
+        asked = _asked(
+            metrics,
+            partition,
+            lpips=lpips,
+            order=order,
+            root=root,
+            features=features,
+            identity=identity,
+            fid_like=fid_like,
         )
-        console.table(report)
-        return console.close(report)
+        ways = {"refine": refine, "consistency": consistency, "limit": limit, "cache": cache, "asked": asked}
+        if protocol == "faces-1":
+            measured = evaluate_faces(
+                models or "fast", data, device, dtype, **ways, report=report, progress=console.progress
+            )
+        else:
+            measured = task.evaluate(model or "fast", protocol, data, device, dtype, **ways, progress=console.progress)
+        console.table(measured)
+        return console.close(measured)
 
 
 def _asked(metrics: str | None, partition: str | None, **named: Any) -> Any:

@@ -30,6 +30,7 @@ from unblur.tasks.faces_judge import Found, Judge
 from unblur.tasks.faces_report import CentreRow, FacesReport, FilmRow
 from unblur.tasks.film_report import INPUT
 from unblur.tasks.frames import made_by
+from unblur.tasks.page import check_page, write_page
 from unblur.tasks.source import steps_option
 
 NAME = "faces-1"
@@ -49,7 +50,7 @@ def evaluate_faces(
     limit: int | None = None,
     cache: str | PathLike[str] | None = None,
     asked: Asked | None = None,
-    examples: bool = False,
+    report: str | PathLike[str] | None = None,
     batch_size: int = 4,
     progress: Progress | None = None,
 ) -> FacesReport:
@@ -71,13 +72,15 @@ def evaluate_faces(
     asked : Asked, optional
         Metrics and their weights; where none is named PSNR, SSIM, and those whose weights are. And the partition, by
         default "test" if there is one.
-    examples : bool
-        Keep pictures of the exposures on which the first model is worst, in the middle, and best.
+    report : path, optional
+        Where to write a page with the tables, and with pictures of the exposures on which the first model is worst, in
+        the middle and best; see `unblur.tasks.page.write_page`.
 
     Raises
     ------
     UnblurError
-        No such model or device; data that are missing, cannot be read, or do not tell the order by FMR.
+        No such model or device; data that are missing, cannot be read, or do not tell the order by FMR; a report that
+        cannot be written.
 
     Examples
     --------
@@ -87,6 +90,8 @@ def evaluate_faces(
     asked = _with_metrics(asked or Asked()).checked()
     tell = progress or (lambda stage, done, total: None)
     steps = steps_option(consistency)
+    if report is not None:
+        check_page(report)
     classes, notes = load_faces(Path(data), partition=asked.partition, limit=limit)
     judge = Judge.of(classes, asked.measures(resolve_device(device), cache), resolve_device(device))
     centres, films = judge.rows(INPUT, [judge.measure(_still, one, MIDDLE, batch_size) for one in classes])
@@ -101,11 +106,12 @@ def evaluate_faces(
         more = judge.rows(name, found)
         centres += more[0]
         films += more[1]
-        if examples:
+        if report is not None:
             shown = shown or choose(classes, judge.centres(found, "psnr", "rank"))
             for example in shown:
                 example.add(name, judge.run(film, example.batch, TIMES)[0])
-    return _report(limit, time.perf_counter() - begun, data, about, judge, centres, films, shown, notes)
+    told = _report(limit, time.perf_counter() - begun, data, about, judge, centres, films, shown, notes)
+    return told if report is None else replace(told, written=tuple(map(str, write_page(told.page(), report))))
 
 
 def _with_metrics(asked: Asked) -> Asked:

@@ -122,6 +122,8 @@ class FacesReport(Measured):
     examples : tuple of Example
     notes : tuple of str
         What was left out, and why.
+    written : tuple of str
+        Files of the report.
     """
 
     data: str
@@ -132,6 +134,7 @@ class FacesReport(Measured):
     films: tuple[FilmRow, ...]
     examples: tuple[Example, ...] = ()
     notes: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
 
     def centre(self, of: str = INPUT, order: Order = "rank") -> CentreRow:
         """One row of the centre frames."""
@@ -147,7 +150,8 @@ class FacesReport(Measured):
 
     def summary(self) -> str:
         """One line."""
-        return super().summary() + "".join(f"; {note}" for note in self.notes)
+        written = f" -> {', '.join(self.written)}" if self.written else ""
+        return super().summary() + "".join(f"; {note}" for note in self.notes) + written
 
     def results(self) -> dict[str, object]:
         """The numbers, for a machine-readable report."""
@@ -159,6 +163,7 @@ class FacesReport(Measured):
             "centres": [asdict(row) for row in self.centres],
             "films": [asdict(row) for row in self.films],
             "notes": list(self.notes),
+            "written": list(self.written),
         }
 
     def sheets(self) -> list[Sheet]:

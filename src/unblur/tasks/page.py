@@ -117,7 +117,7 @@ def write_page(page: Page, out: str | PathLike[str]) -> list[Path]:
     for part in page.parts:
         for strip in part.strips:
             pictures[id(strip)] = _png(strip.pictures)
-    if out.suffix.lower() in (".html", ".htm"):
+    if _is_html(out):
         inside = lambda strip: "data:image/png;base64," + base64.b64encode(pictures[id(strip)]).decode()  # noqa: E731
         return [_write(out, _html(page, inside).encode())]
     if out.is_file():
@@ -132,6 +132,16 @@ def write_page(page: Page, out: str | PathLike[str]) -> list[Path]:
         _write(out / HTML, _html(page, beside).encode()),
         _write(out / MARKDOWN, _markdown(page, beside).encode()),
     ]
+
+
+def check_page(out: str | PathLike[str]) -> None:
+    """Refuse a place where no report can be, before it is made."""
+    if not _is_html(Path(out)) and Path(out).is_file():
+        raise UnblurError(out, "is a file", "name a folder, or a file with the suffix .html")
+
+
+def _is_html(out: Path) -> bool:
+    return out.suffix.lower() in (".html", ".htm")
 
 
 def marked(text: str) -> str:
