@@ -34,7 +34,7 @@ NETWORKS: dict[str, tuple[str, str]] = {
 }
 
 SHIPPED: dict[str, Shipped] = {
-    "film-small": Shipped("film-small.safetensors", "80bce58e6b49d5e7b430575f2aebb992c9d35e2ccaeefd086418ee2d4cfab05e"),
+    "film-small": Shipped("film-small.safetensors", "f3e03c269d55bd216ea7510d7ebb29fa721ca6b1726911631e8823654e81078f"),
     "blur-space-small": Shipped(
         "blur-space-small.safetensors", "6907acf69e4a3c778236f33f9d58e10ebbe36336fe146403d46478df27554678"
     ),
