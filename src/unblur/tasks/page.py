@@ -121,9 +121,7 @@ def write_page(page: Page, out: str | PathLike[str]) -> list[Path]:
         inside = lambda strip: "data:image/png;base64," + base64.b64encode(pictures[id(strip)]).decode()  # noqa: E731
         return [_write(out, _html(page, inside).encode())]
     if out.is_file():
-        raise UnblurError(
-            out, "is a file, and the report is a folder", "name a folder, or a file with the suffix .html"
-        )
+        raise UnblurError(out, "is a file", "name a folder, or a file with the suffix .html")
     names = {key: f"{PICTURES}/{number:02d}.png" for number, key in enumerate(pictures, 1)}
     for key, name in names.items():
         _write(out / name, pictures[key])
