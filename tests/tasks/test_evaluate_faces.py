@@ -51,8 +51,8 @@ def test_films_and_centres_in_both_orders(faces):
     assert backwards["psnr"] < 30 < 50 < backwards["p_psnr"]
     # Of three exposures of three frames one is sorted as in time, and one the other way round.
     in_time = report.film(there, 3, "time").values
-    assert in_time["psnr"] < in_time["p_psnr"] < 50
-    assert report.centre(there, "rank").values["psnr"] > 50 > report.centre(there, "time").values["psnr"]
+    assert in_time["psnr"] < in_time["p_psnr"] < report.film(there, 3, "rank").values["psnr"]
+    assert report.centre(there, "rank").values["psnr"] > report.centre(there, "time").values["psnr"] + 10
     assert report.centre(there, "rank").count == 5
     assert report.film(INPUT, 3).values.keys() == {"psnr", "ssim"}
 

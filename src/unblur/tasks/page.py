@@ -112,16 +112,12 @@ def write_page(page: Page, out: str | PathLike[str]) -> list[Path]:
     UnblurError
         It cannot be written there.
     """
+    check_page(out)
     out = Path(out)
-    pictures: dict[int, bytes] = {}
-    for part in page.parts:
-        for strip in part.strips:
-            pictures[id(strip)] = _png(strip.pictures)
+    pictures = {id(strip): _png(strip.pictures) for part in page.parts for strip in part.strips}
     if _is_html(out):
         inside = lambda strip: "data:image/png;base64," + base64.b64encode(pictures[id(strip)]).decode()  # noqa: E731
         return [_write(out, _html(page, inside).encode())]
-    if out.is_file():
-        raise UnblurError(out, "is a file", "name a folder, or a file with the suffix .html")
     names = {key: f"{PICTURES}/{number:02d}.png" for number, key in enumerate(pictures, 1)}
     for key, name in names.items():
         _write(out / name, pictures[key])
