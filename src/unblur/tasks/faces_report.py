@@ -229,5 +229,5 @@ def _ends(groups: Iterable[object]) -> list[bool]:
 def _text(value: float | None, name: str) -> str:
     if value is None:
         return "–"
-    digits = 2 if "psnr" in name or FRECHET in name else 4
+    digits = 2 if "psnr" in name else 4
     return f"{value:.{digits}f}"
