@@ -689,7 +689,8 @@ def evaluate(
         typer.Option(metavar="FILE", help="frechet: an Inception, for FID its own; the AlexNet of LPIPS if left out."),
     ] = None,
     identity: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="identity: a network of faces, such as arcface_resnet18.pth.")
+        Path | None,
+        typer.Option(metavar="FILE", help="identity: arcface_resnet18.pth, or vladmandic-face-api-1.7.15.tgz of npm."),
     ] = None,
     fid_like: Annotated[
         str, typer.Option(metavar="torch-fidelity|pytorch-fid", help="frechet: how FID resizes pictures.")

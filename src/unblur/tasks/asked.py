@@ -128,11 +128,6 @@ class Asked:
             self._add_frechet(made, package if known else None, device)
         return made
 
-    def named(self, device: torch.device, cache: str | PathLike[str] | None) -> tuple[dict[str, Metric], list[str]]:
-        """The metrics, and notes on what was left out."""
-        made = self.measures(device, cache)
-        return made.metrics, made.notes
-
     @staticmethod
     def _add_lpips(made: Measures, package: Path | None, device: torch.device) -> None:
         if package is None:
