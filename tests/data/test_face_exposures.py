@@ -6,6 +6,7 @@ from written_faces import light, write_faces
 
 from unblur.data.face_exposures import load_faces
 from unblur.data.metadata import read_metadata, write_metadata
+from unblur.data.sequences import MetadataSequences
 from unblur.errors import UnblurError
 
 ORDERS = [(2, 0, 1), (0, 1, 2), (4, 2, 0, 1, 3)]
@@ -36,6 +37,21 @@ def test_reversed_entries_keep_their_orders(tmp_path):
     assert (light.diff() < 0).all(), "loaded in reverse"
     assert (light[batch["rank"][0]].diff() > 0).all()
     assert light[batch["time"][0]].argsort().tolist() == list(ORDERS[2])
+
+
+@pytest.mark.parametrize("sort", ["fmr", "time"])
+def test_frames_are_put_in_either_order_for_training(tmp_path, sort):
+    (one,) = load_faces(write_faces(tmp_path, ORDERS[2:], sort=sort))[0]
+    reverse = replace(one.recorded.metadata.entries[0], order="reverse")
+    path = tmp_path / "frames-05" / "metadata.json"
+    for entry in (one.recorded.metadata.entries[0], reverse):
+        write_metadata(path, replace(one.recorded.metadata, entries=(entry,)))
+        (one,) = load_faces(tmp_path)[0]
+        seen = {}
+        for order in ("rank", "time"):
+            pictures = MetadataSequences(one.in_order(order), 5).read(0).pictures
+            seen[order] = pictures[1:].mean((1, 2, 3)).argsort().tolist()
+        assert seen == {"rank": [0, 1, 2, 3, 4], "time": list(ORDERS[2])}
 
 
 def test_which_are_taken(tmp_path):

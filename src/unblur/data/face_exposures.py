@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from unblur.media.folder import is_folder
 
 FOLDERS = "frames-*"
 PARTITION: Partition = "test"
+Order = Literal["rank", "time"]
+"""By facial-motion reordering, or in time."""
 _MAKE = "name a folder that unblur data fmr made"
 
 
@@ -59,10 +62,21 @@ class FaceExposures:
 
     def one(self, index: int) -> dict[str, Tensor]:
         """A batch of a single exposure."""
-        entries = self.recorded.metadata.entries[index : index + 1]
-        alone = replace(self.recorded, metadata=replace(self.recorded.metadata, entries=entries))
-        rows = slice(index, index + 1)
-        return next(FaceExposures(alone, self.rank[rows], self.time[rows]).batches(1))
+        return next(self.some(slice(index, index + 1)).batches(1))
+
+    def some(self, rows: slice) -> FaceExposures:
+        """Only those exposures."""
+        metadata = replace(self.recorded.metadata, entries=self.recorded.metadata.entries[rows])
+        return FaceExposures(replace(self.recorded, metadata=metadata), self.rank[rows], self.time[rows])
+
+    def in_order(self, order: Order) -> Metadata:
+        """The same exposures for training, with their frames in one of the two orders."""
+        metadata = self.recorded.metadata
+        entries = []
+        for entry, places in zip(metadata.entries, getattr(self, order).tolist(), strict=True):
+            loaded = entry.frames[:: entry.direction()]
+            entries.append(replace(entry, order="keep", frames=tuple(loaded[place] for place in places)))
+        return replace(metadata, entries=tuple(entries))
 
 
 def load_faces(

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Literal
 
+from unblur.data.face_exposures import Order
 from unblur.tasks.asked import FRECHET
 from unblur.tasks.film_report import INPUT
 from unblur.tasks.measured import Measured, Sheet
 from unblur.tasks.page import Page, Part, Strip
 from unblur.tasks.published_faces import published_ablation, published_centre, published_films
 
-Order = Literal["rank", "time"]
 ORDERS: dict[Order, str] = {"rank": "FMR", "time": "time"}
 POOLED = "frechet_pooled"
 BETTER = "p_"
