@@ -638,6 +638,26 @@ def data_fmr(
         return console.close(report)
 
 
+@data_app.command("drafts", epilog="Example: unblur data drafts faces/ --model best")
+def data_drafts(
+    context: typer.Context,
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE", help="A metadata.json, or folders with some, as data fmr makes them."),
+    ],
+    model: Model = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="So many exposures of each file.")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> int:
+    """Keep what a film model makes of exposures, beside which another network learns to do better."""
+    from unblur.tasks import drafts as task
+
+    with context.obj.running(as_json) as console:
+        return console.close(task.make_drafts(list(sources), model, device, dtype, console, limit=limit))
+
+
 def _choice(option: str, given: str, *known: str) -> None:
     if given not in known:
         raise typer.BadParameter(f"{given!r} is not one of {', '.join(known)}", param_hint=option)
@@ -677,7 +697,7 @@ def evaluate(
     metrics: Annotated[
         str | None,
         typer.Option(
-            metavar="psnr,ssim,psnr8,ssim8,lpips,identity,frechet",
+            metavar="psnr,ssim,psnr8,ssim8,ssim-mirrored,lpips,identity,frechet",
             help="Tell these of every frame, in the direction made and the better one; frechet of all together.",
         ),
     ] = None,

@@ -53,6 +53,21 @@ def test_ssim_is_that_of_torchmetrics_away_from_the_border() -> None:
     assert torch.allclose(ssim(x, y), full[..., 5:-5, 5:-5].mean((1, 2, 3)), atol=1e-5)
 
 
+@pytest.mark.parametrize("levels", [None, 255])
+def test_both_variants_are_those_of_torchmetrics(levels: int | None) -> None:
+    from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
+    x, noise = torch.rand(2, 2, 3, 24, 31, generator=torch.Generator().manual_seed(1))
+    y = (x + 0.1 * noise).clamp(0, 1)
+    stored = [each if levels is None else (each * levels).round() for each in (x, y)]
+    options = {"data_range": float(levels or 1), "reduction": "none"}
+    theirs = peak_signal_noise_ratio(*stored, dim=(1, 2, 3), **options)
+    assert torch.allclose(psnr(x, y, levels=levels), theirs, atol=1e-4)
+    theirs = structural_similarity_index_measure(*stored, **options)
+    assert torch.allclose(ssim(x, y, levels=levels, mirrored=True), theirs, atol=1e-5)
+    assert not torch.allclose(ssim(x, y, levels=levels), theirs, atol=1e-5)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(11, 20), st.integers(11, 20), st.integers(0, 99))
 def test_one_number_per_picture_symmetric_and_independent(b: int, t: int, h: int, w: int, seed: int) -> None:

@@ -42,11 +42,11 @@ def psnr(image: Tensor, truth: Tensor, *, levels: int | None = None) -> Tensor:
     return -10 * (image - truth).square().mean((-3, -2, -1)).clamp_min(10 ** (-MAX_PSNR / 10)).log10()
 
 
-def ssim(image: Tensor, truth: Tensor, *, levels: int | None = None) -> Tensor:
+def ssim(image: Tensor, truth: Tensor, *, levels: int | None = None, mirrored: bool = False) -> Tensor:
     """Structural similarity (Wang et al., 2004): Gaussian window 11 x 11, sigma 1.5, K = (0.01, 0.03).
 
     The mean over channels and over all positions where the window lies inside the picture, as in the paper; other
-    programs mirror the border or round the window, which moves the third decimal.
+    programs mirror the border, which moves the third decimal.
 
     Parameters
     ----------
@@ -54,6 +54,8 @@ def ssim(image: Tensor, truth: Tensor, *, levels: int | None = None) -> Tensor:
         (..., C, H, W) with H, W >= 11; clamped to [0, 1].
     levels : int, optional
         Round both to multiples of 1 / `levels` first.
+    mirrored : bool
+        Over all positions, with the picture mirrored at its border: as torchmetrics does.
 
     Returns
     -------
@@ -64,6 +66,8 @@ def ssim(image: Tensor, truth: Tensor, *, levels: int | None = None) -> Tensor:
     if min(image.shape[-2:]) < 11:
         raise ValueError(f"the SSIM window needs 11 x 11 pixels, got {tuple(image.shape[-2:])}")
     shape, image, truth = image.shape[:-3], image.flatten(0, -3)[:, None], truth.flatten(0, -3)[:, None]
+    if mirrored:
+        image, truth = (F.pad(each, (5, 5, 5, 5), mode="reflect") for each in (image, truth))
     moments = torch.cat((image, truth, image * image, truth * truth, image * truth), 1)
     mean_a, mean_b, square_a, square_b, product = _blur(moments).unbind(1)
     luminance = (2 * mean_a * mean_b + C1) / (mean_a**2 + mean_b**2 + C1)

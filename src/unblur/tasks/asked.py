@@ -32,8 +32,16 @@ PLAIN: dict[str, Metric] = {
     "ssim": ssim,
     "psnr8": partial(psnr, levels=255),
     "ssim8": partial(ssim, levels=255),
+    "ssim-mirrored": partial(ssim, mirrored=True),
 }
-NAMES = {"psnr": "PSNR", "ssim": "SSIM", "psnr8": "PSNR of 8 bits", "ssim8": "SSIM of 8 bits", "lpips": "LPIPS"}
+NAMES = {
+    "psnr": "PSNR",
+    "ssim": "SSIM",
+    "psnr8": "PSNR of 8 bits",
+    "ssim8": "SSIM of 8 bits",
+    "ssim-mirrored": "SSIM with mirrored border",
+    "lpips": "LPIPS",
+}
 METRICS = (*NAMES, "identity", FRECHET)
 
 
@@ -67,8 +75,8 @@ class Asked:
     ----------
     metrics : sequence of str
         Of every frame, of the films as they are and in the better direction of each clip and of each pair of frames:
-        "psnr" and "ssim", "psnr8" and "ssim8" of pictures rounded to 8 bits, "lpips", "identity". Of all frames
-        together, and of the middle ones together: "frechet".
+        "psnr" and "ssim", "psnr8" and "ssim8" of pictures rounded to 8 bits, "ssim-mirrored" as in torchmetrics,
+        "lpips", "identity". Of all frames together, and of the middle ones together: "frechet".
     lpips : path, optional
         The weights of LPIPS, see `unblur.zoo.lpips`; by default looked for in the folder for caches. Where there are
         none, LPIPS is left out.

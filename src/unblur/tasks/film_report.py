@@ -77,6 +77,7 @@ class FrameRow:
     def cells(self) -> list[str]:
         """As text."""
         before, after = NAMES[self.direction]
+        before += "-" if before and " " in self.name else ""
         digits = 2 if self.metric.startswith("psnr") else 4
         numbers = [f"{value:.{digits}f}" for value in (*self.values, self.mean)]
         return [self.exposures, str(self.count), self.of, before + self.name + after, *numbers]
