@@ -14,11 +14,9 @@ from unblur.errors import UnblurError
 from unblur.media.video import read_clip
 from unblur.metrics.ordering import all_pairs, clip_order, symmetric_pairs
 from unblur.networks.order_net import OrderNet
-from unblur.runtime.device import resolve_device
+from unblur.tasks.ready import Ready, called, fits_memory, found
 from unblur.tasks.source import Source, open_picture
-from unblur.tasks.space import fits_memory, sum_of_weights
 from unblur.zoo.table import ORDER
-from unblur.zoo.weights import load_weights
 
 SIDE = 128
 FEW = 9
@@ -68,38 +66,20 @@ class Scored(NamedTuple):
         return bool((self.forward > 0).all() or (self.forward < 0).all())
 
 
-class Orderer:
+class Orderer(Ready):
     """A network that scores the order of frames, with its card, on a device.
 
-    Pass it as ``model`` to `unblur.order` to load once for many clips.
-
-    Attributes
-    ----------
-    name : str
-        Of the model.
-    card : object or None
-        What is known of its weights; see `unblur.zoo.card.Card`.
-    network : OrderNet
-    device : torch.device
+    Pass it as ``model`` to `unblur.order` to load once for many clips. Attributes as of `Ready`; the network is an
+    `OrderNet`.
     """
 
     def __init__(
         self, network: nn.Module, card: Any = None, *, device: str | torch.device = "auto", option: str = "--model"
     ) -> None:
-        self.card = card
-        self.name: str = getattr(card, "name", None) or type(network).__name__
         if not isinstance(network, OrderNet):
-            raise UnblurError(f"{option} {self.name}", "does not score the order of frames", f"use {ORDER}")
-        self.device = resolve_device(device)
-        self.network = network.to(self.device).eval()
-        self._fingerprint: str | None = None
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the weights: of their file, or where there is none, of their numbers."""
-        if self._fingerprint is None:
-            self._fingerprint = getattr(self.card, "sha256", None) or sum_of_weights(self.network)
-        return self._fingerprint
+            subject = f"{option} {called(network, card)}"
+            raise UnblurError(subject, "does not score the order of frames", f"use {ORDER}")
+        super().__init__(network, card, device=device)
 
     def as_dict(self) -> dict[str, str]:
         """Name and sum of the weights."""
@@ -208,12 +188,7 @@ def load_orderer(model: Model = None, device: str | torch.device = "auto", optio
     UnblurError
         No such model, it does not score orders, or there is no such device.
     """
-    if isinstance(model, Orderer):
-        return model
-    if isinstance(model, nn.Module):
-        return Orderer(model, device=device, option=option)
-    loaded = load_weights(ORDER if model is None else model)
-    return Orderer(loaded.network, loaded.card, device=device, option=option)
+    return model if isinstance(model, Orderer) else Orderer(*found(model, ORDER), device=device, option=option)
 
 
 def score_frames(orderer: Orderer, frames: Sequence[Source], side: int = SIDE, subject: str = "the clip") -> Scored:

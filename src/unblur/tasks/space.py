@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -18,10 +15,8 @@ from torch import Tensor, nn
 
 from unblur.errors import UnblurError
 from unblur.media.atomic import atomic_path
-from unblur.runtime.device import resolve_device
-from unblur.runtime.tiling import is_out_of_memory
+from unblur.tasks.ready import Ready, called, fits_memory, found
 from unblur.zoo.table import BLUR_SPACE
-from unblur.zoo.weights import load_weights
 
 
 @dataclass(frozen=True)
@@ -80,37 +75,18 @@ class BlurCode:
             raise UnblurError(path, f"is no blur code, or is damaged ({error})", remedy) from None
 
 
-class Space:
-    """A blur space with its card, on a device.
+class Space(Ready):
+    """A blur space with its card, on a device: its network has `encode`, `reblur`, `fitted` and `draw`.
 
-    Pass it as ``model`` to `unblur.encode_blur` and the others to load once for many pictures.
-
-    Attributes
-    ----------
-    name : str
-        Of the model.
-    card : object or None
-        What is known of its weights; see `unblur.zoo.card.Card`.
-    network : nn.Module
-        With `encode`, `reblur`, `fitted` and `draw`; see `unblur.networks.path_space.PathSpace`.
-    device : torch.device
+    Pass it as ``model`` to `unblur.encode_blur` and the others to load once for many pictures. Attributes as of
+    `Ready`; see `unblur.networks.path_space.PathSpace`.
     """
 
     def __init__(self, network: nn.Module, card: Any = None, *, device: str | torch.device = "auto") -> None:
-        self.card = card
-        self.name: str = getattr(card, "name", None) or type(network).__name__
         if not hasattr(network, "reblur"):
-            raise UnblurError(f"--model {self.name}", "is no blur space", f"use {BLUR_SPACE}, or a file of one")
-        self.device = resolve_device(device)
-        self.network: Any = network.to(self.device).eval()
-        self._fingerprint: str | None = None
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the weights: of their file, or where there is none, of their numbers."""
-        if self._fingerprint is None:
-            self._fingerprint = getattr(self.card, "sha256", None) or sum_of_weights(self.network)
-        return self._fingerprint
+            subject = f"--model {called(network, card)}"
+            raise UnblurError(subject, "is no blur space", f"use {BLUR_SPACE}, or a file of one")
+        super().__init__(network, card, device=device)
 
     def as_dict(self) -> dict[str, object]:
         """For a machine-readable report."""
@@ -189,29 +165,4 @@ def load_space(
     UnblurError
         No such model, it is no blur space, or there is no such device.
     """
-    if isinstance(model, Space):
-        return model
-    if isinstance(model, nn.Module):
-        return Space(model, device=device)
-    loaded = load_weights(BLUR_SPACE if model is None else model)
-    return Space(loaded.network, loaded.card, device=device)
-
-
-def sum_of_weights(network: nn.Module) -> str:
-    """What tells a network's weights from others where they come from no file."""
-    digest = hashlib.sha256()
-    for name, value in network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-@contextmanager
-def fits_memory(subject: str) -> Iterator[None]:
-    """Tell in one line that memory ran out."""
-    try:
-        yield
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        raise UnblurError(subject, "is too large for the memory", "use a smaller picture, or --device cpu") from None
+    return model if isinstance(model, Space) else Space(*found(model, BLUR_SPACE), device=device)
