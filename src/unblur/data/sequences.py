@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from unblur.data.augmentation import NO_CHANGE, Augmentation, enlarged, moved, noisy, recoloured
+from unblur.data.drafts import draft_paths, drafted
 from unblur.data.metadata import Box, Metadata
 from unblur.data.pictures import Pixels, pixels_of
 from unblur.errors import UnblurError
@@ -31,10 +32,13 @@ class Exposed(NamedTuple):
         (1 + T, H, W, 3) uint8, the blurry picture and the frames in the order that they are to be learned in.
     box : tuple of float or None
         Where the person is.
+    drafts : ndarray or None
+        (T, H, W, 3) uint8, what a film model made of the blurry picture, t = 0 first; see `unblur.data.drafts`.
     """
 
     pictures: Pixels
     box: Box | None = None
+    drafts: Pixels | None = None
 
 
 class Sequences(Protocol):
@@ -66,16 +70,19 @@ class MetadataSequences:
         Of each exposure, evenly spaced among those that there are, ends among them.
     seed : int
         Of the coins for clips whose order is "random".
+    drafts : str, optional
+        The model whose drafts are read too; exposures without any are passed over.
 
     Raises
     ------
     UnblurError
-        The frames that there are cannot be thinned out to so many.
+        The frames that there are cannot be thinned out to so many, or there are no drafts.
     """
 
     metadata: Metadata
     frames: int = 7
     seed: int = 0
+    drafts: str | None = None
 
     def __post_init__(self) -> None:
         there = self.metadata.frame_count
@@ -83,6 +90,9 @@ class MetadataSequences:
             fitting = [n for n in range(2, there + 1) if (there - 1) % (n - 1) == 0]
             problem = f"has {there} frames of each exposure, of which {self.frames} cannot be evenly spaced"
             raise UnblurError(self.place, problem, f"use {', '.join(map(str, fitting))}")
+
+        if self.drafts is not None:
+            object.__setattr__(self, "metadata", drafted(self.metadata, self.drafts))
 
     @property
     def place(self) -> str:
@@ -102,17 +112,20 @@ class MetadataSequences:
         """
         entry = self.metadata.entries[index]
         blurry, frames = self.metadata.paths(entry)
-        frames = frames[:: (len(frames) - 1) // (self.frames - 1)]
+        drafts = draft_paths(self.metadata, entry, self.drafts) if self.drafts is not None else ()
+        step = (len(frames) - 1) // (self.frames - 1)
+        frames, drafts = frames[::step], drafts[::step]
         if entry.direction(self.seed) < 0:
             frames = frames[::-1]
-        pictures = [_pixels(path) for path in (blurry, *frames)]
-        for path, picture in zip(frames, pictures[1:], strict=True):
+        pictures = [_pixels(path) for path in (blurry, *frames, *drafts)]
+        for path, picture in zip((*frames, *drafts), pictures[1:], strict=True):
             if picture.shape != pictures[0].shape:
                 shapes = [f"{p.shape[1]} x {p.shape[0]}" for p in (picture, pictures[0])]
                 raise UnblurError(
                     path, f"is {shapes[0]}, its blurry picture {shapes[1]}", "make both again, of one size"
                 )
-        return Exposed(np.stack(pictures), entry.box)
+        seen = 1 + len(frames)
+        return Exposed(np.stack(pictures[:seen]), entry.box, np.stack(pictures[seen:]) if drafts else None)
 
     def check_sizes(self, least: int) -> None:
         """Look at the heads of the blurry pictures, so that a training does not end at the first small one.
@@ -190,28 +203,32 @@ class SequenceBatches:
         self._pool = ThreadPoolExecutor(max(1, threads))
 
     def batch(self, step: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-        """Batch number `step`: blurry (B, 3, S, S), frames (B, T, 3, S, S) in [0, 1], times (B, T) = i / (T - 1)."""
+        """Batch number `step`: blurry (B, 3, S, S), frames (B, T, 3, S, S) in [0, 1], times (B, T) = i / (T - 1).
+
+        Where the sets have drafts, those too (B, T, 2, 3, S, S): at the times, and at 1 minus them.
+        """
         # Each exposure has a generator of its own: threads may finish as they like.
         made, when = zip(*self._pool.map(lambda number: self._crop(step, number), range(self.batch_size)), strict=True)
         pictures = torch.from_numpy(np.stack(made)).to(device).permute(0, 1, 4, 2, 3)
-        blurry, frames = pictures[:, 0].contiguous(), pictures[:, 1:]
         times = torch.stack(when).to(device)
+        batch = _named(pictures, times.shape[1]) | {"times": times}
         if self.middle_first:
             count = times.shape[1]
             order = sorted(range(count), key=lambda i: 2 * i != count - 1)
-            frames, times = frames[:, order], times[:, order]
-        return {"blurry": blurry, "frames": frames.contiguous(), "times": times}
+            batch |= {name: batch[name][:, order] for name in batch if name != "blurry"}
+        return {name: value.contiguous() for name, value in batch.items()}
 
     def _crop(self, step: int, number: int) -> tuple[np.ndarray, Tensor]:
-        """(1 + T, S, S, 3) float32, and the times (T,)."""
+        """(1 + T, S, S, 3) float32, or with drafts 1 + 3 T pictures as `_side_by_side`; and the times (T,)."""
         rng, how = np.random.default_rng((self.seed, step, number)), self.augmentation
         sequences = self.sets[rng.choice(len(self.sets), p=self._shares)]
-        pictures, box = sequences.read(int(rng.integers(len(sequences))))
-        places = rng.random(2)
-        times = times_of(len(pictures) - 1)
+        exposed = sequences.read(int(rng.integers(len(sequences))))
+        places, box = rng.random(2), exposed.box
+        times = times_of(len(exposed.pictures) - 1)
+        chosen = np.arange(len(times))
         if self.drawn is not None:
             chosen = np.sort(rng.permutation(len(times))[: self.drawn])
-            pictures, times = pictures[[0, *(1 + chosen)]], times[torch.from_numpy(chosen)]
+        pictures, times = _side_by_side(exposed, chosen), times[torch.from_numpy(chosen)]
         pictures = moved(pictures, how, rng)
         if box is not None:
             cut = near(pictures, box, how.near * places[0], self.size)
@@ -223,6 +240,19 @@ class SequenceBatches:
         if how.mirror and rng.random() < how.mirror:
             cut, times = cut[:, :, ::-1], 1 - times
         return cut, times
+
+
+def _side_by_side(exposed: Exposed, chosen: np.ndarray) -> Pixels:
+    """The blurry picture, the chosen frames, and if there are any the drafts of their times and of 1 minus those."""
+    drafts = [] if exposed.drafts is None else [exposed.drafts[chosen], exposed.drafts[::-1][chosen]]
+    return np.concatenate([exposed.pictures[[0, *(1 + chosen)]], *drafts])
+
+
+def _named(pictures: Tensor, count: int) -> dict[str, Tensor]:
+    """The parts of (B, N, 3, h, w) that `_side_by_side` joined: blurry, frames, drafts (B, T, 2, 3, h, w)."""
+    named = {"blurry": pictures[:, 0], "frames": pictures[:, 1 : 1 + count]}
+    drafts = pictures[:, 1 + count :]
+    return named | ({"drafts": drafts.unflatten(1, (2, count)).transpose(1, 2)} if drafts.shape[1] else {})
 
 
 def near(pictures: Pixels, box: Box, ratio: float, size: int) -> Pixels:
@@ -252,30 +282,32 @@ def heldout_sequences(
     Returns
     -------
     list of dict
-        Batches of ``blurry`` (B, 3, h, w), ``frames`` (B, T, 3, h, w), ``times`` (T,), on the CPU.
+        Batches of ``blurry`` (B, 3, h, w), ``frames`` (B, T, 3, h, w), ``times`` (T,), on the CPU; with ``drafts``
+        (B, T, 2, 3, h, w) where the sets have some.
     """
-    chosen = []
+    chosen: list[tuple[int, Tensor]] = []
     for number, one in enumerate(sets):
         share = count // len(sets) + (number < count % len(sets))
         places = np.linspace(0, len(one) - 1, min(share, len(one))).round().astype(int)
         chosen += [_middle(one.read(int(index)), size) for index in places]
-    batches: list[list[Tensor]] = []
-    for crop in chosen:
-        if not batches or len(batches[-1]) == batch_size or batches[-1][0].shape != crop.shape:
+    batches: list[list[tuple[int, Tensor]]] = []
+    for count, crop in chosen:
+        if not batches or len(batches[-1]) == batch_size or batches[-1][0][1].shape != crop.shape:
             batches.append([])
-        batches[-1].append(crop)
-    stacked = [torch.stack(batch) for batch in batches]
-    return [{"blurry": one[:, 0], "frames": one[:, 1:], "times": times_of(one.shape[1] - 1)} for one in stacked]
+        batches[-1].append((count, crop))
+    stacked = [(batch[0][0], torch.stack([crop for _, crop in batch])) for batch in batches]
+    return [_named(pictures, count) | {"times": times_of(count)} for count, pictures in stacked]
 
 
-def _middle(exposed: Exposed, size: int) -> Tensor:
-    """(1 + T, 3, h, w) in [0, 1]."""
-    pictures, box = exposed
-    if box is not None:
-        pictures = near(pictures, box, 0.05, size)
+def _middle(exposed: Exposed, size: int) -> tuple[int, Tensor]:
+    """How many frames, and (N, 3, h, w) in [0, 1] as `_side_by_side` joins them."""
+    count = len(exposed.pictures) - 1
+    pictures = _side_by_side(exposed, np.arange(count))
+    if exposed.box is not None:
+        pictures = near(pictures, exposed.box, 0.05, size)
     top, left = (max(0, (side - size) // 2) for side in pictures.shape[1:3])
     cut = pictures[:, top : top + size, left : left + size]
-    return torch.from_numpy(np.ascontiguousarray(cut)).permute(0, 3, 1, 2).float() / 255
+    return count, torch.from_numpy(np.ascontiguousarray(cut)).permute(0, 3, 1, 2).float() / 255
 
 
 def _pixels(path: Path) -> Pixels:

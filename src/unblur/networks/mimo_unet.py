@@ -21,7 +21,7 @@ STAGE_WIDTHS = (1, 2, 4, 4, 2, 1)
 
 
 class Views(NamedTuple):
-    """A blurry picture at three sizes, padded to a multiple of 4, and what is read from each before the first stage."""
+    """A picture at three sizes, padded and folded, and what is read from each before the first stage."""
 
     full: Tensor
     half: Tensor
@@ -34,21 +34,21 @@ class Views(NamedTuple):
 class ShallowFeatures(nn.Module):
     """Features of a shrunken picture, beside the picture itself."""
 
-    def __init__(self, channels: int, slope: float) -> None:
+    def __init__(self, channels: int, slope: float, inputs: int = 3) -> None:
         super().__init__()
         self.slope = slope
         self.convolutions = nn.ModuleList(
             (
-                nn.Conv2d(3, channels // 4, 3, padding=1),
+                nn.Conv2d(inputs, channels // 4, 3, padding=1),
                 nn.Conv2d(channels // 4, channels // 2, 1),
                 nn.Conv2d(channels // 2, channels // 2, 3, padding=1),
-                nn.Conv2d(channels // 2, channels - 3, 1),
+                nn.Conv2d(channels // 2, channels - inputs, 1),
             )
         )
         self.merge = nn.Conv2d(channels, channels, 1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, h, w) to (B, channels, h, w)."""
+        """(B, inputs, h, w) to (B, channels, h, w)."""
         features = image
         for convolution in self.convolutions:
             features = F.leaky_relu(convolution(features), self.slope, inplace=True)
@@ -90,17 +90,23 @@ class MimoSkeleton(nn.Module):
         At full size; twice and four times as many below. Even.
     slope : float
         Of the leaky ReLUs; 0 for ReLU.
+    pictures : int
+        RGB pictures of one size that are seen side by side; the answers are corrections of the first.
+    fold : int
+        Squares of so many pixels a side are laid into channels before all else, and back at the end.
     """
 
-    def __init__(self, channels: int, slope: float) -> None:
+    def __init__(self, channels: int, slope: float, pictures: int = 1, fold: int = 1) -> None:
         super().__init__()
         full, half, quarter = channels, 2 * channels, 4 * channels
-        self.slope = slope
-        self.entry = nn.Conv2d(3, full, 3, padding=1)
+        answer = 3 * fold**2
+        seen = pictures * answer
+        self.slope, self.fold = slope, fold
+        self.entry = nn.Conv2d(seen, full, 3, padding=1)
         self.down_half = nn.Conv2d(full, half, 3, stride=2, padding=1)
         self.down_quarter = nn.Conv2d(half, quarter, 3, stride=2, padding=1)
-        self.shallow_half = ShallowFeatures(half, slope)
-        self.shallow_quarter = ShallowFeatures(quarter, slope)
+        self.shallow_half = ShallowFeatures(half, slope, seen)
+        self.shallow_quarter = ShallowFeatures(quarter, slope, seen)
         self.attend_half = FeatureAttention(half)
         self.attend_quarter = FeatureAttention(quarter)
         self.fuse_half = ScaleFusion(full + half + quarter, half, slope)
@@ -109,15 +115,16 @@ class MimoSkeleton(nn.Module):
         self.up_full = nn.ConvTranspose2d(half, full, 4, stride=2, padding=1)
         self.merge_half = nn.Conv2d(2 * half, half, 1)
         self.merge_full = nn.Conv2d(2 * full, full, 1)
-        self.head_quarter = nn.Conv2d(quarter, 3, 3, padding=1)
-        self.head_half = nn.Conv2d(half, 3, 3, padding=1)
-        self.head_full = nn.Conv2d(full, 3, 3, padding=1)
+        self.head_quarter = nn.Conv2d(quarter, answer, 3, padding=1)
+        self.head_half = nn.Conv2d(half, answer, 3, padding=1)
+        self.head_full = nn.Conv2d(full, answer, 3, padding=1)
 
-    def look(self, blurry: Tensor) -> Views:
-        """All that comes before the first stage, of (B, 3, H, W) in [0, 1], any size."""
-        full = pad_to_multiple(blurry, 4)[0].contiguous(memory_format=torch.channels_last)
+    def look(self, pictures: Tensor) -> Views:
+        """All that comes before the first stage, of (B, 3 * pictures, H, W) in [0, 1], any size."""
+        full = pad_to_multiple(pictures, 4 * self.fold)[0]
         half = halve(full)
         quarter = halve(half)
+        full, half, quarter = (self._folded(view) for view in (full, half, quarter))
         feature = self._active(self.entry(full))
         return Views(full, half, quarter, feature, self.shallow_half(half), self.shallow_quarter(quarter))
 
@@ -140,14 +147,23 @@ class MimoSkeleton(nn.Module):
         answers = []
         features = stage(3, quarter)
         if every_scale:
-            answers.append(self.head_quarter(features) + views.quarter)
+            answers.append(self._answer(self.head_quarter(features), views.quarter))
         features = self._active(self.up_half(features))
         features = stage(4, self._active(pointwise(self.merge_half, features, beside_half)))
         if every_scale:
-            answers.append(self.head_half(features) + views.half)
+            answers.append(self._answer(self.head_half(features), views.half))
         features = self._active(self.up_full(features))
         features = stage(5, self._active(pointwise(self.merge_full, features, beside_full)))
-        return [*answers, self.head_full(features) + views.full]
+        return [*answers, self._answer(self.head_full(features), views.full)]
+
+    def _folded(self, view: Tensor) -> Tensor:
+        view = view if self.fold == 1 else F.pixel_unshuffle(view, self.fold)
+        return view.contiguous(memory_format=torch.channels_last)
+
+    def _answer(self, correction: Tensor, view: Tensor) -> Tensor:
+        # Folding keeps the channels of one picture together, those of the first in front.
+        answer = correction + view[:, : correction.shape[1]]
+        return answer if self.fold == 1 else F.pixel_shuffle(answer, self.fold)
 
     def _active(self, features: Tensor) -> Tensor:
         return F.leaky_relu(features, self.slope, inplace=True)

@@ -208,6 +208,11 @@ class MomentNet(nn.Module):
         At full size; a multiple of 4.
     blocks : int
         In each of the six stages.
+    drafts : bool
+        Beside the blurry picture it sees what another network made of it, at t and at 1 - t: which way time ran that
+        network could not know.
+    fold : int
+        Squares of so many pixels a side are laid into channels at first: as much to see for a CPU, in fewer places.
     deformable, attention, mask_range, shared_fusion
         See `TimedBlock`. The defaults are the released network, of 9,246,323 parameters; the paper's equations are
         ``mask_range=1.0, shared_fusion=True``.
@@ -221,7 +226,6 @@ class MomentNet(nn.Module):
 
     # Channel attention averages over the whole picture.
     is_local = False
-    multiple = 4
     tile_overlap = 64
 
     def __init__(
@@ -232,6 +236,8 @@ class MomentNet(nn.Module):
         attention: bool = True,
         mask_range: float = 2.0,
         shared_fusion: bool = False,
+        drafts: bool = False,
+        fold: int = 1,
     ) -> None:
         super().__init__()
         if shared_fusion and not (deformable and attention):
@@ -243,10 +249,14 @@ class MomentNet(nn.Module):
             "attention": attention,
             "mask_range": mask_range,
             "shared_fusion": shared_fusion,
+            "drafts": drafts,
+            "fold": fold,
         }
+        self.drafts = drafts
+        self.multiple = 4 * fold
         self.pixels_at_once: int | None = None
         self.control = Control(channels)
-        self.skeleton = MimoSkeleton(channels, SLOPE)
+        self.skeleton = MimoSkeleton(channels, SLOPE, pictures=3 if drafts else 1, fold=fold)
         self.stages = nn.ModuleList(
             nn.ModuleList(
                 TimedBlock(width * channels, deformable, attention, mask_range, shared_fusion) for _ in range(blocks)
@@ -254,13 +264,27 @@ class MomentNet(nn.Module):
             for width in STAGE_WIDTHS
         )
 
-    def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
-        """Blurry (B, 3, H, W) in [0, 1], times (T,) or (B, T) in [0, 1], to frames (B, T, 3, H, W), unclamped."""
-        return self.decode(self.encode(blurry), times)
+    def forward(self, blurry: Tensor, times: Tensor, drafts: Tensor | None = None) -> Tensor:
+        """Blurry (B, 3, H, W) in [0, 1], times (T,) or (B, T) in [0, 1], to frames (B, T, 3, H, W), unclamped.
 
-    def scales(self, blurry: Tensor, times: Tensor) -> list[Tensor]:
+        `drafts` (B, T, 2, 3, H, W), for a network that sees some: frames at each time, and at 1 minus it.
+        """
+        return self._made(blurry, times, drafts, every_scale=False)[-1]
+
+    def scales(self, blurry: Tensor, times: Tensor, drafts: Tensor | None = None) -> list[Tensor]:
         """Frames (B, T, 3, ceil(H / s), ceil(W / s)) for s = 4, 2, 1, unclamped: what training compares."""
-        return self._decode(self.encode(blurry), times, every_scale=True)
+        return self._made(blurry, times, drafts, every_scale=True)
+
+    def _made(self, blurry: Tensor, times: Tensor, drafts: Tensor | None, every_scale: bool) -> list[Tensor]:
+        if not self.drafts:
+            return self._decode(self.encode(blurry), times, every_scale)
+        if drafts is None:
+            raise ValueError("needs drafts")
+        batch, count = drafts.shape[:2]
+        pictures = torch.cat((blurry[:, None].expand(-1, count, -1, -1, -1), drafts.flatten(2, 3)), dim=2)
+        state = self.encode(pictures.flatten(0, 1))
+        answers = self._decode(state, times.expand(batch, -1).reshape(-1, 1), every_scale)
+        return [answer[:, 0].unflatten(0, (batch, count)) for answer in answers]
 
     def encode(self, blurry: Tensor) -> State:
         """All that does not depend on the time."""

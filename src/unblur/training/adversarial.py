@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from unblur.errors import UnblurError
 from unblur.losses.adversarial import Form, critic_terms, network_terms, released_pixel
 from unblur.networks.moment_critic import Judged, MomentCritic
-from unblur.training.film import Exposure, Film, Loss
+from unblur.training.film import Exposure, Film, Loss, drafts_of
 from unblur.training.schedule import Schedule
 from unblur.training.system import Compile, Optimizer, made
 from unblur.zoo.lpips import FETCH, load_lpips
@@ -118,13 +118,13 @@ class Adversarial(Film):
     def losses(self, batch: Exposure) -> dict[str, Tensor]:
         """What the network is trained for, with the critic as it is."""
         batch = self._timed(batch)
-        outputs = self._make(self._laid_out(batch["blurry"]), batch["times"])
+        outputs = self._make(self._laid_out(batch["blurry"]), batch["times"], *drafts_of(batch))
         return self._network_terms(batch, outputs)
 
     def training_step(self, batch: Exposure, batch_idx: int) -> dict[str, Tensor]:
         """A step of the critic, then one of the network, on the same frames."""
         batch = self._timed(batch)
-        outputs = self._make(self._laid_out(batch["blurry"]), batch["times"])
+        outputs = self._make(self._laid_out(batch["blurry"]), batch["times"], *drafts_of(batch))
         judged = self._critic_terms(batch, outputs[-1].detach())
         self._gathered += 1
         whole = self._gathered == self.accumulate

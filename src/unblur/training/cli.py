@@ -281,6 +281,7 @@ def _sequences(recipe: Namespace) -> Source:
         raise UnblurError(f"sequences.drawn {wanted.drawn}", problem, "set it to null")
     if getattr(loss, "paths", 0):
         raise UnblurError("loss.paths", "needs paths that are known, and pictures do not tell them", "set it to 0")
+    _check_drafts(recipe)
     clips = SequenceBatches(
         [(_opened_sequences(one, recipe, wanted.size), one.weight) for one in wanted.train],
         size=wanted.size,
@@ -294,6 +295,18 @@ def _sequences(recipe: Namespace) -> Source:
     if not wanted.synthetic:
         return clips
     return Mixture([(clips, 1 - wanted.synthetic), (_exposures(recipe), wanted.synthetic)], recipe.seed)
+
+
+def _check_drafts(recipe: Namespace) -> None:
+    """Refuse a network that sees drafts where some exposures have none, and drafts that nobody sees."""
+    wanted = recipe.sequences
+    named = {one.drafts is not None for one in [*wanted.train, *wanted.heldout]}
+    named |= {False} if wanted.synthetic else set()
+    sees = bool(getattr(recipe.network.arguments, "drafts", False))
+    if named != {sees}:
+        problem = f"is {sees}".lower() + ", and that is not so of all exposures"
+        remedy = "name drafts for every set, and set sequences.synthetic to 0; or for none"
+        raise UnblurError("network.arguments.drafts", problem, remedy)
 
 
 def _heldout_of_sequences(recipe: Namespace) -> list[dict[str, Tensor]]:
@@ -312,7 +325,7 @@ def _heldout_of_sequences(recipe: Namespace) -> list[dict[str, Tensor]]:
 def _opened_sequences(one: SequenceSet, recipe: Namespace, size: int) -> Sequences:
     metadata, frames = open_exposures(one.path, one.root), one.frames or recipe.sequences.frames
     if metadata is not None:
-        return MetadataSequences(metadata.part(one.partition), frames, recipe.seed)
+        return MetadataSequences(metadata.part(one.partition), frames, recipe.seed, one.drafts)
     clips, errors = find_clips([one.path])
     if errors:
         raise errors[0]

@@ -27,13 +27,15 @@ class Exposure(TypedDict, total=False):
     """A training batch: what the camera took, and what was there.
 
     blurry (B, 3, H, W) and frames (B, T, 3, H, W) in [0, 1]; times (T,) or (B, T); optional paths (B, T, 2, H, W), the
-    true displacements in pixels.
+    true displacements in pixels, and drafts (B, T, 2, 3, H, W), what another network made of the blurry picture at the
+    times and at 1 minus them.
     """
 
     blurry: Tensor
     frames: Tensor
     times: Tensor
     paths: Tensor
+    drafts: Tensor
 
 
 @dataclass(frozen=True)
@@ -110,10 +112,10 @@ class Film(System):
         if self.loss.order_network is not None:
             self._frozen["order"] = order_network(self.loss.order_network)
 
-    def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
+    def forward(self, blurry: Tensor, times: Tensor, *drafts: Tensor) -> Tensor:
         """Frames (B, T, 3, H, W) of `blurry` (B, 3, H, W) at `times` (T,) or (B, T)."""
         if self.timed:
-            return self.network(blurry, times)
+            return self.network(blurry, times, *drafts)
         return _still(self.network(blurry), times)
 
     def losses(self, batch: Exposure) -> dict[str, Tensor]:
@@ -121,7 +123,7 @@ class Film(System):
         blurry, frames, paths = self._laid_out(batch["blurry"]), batch["frames"], batch.get("paths")
         times = self._directed(batch)
         if self.loss.parts == "off":
-            return self._compared(batch, self._outputs(blurry, times), times)
+            return self._compared(batch, self._outputs(blurry, times, *drafts_of(batch)), times)
         network: Any = self.network
         part: Part = self.loss.parts
         terms = part_terms(network, blurry, frames, times, paths, self.loss.paths, self.loss.eps, part)
@@ -165,12 +167,12 @@ class Film(System):
             forward = runs_forward(rule, frames, times, paths=batch.get("paths"), network=network)
         return torch.where(forward[:, None], times, 1 - times)
 
-    def _outputs(self, blurry: Tensor, times: Tensor) -> list[Tensor]:
+    def _outputs(self, blurry: Tensor, times: Tensor, *drafts: Tensor) -> list[Tensor]:
         network: Any = self.network
         if self.loss.scales == 1 or not hasattr(network, "scales"):
-            outputs = pyramid(self(blurry, times), self.loss.scales)
+            outputs = pyramid(self(blurry, times, *drafts), self.loss.scales)
         elif self.timed:
-            outputs = list(network.scales(blurry, times))
+            outputs = list(network.scales(blurry, times, *drafts))
         else:
             outputs = [_still(picture, times) for picture in network.scales(blurry)]
         return [output.float() for output in outputs]
@@ -180,7 +182,12 @@ class Film(System):
 
         The blur does not tell the direction.
         """
-        return measured(batch, self(batch["blurry"], batch["times"]).float())
+        return measured(batch, self(batch["blurry"], batch["times"], *drafts_of(batch)).float())
+
+
+def drafts_of(batch: Exposure) -> tuple[Tensor, ...]:
+    """What a network that sees drafts is given beside picture and times."""
+    return (batch["drafts"],) if "drafts" in batch else ()
 
 
 def measured(batch: Exposure, predicted: Tensor) -> Measured:
@@ -218,6 +225,8 @@ def _check(network: nn.Module, loss: Loss) -> None:
         raise UnblurError(asked, "needs a network that scores order", "name one in loss.order_network")
     if loss.order and loss.parts != "off":
         raise UnblurError("loss.order", "needs frames, and the parts of a film are trained apart", "set it to 0")
+    if getattr(network, "drafts", False) and (loss.reblur or loss.order or loss.direction != "stored"):
+        raise UnblurError("loss", "asks for frames at times that have no drafts", "leave reblur, order and direction")
     if loss.paths and loss.direction != "stored":
         raise UnblurError("loss.paths", "runs as the frames are stored", "set loss.direction to stored")
     if loss.paths and loss.parts == "off" and not hasattr(network, "displacements"):

@@ -179,6 +179,8 @@ class SequenceSet:
         Where the paths of metadata start; see `data.metadata.read_metadata`.
     frames : int, optional
         Of each of its exposures, as ``sequences.frames`` by default.
+    drafts : str, optional
+        The model whose drafts the network sees beside the blurry picture; see ``unblur data drafts``.
     """
 
     path: str
@@ -186,6 +188,7 @@ class SequenceSet:
     partition: Partition | None = None
     root: str | None = None
     frames: int | None = None
+    drafts: str | None = None
 
 
 @dataclass(frozen=True)
