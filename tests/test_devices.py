@@ -20,11 +20,16 @@ from unblur.exposure.synthetic import SensorSpec
 from unblur.layers import deformable, motion
 from unblur.losses.perceptual import Lpips, alexnet
 from unblur.metrics.fidelity import psnr, ssim
+from unblur.metrics.frechet import Moments, described
+from unblur.metrics.identity import IdentityDistance
 from unblur.metrics.motion import measure_field
 from unblur.metrics.protocols import score
 from unblur.metrics.sequence import p_metric
 from unblur.metrics.verdict import judge
+from unblur.networks.arcface import ArcFaceNet
+from unblur.networks.dlib_faces import DlibFaces
 from unblur.networks.image_prior import ImagePrior
+from unblur.networks.inception import Inception
 from unblur.networks.order_net import OrderNet
 from unblur.runtime import device as device_module
 from unblur.runtime import film as film_module
@@ -307,6 +312,24 @@ def test_metrics():
         field = measure_field(put(torch.randn(6, 70, 72), CUDA), there[0, 0])
         assert field.motion().length > 0
         assert judge(there[0, 0], 3.0) == judge(made[0, 0], 3.0)
+
+
+@pytest.mark.parametrize("kind", [Inception, ArcFaceNet, DlibFaces])
+def test_what_networks_see_in_pictures(kind: Callable[[], nn.Module]) -> None:
+    network, pictures = kind().eval().requires_grad_(False), torch.rand(1, 2, 3, 40, 44)
+    if isinstance(network, Inception):
+        network.body = network.body[:8]  # the others are like these, and hundreds
+
+    def run(device: torch.device) -> Tensor:
+        there = deepcopy(network).to(device)
+        seen = described(there, put(pictures, device))
+        moments = Moments(seen.shape[-1])
+        moments.add(seen[0])
+        assert place(moments.scatter) == CPU
+        first, second = (put(pictures[:, i], device) for i in (0, 1))
+        return torch.cat((seen.flatten(), IdentityDistance(there)(first, second)))
+
+    alike(run, 1e-3)
 
 
 def test_protocols():
