@@ -281,6 +281,18 @@ class RetiledFilm:
         return max(int(working_memory(self.runner.device) / max(size, 1)), 1)
 
 
+def averaged(frames: Iterator[Tensor], responses: Sequence[Response]) -> Iterator[Average]:
+    """The mean of (3, H, W) frames in the light of each response, in a single band, as `MapFilm.averages` has bands."""
+    total: Tensor | None = None
+    count = 0
+    for frame in frames:
+        count += 1
+        light = torch.stack([to_linear(frame, response) for response in responses])
+        total = light if total is None else total.add_(light)
+    if total is not None:
+        yield slice(0, total.shape[-2]), total / count
+
+
 def _light(frames: Tensor, responses: Sequence[Response]) -> Tensor:
     """Sum over (T, 3, h, w) frames, clamped, in the light of each response: (R, 3, h, w)."""
     frames = frames.float().clamp(0, 1)

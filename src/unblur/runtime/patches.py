@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.exposure.response import Response, to_linear
+from unblur.exposure.response import Response
+from unblur.runtime.drafted import WholeFilm
 from unblur.runtime.faces import Box
-from unblur.runtime.film import Average, MapFilm, RetiledFilm
+from unblur.runtime.film import Average, averaged
 
 CELLS = 8
 """Across a patch, to compare what a restoration must leave as it is."""
@@ -127,11 +128,11 @@ class PatchedFilm:
 
     Attributes
     ----------
-    general : MapFilm or RetiledFilm
+    general : MapFilm, RetiledFilm or DraftedFilm
         The film of the whole picture.
     """
 
-    def __init__(self, general: MapFilm | RetiledFilm, patches: Sequence[Patch]) -> None:
+    def __init__(self, general: WholeFilm, patches: Sequence[Patch]) -> None:
         self.general = general
         self._patches = patches
 
@@ -146,12 +147,7 @@ class PatchedFilm:
 
     def averages(self, times: Sequence[float], responses: Sequence[Response]) -> Iterator[Average]:
         """As `unblur.runtime.film.MapFilm.averages`, in a single band."""
-        total: Tensor | None = None
-        for frame in self.frames(times):
-            light = torch.stack([to_linear(frame, response) for response in responses])
-            total = light if total is None else total.add_(light)
-        if total is not None:
-            yield slice(0, total.shape[-2]), total / len(times)
+        yield from averaged(self.frames(times), responses)
 
 
 def runs_backward(general: Sequence[Tensor], part: Sequence[Tensor], place: Place) -> bool:

@@ -27,7 +27,8 @@ class Runner:
     on the time) and ``decode(state, times)``; those that can start from any sharp frame have ``follow(blurry, sharp)``
     too, whose state is a map of the picture's size, and may have ``survey(blurry, sharp)``, which sees the picture as a
     whole and gives a map of ``cell`` times fewer pixels a side, for `follow` to take, or None. Those whose state is
-    such a map though they start from the blurry picture have ``follow(blurry)``. All may declare
+    such a map though they start from the blurry picture have ``follow(blurry)``. Those with a true ``drafts`` take
+    ``forward(blurry, times, drafts)``. All may declare
 
     * ``tile_overlap``: pixels that neighbouring tiles must share;
     * ``is_local``: False if something in them sees the whole picture (channel attention). Tiles of such a network
@@ -59,6 +60,11 @@ class Runner:
     def is_film(self) -> bool:
         """Whether the network makes frames at any time, or a single picture."""
         return hasattr(self.network, "decode") and any(hasattr(self.network, name) for name in ("encode", "follow"))
+
+    @property
+    def sees_drafts(self) -> bool:
+        """Whether the network makes frames with those of another film model before it."""
+        return bool(getattr(self.network, "drafts", False))
 
     @property
     def follows(self) -> bool:
@@ -110,6 +116,11 @@ class Runner:
         """Frames (B, T, 3, h, w), on the device."""
         with self.inference(mixed=mixed):
             return self.network.decode(state, times.to(self.device))
+
+    def draw(self, blurry: Tensor, times: Tensor, drafts: Tensor) -> Tensor:
+        """Frames (B, T, 3, h, w) of a network that sees `drafts` (B, T, 2, 3, h, w), on the device."""
+        with self.inference():
+            return self.network(*(given.to(self.device) for given in (blurry, times, drafts)))
 
     def forward(self, blurry: Tensor) -> Tensor:
         """Sharp (B, 3, h, w) of a network for a single picture, on the device; the finest if it returns several."""

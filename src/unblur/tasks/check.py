@@ -8,7 +8,8 @@ from unblur.errors import UnblurError
 from unblur.metrics.motion import Field, measure_field
 from unblur.metrics.verdict import Verdict, judge
 from unblur.networks.paths import FilmNet
-from unblur.runtime.film import MapFilm, RetiledFilm
+from unblur.runtime.drafted import DraftedFilm, WholeFilm
+from unblur.runtime.film import MapFilm
 from unblur.runtime.patches import PatchedFilm
 from unblur.runtime.runner import Runner
 
@@ -27,16 +28,18 @@ def check_has_paths(runner: Runner, model: str, option: str | None = None) -> No
     raise UnblurError(option, f"needs paths, and the films of --model {model} have none", "leave one of the two out")
 
 
-def field_of(film: MapFilm | RetiledFilm | PatchedFilm, blurry: Tensor) -> Field | None:
+def field_of(film: WholeFilm | PatchedFilm, blurry: Tensor) -> Field | None:
     """The paths that a film of (3, H, W) was made of, thinned out; None if it was made in another way."""
     if isinstance(film, PatchedFilm):
         film = film.general
+    if isinstance(film, DraftedFilm):
+        film = film.drafts
     if isinstance(film, MapFilm) and has_paths(film.runner):
         return measure_field(film.state[0, 3:], blurry)
     return None
 
 
-def verdict_of(film: MapFilm | RetiledFilm, blurry: Tensor) -> Verdict:
+def verdict_of(film: WholeFilm, blurry: Tensor) -> Verdict:
     """What kind of blur (3, H, W) has, by itself and by the paths of its film."""
     field = field_of(film, blurry)
     return judge(blurry, None if field is None else field.motion().length)

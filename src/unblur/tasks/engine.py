@@ -17,7 +17,8 @@ from unblur.networks.moment_critic import MomentCritic
 from unblur.networks.order_net import OrderNet
 from unblur.runtime.consistency import STEPS
 from unblur.runtime.device import resolve_device
-from unblur.runtime.film import MapFilm, RetiledFilm, film_from, film_of
+from unblur.runtime.drafted import DraftedFilm, WholeFilm
+from unblur.runtime.film import MapFilm, film_from, film_of
 from unblur.runtime.precision import resolve_dtype
 from unblur.runtime.refine import find_correction
 from unblur.runtime.runner import Runner, finished
@@ -25,7 +26,7 @@ from unblur.tasks.check import has_paths
 from unblur.tasks.choice import Choice, choose
 from unblur.tasks.report import Refinement, measure_residual
 from unblur.tasks.source import tile_option
-from unblur.zoo.table import DEFAULT
+from unblur.zoo.table import ALIASES, DEFAULT
 from unblur.zoo.weights import load_weights
 
 Progress = Callable[[str, int, int], None]
@@ -38,7 +39,7 @@ class Seen(NamedTuple):
     ----------
     sharp : Tensor or None
         (1, 3, H, W), unclamped, on the CPU; None if the model has only frames, the middle one among them.
-    film : MapFilm or RetiledFilm
+    film : MapFilm, RetiledFilm or DraftedFilm
     tile : int
         Side of the tiles that the sharp picture was made in, else the film.
     refinement : Refinement or None
@@ -46,7 +47,7 @@ class Seen(NamedTuple):
     """
 
     sharp: Tensor | None
-    film: MapFilm | RetiledFilm
+    film: WholeFilm
     tile: int
     refinement: Refinement | None = None
 
@@ -115,6 +116,13 @@ class Engine:
             return self.runner
         return Runner(load_weights(DEFAULT).network, self.runner.device, self.runner.dtype)
 
+    @cached_property
+    def drafter(self) -> Engine | None:
+        """What makes the drafts of a network that sees some."""
+        if not self.runner.sees_drafts:
+            return None
+        return load(ALIASES["best"], self.runner.device, self.runner.dtype, self.tile)
+
     @property
     def is_film(self) -> bool:
         """Whether its network makes frames at any time, or a single sharp picture."""
@@ -148,6 +156,8 @@ class Engine:
         progress : callable, optional
             Called with (stage, steps done, steps in all).
         """
+        if self.drafter is not None:
+            return self._corrected(self.drafter, blurry, subject, consistency, progress)
         side = None
         if sharp is None and self.restorer is not None:
             tell = _staged(progress, "sharpening")
@@ -165,6 +175,16 @@ class Engine:
             film.make_consistent(blurry, consistency)
         return Seen(film.state[:, :3].cpu(), film, side or film.tile, refinement)
 
+    def _corrected(
+        self, drafter: Engine, blurry: Tensor, subject: str, consistency: int, progress: Progress | None
+    ) -> Seen:
+        drafts = drafter.see(blurry, subject, consistency=consistency, progress=progress).film
+        if consistency and isinstance(drafts, MapFilm):
+            drafts.give_back(blurry)
+        assert not isinstance(drafts, DraftedFilm)
+        film = DraftedFilm(self.runner, blurry, drafts, tile=self.tile, subject=subject)
+        return Seen(None, film, film.tile)
+
     def as_dict(self) -> dict[str, object]:
         """For a machine-readable report."""
         return {
@@ -176,11 +196,13 @@ class Engine:
             "device": str(self.runner.device),
             "dtype": str(self.runner.dtype).removeprefix("torch."),
             **({"sharpener": self.sharpener} if self.sharpener else {}),
+            **({"drafter": self.drafter.name} if self.drafter else {}),
         }
 
     def __str__(self) -> str:
         about = self.as_dict()
-        behind = f" behind {self.sharpener}" if self.sharpener else ""
+        first = self.sharpener or (self.drafter.name if self.drafter else "")
+        behind = f" behind {first}" if first else ""
         return f"{about['name']}{behind} on {about['device']} in {about['dtype']}"
 
 

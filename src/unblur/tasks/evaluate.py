@@ -174,6 +174,8 @@ def _classes(
 
 def film_function(engine: Engine, refine: bool, steps: int) -> Film:
     """The model as a function of blurry pictures and times."""
+    if engine.drafter is not None:
+        return _corrected(engine.runner.network, film_function(engine.drafter, refine, steps))
     network = engine.runner.network
     wanted = [p for p in inspect.signature(network.forward).parameters.values() if p.default is p.empty]
     makes_films = engine.is_film or len(wanted) > 1
@@ -198,6 +200,17 @@ def film_function(engine: Engine, refine: bool, steps: int) -> Film:
         return given_back(frames, remainder(blurry, light.mean(1)), times)
 
     return following
+
+
+def _corrected(network: nn.Module, general: Film) -> Film:
+    """A network that sees drafts, on those of a general film."""
+
+    def film(blurry: Tensor, times: Tensor) -> Tensor:
+        both = general(blurry, torch.cat((times, 1 - times))).clamp(0, 1)
+        drafts: Tensor = network(blurry, times, both.unflatten(1, (2, len(times))).transpose(1, 2))
+        return drafts
+
+    return film
 
 
 def _mapped(engine: Engine) -> Film:

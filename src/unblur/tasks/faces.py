@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from unblur.errors import UnblurError
 from unblur.media.image import Picture
+from unblur.runtime.drafted import WholeFilm
 from unblur.runtime.faces import Box, CascadeDetector, Detector, Face, find_faces
-from unblur.runtime.film import MapFilm, RetiledFilm
 from unblur.runtime.patches import MOST_STRAY, Frames, Patch, PatchedFilm, Place, runs_backward, stray
 from unblur.tasks.engine import Engine, Progress, load
 from unblur.tasks.source import name_of
@@ -93,7 +93,7 @@ class SeenFaces:
             place.paste(made, middle)
         return made
 
-    def film(self, general: MapFilm | RetiledFilm) -> MapFilm | RetiledFilm | PatchedFilm:
+    def film(self, general: WholeFilm) -> WholeFilm | PatchedFilm:
         """The film with the restored faces in every frame, each in the direction of time of the whole."""
         if not self._restored:
             return general

@@ -21,7 +21,8 @@ from unblur.networks.frame_cascade import FrameCascade
 from unblur.networks.frame_recurrent import FrameRecurrent
 from unblur.networks.paths import FilmNet
 from unblur.runtime.consistency import STEPS
-from unblur.runtime.film import MapFilm, RetiledFilm
+from unblur.runtime.drafted import WholeFilm
+from unblur.runtime.film import MapFilm
 from unblur.runtime.patches import PatchedFilm
 from unblur.tasks.check import check_has_paths, field_of, verdict_of, warning_of
 from unblur.tasks.engine import Engine, Progress, load
@@ -62,7 +63,7 @@ class Film:
     def __init__(
         self,
         picture: Picture,
-        film: MapFilm | RetiledFilm | PatchedFilm,
+        film: WholeFilm | PatchedFilm,
         times: Sequence[float],
         reverse: bool,
         engine: Engine,
