@@ -23,7 +23,6 @@ standard deviation over seeds. Every finished run is a line of the file, and is 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from collections import defaultdict
@@ -35,6 +34,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
+from learning import add_line, learn, read_lines, spread
 from torch import Tensor, nn
 
 from unblur.data.flow import dominant_motion, optical_flow
@@ -51,7 +51,6 @@ from unblur.networks.paths import PathNet
 from unblur.training.direction import order_network, runs_forward
 from unblur.training.film import Film, Loss
 from unblur.training.frames import FrameLoss, Frames
-from unblur.training.muon import Muon, split
 from unblur.zoo.weights import load_weights
 
 RULES = {
@@ -159,33 +158,20 @@ def system(family: str, rule: str, order: str, alpha: float) -> Any:
 
 
 def train(module: Any, pool: Pool, rule: str, arguments: argparse.Namespace, seed: int) -> None:
-    """A plain loop: Muon, a cosine, bfloat16, mirrored and turned crops."""
+    """Crops at random places; see `learning.learn`."""
     chance = torch.Generator().manual_seed(seed)
-    module.network.to(memory_format=torch.channels_last).train()
-    optimizer = Muon(*split(module.network), lr=arguments.lr, ratio=arguments.ratio, betas=(0.9, 0.99))
     size = arguments.crop
-    for step in range(arguments.steps):
-        factor = min(1, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * step / arguments.steps))
-        for group in optimizer.param_groups:
-            group["lr"] = arguments.lr * factor
+
+    def batch_of(step: int) -> dict[str, Tensor]:
         rows = torch.randint(len(pool.blurry), (arguments.batch,), generator=chance)
         some = torch.randperm(COUNT, generator=chance)[:3] if isinstance(module, Film) else None
         batch = pool.batch(rows, rule if rule in pool.times else "none", some)
         top, left = torch.randint(pool.blurry.shape[-1] - size + 1, (2,), generator=chance).tolist()
         for name in ("blurry", "frames"):
             batch[name] = batch[name][..., top : top + size, left : left + size].contiguous()
-        with torch.autocast("cpu", torch.bfloat16):
-            terms = module.losses(batch)
-        optimizer.zero_grad()
-        torch.stack(list(terms.values())).sum().backward()
-        torch.nn.utils.clip_grad_norm_(module.network.parameters(), 1.0)
-        optimizer.step()
-        if step % 50 == 49:
-            print(
-                f"    step {step + 1} "
-                + " ".join(f"{name} {float(term.detach()):.4f}" for name, term in terms.items()),
-                flush=True,
-            )
+        return batch
+
+    learn(module, batch_of, steps=arguments.steps, lr=arguments.lr, ratio=arguments.ratio)
 
 
 @torch.inference_mode()
@@ -221,9 +207,7 @@ def table(lines: list[dict[str, Any]]) -> str:
 def _row(family: str, rule: str, found: list[list[float]]) -> str:
     values = np.array(found)
     columns = [*values.T, values[:, [0, -1]].mean(1), values.mean(1)]
-    spread = [f" ± {column.std(ddof=1):.2f}" if len(column) > 1 else "" for column in columns]
-    cells = [f"{column.mean():.2f}{more}" for column, more in zip(columns, spread, strict=True)]
-    return f"| {family} | {rule} | {len(values)} | {' | '.join(cells)} |"
+    return f"| {family} | {rule} | {len(values)} | {' | '.join(map(spread, columns))} |"
 
 
 def main() -> None:
@@ -247,7 +231,7 @@ def main() -> None:
     parser.add_argument("--ratio", type=float, default=8.0)
     parser.add_argument("--alpha", type=float, default=0.02, help="weight of the order of predictions")
     arguments = parser.parse_args()
-    done = [json.loads(line) for line in arguments.out.read_text().splitlines()] if arguments.out.exists() else []
+    done = read_lines(arguments.out)
     if not arguments.table:
         pools = [
             make_pool(root, arguments.cache, count, arguments.size, seed, arguments.order)
@@ -276,8 +260,7 @@ def main() -> None:
                 }
                 line["seconds"] = round(time.process_time() - begun)
                 done.append(line)
-                with arguments.out.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
+                add_line(arguments.out, line)
                 print(family, rule, seed, " ".join(f"{value:.2f}" for value in line["ours"]), flush=True)
     print(table(done))
 

@@ -16,14 +16,13 @@ AdaMax. Hit (of the widest pair), con@2 and con@3 at the end on exposures of oth
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from learning import add_line, read_lines, spread
 from torch import Tensor
 
 from unblur.data.stills import load_stills
@@ -97,10 +96,7 @@ def table(lines: list[dict[str, Any]]) -> str:
         found = [line for line in lines if line["form"] == name]
         if not found:
             continue
-        cells = []
-        for key in ("hit", "con@2", "con@3"):
-            values = np.array([line[key] for line in found])
-            cells.append(f"{values.mean():.3f}" + (f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""))
+        cells = [spread([line[key] for line in found], 3) for key in ("hit", "con@2", "con@3")]
         cells.append(", ".join(str(line["soon"] or "never") for line in found))
         rows.append(f"| {name} | {len(found)} | {' | '.join(cells)} |")
     return "\n".join(rows)
@@ -122,7 +118,7 @@ def main() -> None:
     parser.add_argument("--fold", type=int, default=2)
     parser.add_argument("--lr", type=float, default=5e-4)
     arguments = parser.parse_args()
-    done = [json.loads(line) for line in arguments.out.read_text().splitlines()] if arguments.out.exists() else []
+    done = read_lines(arguments.out)
     if not arguments.table:
         train, heldout = (
             clips(root, arguments.cache, count, arguments.size, seed)
@@ -133,8 +129,7 @@ def main() -> None:
             for name in FORMS:
                 if (name, seed) not in known:
                     done.append(run(name, seed, train, heldout, arguments))
-                    with arguments.out.open("a") as file:
-                        file.write(json.dumps(done[-1]) + "\n")
+                    add_line(arguments.out, done[-1])
     print(table(done))
 
 
