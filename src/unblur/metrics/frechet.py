@@ -54,7 +54,7 @@ class Moments:
             raise ValueError(f"vectors must be (N, {len(self.mean)}), got {tuple(vectors.shape)}")
         if not len(vectors):
             return
-        vectors = vectors.detach().to("cpu", torch.float64)
+        vectors = vectors.detach().cpu().double()
         mean = vectors.mean(0)
         off = vectors - mean
         self._join(len(vectors), mean, off.mT @ off)
