@@ -186,3 +186,48 @@ def test_exports_to_onnx(tmp_path: Path) -> None:
     (frames,) = session.run(None, feed)
     with torch.inference_mode():
         torch.testing.assert_close(torch.from_numpy(frames), network(*case), atol=1e-4, rtol=1e-4)
+
+
+def test_folded_networks_answer_in_the_pictures_size() -> None:
+    network = _network(channels=8, fold=2)
+    blurry = torch.rand(2, 3, 30, 37)
+    with torch.no_grad():
+        quarter, half, full = network.scales(blurry, torch.tensor([0.0, 0.5, 1.0]))
+    assert (quarter.shape, half.shape, full.shape) == ((2, 3, 3, 8, 10), (2, 3, 3, 15, 19), (2, 3, 3, 30, 37))
+
+
+def test_folding_keeps_pixels_where_they_are() -> None:
+    network = _network(channels=8, fold=2)
+    for head in (network.skeleton.head_full, network.skeleton.head_half, network.skeleton.head_quarter):
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+    blurry = torch.rand(1, 3, 32, 24)
+    with torch.no_grad():
+        quarter, half, full = (answer[0, 0] for answer in network.scales(blurry, torch.tensor([0.5])))
+    torch.testing.assert_close(full, blurry[0])
+    torch.testing.assert_close(half, blurry[0, :, ::2, ::2])
+    torch.testing.assert_close(quarter, blurry[0, :, ::4, ::4])
+
+
+def test_drafts_are_seen_frame_by_frame() -> None:
+    network = _network(channels=12, drafts=True)
+    blurry, drafts, times = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 2, 3, 16, 16), torch.tensor([0.0, 0.5, 1.0])
+    with torch.no_grad():
+        frames = network(blurry, times, drafts)
+        torch.testing.assert_close(network.scales(blurry, times, drafts)[-1], frames)
+        alone = network(blurry[1:], times[2:], drafts[1:, 2:])
+        torch.testing.assert_close(alone[0, 0], frames[1, 2])
+        changed = drafts.clone()
+        changed[0, 1, 1] += 0.1
+        differs = (network(blurry, times, changed) - frames).abs().amax((2, 3, 4)) > 0
+    assert differs.tolist() == [[False, True, False], [False, False, False]]
+    with pytest.raises(ValueError, match="drafts"):
+        network(blurry, times)
+
+
+def test_drafts_of_two_pictures_may_be_at_times_of_their_own() -> None:
+    network = _network(channels=12, drafts=True)
+    blurry, drafts, times = torch.rand(2, 3, 8, 8), torch.rand(2, 2, 2, 3, 8, 8), torch.tensor([[0.1, 0.9], [0.4, 0.2]])
+    with torch.no_grad():
+        frames = network(blurry, times, drafts)
+        torch.testing.assert_close(network(blurry[1:], times[1], drafts[1:])[0], frames[1])

@@ -88,7 +88,7 @@ def _drafted(job: Job, film: Film, engine: Engine, limit: int | None, listener: 
                 frames = film(pictures, times.to(pictures)).float().clamp(0, 1).cpu()
             for (entry, _), several in zip(group, frames, strict=True):
                 _write(metadata, entry, engine.name, several)
-    told = f"{len(missing)} of {len(metadata.entries)} exposures"
+    told = f"{len(missing)} of {len(metadata.entries)} exposures" if missing else f"{len(chosen)} there already"
     facts: dict[str, object] = {
         "made": len(missing),
         "there": len(chosen) - len(missing),

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from unblur.cli import main
+from unblur.data.drafts import draft_paths
+from unblur.data.metadata import Entry, Metadata, write_metadata
+from unblur.errors import UnblurError
+from unblur.media.image import Picture, read_image
+from unblur.tasks.drafts import make_drafts
+from unblur.tasks.engine import load
+from unblur.tasks.evaluate import film_function
+
+
+@pytest.fixture
+def metadata(tmp_path: Path) -> Metadata:
+    generator = torch.Generator().manual_seed(0)
+    entries = []
+    for number in range(3):
+        frames = tuple(f"sharp/{number}/{i}.png" for i in range(3))
+        for name in (*frames, f"blurry/{number}.png"):
+            Picture(torch.rand(3, 32, 32 + 8 * (number == 2), generator=generator)).save(tmp_path / "faces" / name)
+        entries.append(Entry(str(number), "keep", "train", f"blurry/{number}.png", frames))
+    made = Metadata("faces", 3, tuple(entries), tmp_path / "faces")
+    write_metadata(tmp_path / "faces/metadata.json", made)
+    return made
+
+
+def test_drafts_are_the_films_of_the_model(metadata: Metadata, tmp_path: Path) -> None:
+    engine = load("fast", device="cpu", dtype="float32")
+    report = make_drafts([tmp_path], engine)
+    assert not report.errors
+    assert {"made": 3, "there": 0, "exposures": 3}.items() <= report.results[0].facts.items()
+    film = film_function(engine, False, 4)
+    for entry in metadata.entries:
+        blurry = read_image(metadata.root / entry.blurry).pixels[None]
+        with torch.inference_mode():
+            expected = film(blurry, torch.tensor([0.0, 0.5, 1.0]))[0].clamp(0, 1)
+        for path, frame in zip(draft_paths(metadata, entry, "film-small"), expected, strict=True):
+            assert (read_image(path).pixels - frame).abs().max() < 0.51 / 255
+
+
+def test_a_second_run_adds_what_is_missing(metadata: Metadata) -> None:
+    engine = load("fast", device="cpu", dtype="float32")
+    make_drafts([metadata.root], engine, limit=1)
+    there = [entry for entry in metadata.entries if draft_paths(metadata, entry, "film-small")[-1].exists()]
+    assert len(there) == 1
+    first = draft_paths(metadata, there[0], "film-small")[0]
+    before = first.stat().st_mtime_ns
+    report = make_drafts([metadata.root / "metadata.json"], engine)
+    assert {"made": 2, "there": 1, "exposures": 3}.items() <= report.results[0].facts.items()
+    assert first.stat().st_mtime_ns == before
+
+
+def test_a_folder_without_metadata(tmp_path: Path) -> None:
+    report = make_drafts([tmp_path], "fast", "cpu")
+    assert [type(error) for error in report.errors] == [UnblurError]
+    assert "metadata.json" in str(report.errors[0])
+
+
+def test_the_command(metadata: Metadata, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "drafts", str(metadata.root), "--model", "fast", "--device", "cpu", "--limit", "1"]) == 0
+    assert "1 of 3 exposures" in capsys.readouterr().out
+    assert main(["data", "drafts", str(metadata.root / "sharp"), "--model", "fast"]) == 1
