@@ -24,8 +24,10 @@ from unblur.zoo.backbone import read_tensors
 from unblur.zoo.lpips import FETCH, load_lpips
 from unblur.zoo.weights import fill
 
-FID, TORCHVISION = "6726825d", ("0cc3c7bd", "1a9a5a14")
-"""How the sha256 of the released files begins, which is also in their names."""
+FID = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+"""The sha256 of the file that pytorch-fid and torch-fidelity have under two names."""
+TORCHVISION = ("0cc3c7bd", "1a9a5a14")
+"""How those of torchvision's files begin, which their names tell."""
 
 SOURCES = (
     "pt_inception-2015-12-05-6726825d.pth of pytorch-fid (FID), inception_v3_google-0cc3c7bd.pth of torchvision, "
@@ -96,12 +98,12 @@ def _inception(path: Path, tensors: Mapping[str, Tensor], google: bool, fid_like
     body = {f"body.{name}": tensor for name, tensor in tensors.items() if not name.startswith(unused)}
     fill(network, with_counts(network, body), path)
     network.eval().requires_grad_(False)
-    begin = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    if google and begin == FID:
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    if google and sha256 == FID:
         return Observer(network, "FID (as pytorch-fid)" if centres else "FID")
     if google:
         return Observer(network, "Frechet distance, Inception v3 of 1008 classes (not the released file)")
-    other = "" if begin in TORCHVISION else " (not a released file)"
+    other = "" if sha256.startswith(TORCHVISION) else " (not a released file)"
     return Observer(network, f"Frechet distance, Inception v3 of torchvision{other}")
 
 
