@@ -83,6 +83,16 @@ def test_parts_make_the_whole(sizes: list[int], shift: float) -> None:
         assert torch.allclose(moments.covariance, torch.cov(whole.T), rtol=1e-9, atol=1e-7)
 
 
+def test_what_is_kept_is_of_all_vectors() -> None:
+    first, second = moments_of(drawn(20, 3, 0)), moments_of(drawn(20, 3, 1))
+    before = frechet_distance(first, second)
+    assert torch.allclose(first.root @ first.root, first.covariance)
+    first.add(drawn(20, 3, 2))
+    whole = moments_of(torch.cat((drawn(20, 3, 0), drawn(20, 3, 2))))
+    assert frechet_distance(first, second) == pytest.approx(frechet_distance(whole, second), rel=1e-9)
+    assert frechet_distance(first, second) != pytest.approx(before, rel=1e-3)
+
+
 def test_too_little_to_tell() -> None:
     with pytest.raises(ValueError, match="1 vectors have no covariance"):
         frechet_distance(moments_of(torch.zeros(1, 2)), moments_of(torch.zeros(3, 2)))
