@@ -26,7 +26,7 @@ def _network(seed: int = 0, **arguments: object) -> MomentNet:
     torch.manual_seed(seed)
     network = MomentNet(**{"channels": 4, "blocks": 1} | arguments)
     for name, parameter in network.named_parameters():
-        if ".offset." in name or ".mask." in name:
+        if ".offset." in name or ".mask." in name or (".head_" in name and network.drafts):
             nn.init.normal_(parameter, std=0.3)
     return network.eval()
 
@@ -231,3 +231,11 @@ def test_drafts_of_two_pictures_may_be_at_times_of_their_own() -> None:
     with torch.no_grad():
         frames = network(blurry, times, drafts)
         torch.testing.assert_close(network(blurry[1:], times[1], drafts[1:])[0], frames[1])
+
+
+def test_a_new_network_leaves_drafts_as_they_are() -> None:
+    torch.manual_seed(0)
+    network = MomentNet(channels=24, blocks=1, deformable=False, drafts=True, fold=2)
+    blurry, drafts = torch.rand(1, 3, 20, 28), torch.rand(1, 2, 2, 3, 20, 28)
+    with torch.no_grad():
+        torch.testing.assert_close(network(blurry, torch.tensor([0.0, 0.7]), drafts), drafts[:, :, 0])

@@ -105,13 +105,20 @@ def test_lpips_where_it_is_and_a_line_where_it_is_not(
     lpips = Lpips(alexnet())
     for head in lpips.heads:
         nn.init.uniform_(head)
-    monkeypatch.setattr(module, "load_lpips", lambda path: lpips)
+    monkeypatch.setattr("unblur.training.film.load_lpips", lambda path: lpips)
     there = tmp_path / "there.ckpt"
     there.touch()
     system = _system(_moments(), AdversarialLoss(0.1, perceptual=0.01, lpips=str(there))).eval()
     made = system.network(batch["blurry"], batch["times"])
     torch.testing.assert_close(system.losses(batch)["perceptual"], 0.01 * lpips(made, batch["frames"]).mean())
     assert not any("lpips" in name or "heads" in name for name in system.state_dict())
+    alone = Film(_moments(), Loss(perceptual=0.02, lpips=str(there))).eval()
+    made = alone.network(batch["blurry"], batch["times"])
+    torch.testing.assert_close(alone.losses(batch)["perceptual"], 0.02 * lpips(made, batch["frames"]).mean())
+    # Named for both it counts once.
+    both = _system(_moments(), AdversarialLoss(0.1, lpips=str(there)), loss=Loss(perceptual=0.02, lpips=str(there)))
+    made = both.network(batch["blurry"], batch["times"])
+    torch.testing.assert_close(both.losses(batch)["perceptual"], 0.02 * lpips(made, batch["frames"]).mean())
     assert not caplog.records
     for missing, told in ((None, "adversarial.lpips"), ("none.ckpt", "none.ckpt")):
         caplog.clear()

@@ -209,8 +209,8 @@ class MomentNet(nn.Module):
     blocks : int
         In each of the six stages.
     drafts : bool
-        Beside the blurry picture it sees what another network made of it, at t and at 1 - t: which way time ran that
-        network could not know.
+        It corrects what another network made of the blurry picture, and as long as it has learned nothing leaves it as
+        it is. It sees the frame at t, the blurry picture, and the frame at 1 - t: which way time ran nobody could know.
     fold : int
         Squares of so many pixels a side are laid into channels at first: as much to see for a CPU, in fewer places.
     deformable, attention, mask_range, shared_fusion
@@ -257,6 +257,10 @@ class MomentNet(nn.Module):
         self.pixels_at_once: int | None = None
         self.control = Control(channels)
         self.skeleton = MimoSkeleton(channels, SLOPE, pictures=3 if drafts else 1, fold=fold)
+        if drafts:
+            for head in (self.skeleton.head_quarter, self.skeleton.head_half, self.skeleton.head_full):
+                for parameter in head.parameters():
+                    nn.init.zeros_(parameter)
         self.stages = nn.ModuleList(
             nn.ModuleList(
                 TimedBlock(width * channels, deformable, attention, mask_range, shared_fusion) for _ in range(blocks)
@@ -267,7 +271,7 @@ class MomentNet(nn.Module):
     def forward(self, blurry: Tensor, times: Tensor, drafts: Tensor | None = None) -> Tensor:
         """Blurry (B, 3, H, W) in [0, 1], times (T,) or (B, T) in [0, 1], to frames (B, T, 3, H, W), unclamped.
 
-        `drafts` (B, T, 2, 3, H, W), for a network that sees some: frames at each time, and at 1 minus it.
+        `drafts` (B, T, 2, 3, H, W), for a network that corrects some: frames at each time, and at 1 minus it.
         """
         return self._made(blurry, times, drafts, every_scale=False)[-1]
 
@@ -281,7 +285,7 @@ class MomentNet(nn.Module):
         if drafts is None:
             raise ValueError("needs drafts")
         batch, count = drafts.shape[:2]
-        pictures = torch.cat((blurry[:, None].expand(-1, count, -1, -1, -1), drafts.flatten(2, 3)), dim=2)
+        pictures = torch.cat((drafts[:, :, 0], blurry[:, None].expand(-1, count, -1, -1, -1), drafts[:, :, 1]), dim=2)
         state = self.encode(pictures.flatten(0, 1))
         answers = self._decode(state, times.expand(batch, -1).reshape(-1, 1), every_scale)
         return [answer[:, 0].unflatten(0, (batch, count)) for answer in answers]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,10 +16,8 @@ from unblur.networks.moment_critic import Judged, MomentCritic
 from unblur.training.film import Exposure, Film, Loss, drafts_of
 from unblur.training.schedule import Schedule
 from unblur.training.system import Compile, Optimizer, made
-from unblur.zoo.lpips import FETCH, load_lpips
 
 NETWORK, CRITIC = 0, 1
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -107,8 +103,8 @@ class Adversarial(Film):
         if not self.timed:
             problem = f"needs frames at many times, and a {type(network).__name__} makes one"
             raise UnblurError("adversarial", problem, "set adversarial.weight to 0")
-        if self.adversarial.perceptual:
-            self._look(self.adversarial.lpips)
+        if self.adversarial.perceptual and not self._perceptual:
+            self._look(self.adversarial.perceptual, self.adversarial.lpips, "adversarial")
         self._make: Any = self._outputs
         self._judge: Any = self.critic.forward
         if compile != "off":
@@ -152,8 +148,6 @@ class Adversarial(Film):
         """What the network is trained for."""
         times, frames, wanted = batch["times"], outputs[-1], self.adversarial
         terms = self._compared(batch, outputs, times)
-        if "lpips" in self._frozen:
-            terms["perceptual"] = wanted.perceptual * self._frozen["lpips"](frames, batch["frames"]).mean()
         made = self._judged(frames, batch["blurry"])
         return terms | network_terms(made, times.flatten(), wanted.weight, wanted.regression, wanted.form)
 
@@ -186,14 +180,6 @@ class Adversarial(Film):
         """The batch with the times (B, T) at which its frames are to be learned."""
         times = self._directed(batch).expand(len(batch["frames"]), -1)
         return batch | {"times": times}  # type: ignore[return-value]
-
-    def _look(self, weights: str | None) -> None:
-        """Take LPIPS, if it is there."""
-        if weights is None or not Path(weights).exists():
-            what = "adversarial.lpips names no file" if weights is None else f"{weights}: no such file"
-            log.warning("%s: LPIPS is left out of the loss; to have it: %s", what, FETCH)
-            return
-        self._frozen["lpips"] = load_lpips(weights)
 
 
 def no_half(precision: str) -> None:

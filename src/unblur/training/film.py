@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 import torch
@@ -21,6 +23,9 @@ from unblur.networks.paths import FilmNet
 from unblur.training.direction import Rule, order_error, order_network, runs_forward
 from unblur.training.schedule import Schedule
 from unblur.training.system import Compile, Measured, Optimizer, System
+from unblur.zoo.lpips import FETCH, load_lpips
+
+log = logging.getLogger(__name__)
 
 
 class Exposure(TypedDict, total=False):
@@ -48,6 +53,10 @@ class Loss:
         Charbonnier at this many scales, each half the next (eq. 16 of the CFMD-GAN paper has 3).
     eps : float
         Of the Charbonnier distance.
+    perceptual : float
+        Weight of LPIPS between frames, which needs `lpips`.
+    lpips : str, optional
+        Its weights, see `zoo.lpips.load_lpips`. Where there is no such file it is left out, and that is told.
     reblur : float
         Weight of the reblur consistency: the mean of the frames in linear light is the input. 0 leaves it out.
     reblur_frames : int
@@ -70,6 +79,8 @@ class Loss:
 
     scales: int = 3
     eps: float = 1e-3
+    perceptual: float = 0.0
+    lpips: str | None = None
     reblur: float = 0.0
     reblur_frames: int = 7
     response: Response = "srgb"
@@ -111,6 +122,9 @@ class Film(System):
         self.timed = "times" in inspect.signature(network.forward).parameters
         if self.loss.order_network is not None:
             self._frozen["order"] = order_network(self.loss.order_network)
+        self._perceptual = 0.0
+        if self.loss.perceptual:
+            self._look(self.loss.perceptual, self.loss.lpips, "loss")
 
     def forward(self, blurry: Tensor, times: Tensor, *drafts: Tensor) -> Tensor:
         """Frames (B, T, 3, H, W) of `blurry` (B, 3, H, W) at `times` (T,) or (B, T)."""
@@ -140,7 +154,17 @@ class Film(System):
         if self.loss.order:
             order: Any = self._frozen["order"]
             terms["order"] = self.loss.order * order_error(order, outputs[-1], times.expand(len(blurry), -1))
+        if self._perceptual:
+            terms["perceptual"] = self._perceptual * self._frozen["lpips"](outputs[-1], batch["frames"]).mean()
         return terms | self._reblurred(blurry, times)
+
+    def _look(self, weight: float, weights: str | None, group: str) -> None:
+        """Take LPIPS, if it is there."""
+        if weights is None or not Path(weights).exists():
+            what = f"{group}.lpips names no file" if weights is None else f"{weights}: no such file"
+            log.warning("%s: LPIPS is left out of the loss; to have it: %s", what, FETCH)
+            return
+        self._frozen["lpips"], self._perceptual = load_lpips(weights), weight
 
     def _pixel(self, outputs: list[Tensor], frames: Tensor) -> Tensor:
         return multi_scale(outputs, frames, self.loss.eps)
