@@ -20,7 +20,6 @@ from unblur.networks.mimo_unet import MimoUNet
 from unblur.networks.moment_critic import MomentCritic
 from unblur.networks.moments import MomentNet
 from unblur.networks.paths import FilmNet
-from unblur.training import adversarial as module
 from unblur.training.adversarial import Adversarial, AdversarialLoss
 from unblur.training.cli import _in_turns, main
 from unblur.training.film import Film, Loss

@@ -1,0 +1,63 @@
+"""The film of a network that sees what another film model made, beside the blurry picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from unblur.exposure.response import Response
+from unblur.runtime.film import Average, MapFilm, RetiledFilm, averaged
+from unblur.runtime.runner import Runner, finished
+
+
+class DraftedFilm:
+    """Frames of a network for drafts.
+
+    Attributes
+    ----------
+    drafts : MapFilm or RetiledFilm
+        The other film.
+    tile : int
+        Side of the tiles that were used.
+    """
+
+    def __init__(
+        self, runner: Runner, blurry: Tensor, drafts: MapFilm | RetiledFilm, *, tile: int | str, subject: str
+    ) -> None:
+        self.runner, self.blurry, self.drafts, self.subject = runner, blurry, drafts, subject
+        half = torch.tensor([0.5])
+
+        def probe(side: int) -> Tensor:
+            grey = runner.grey(side)
+            return self._seen(half, grey, grey, grey)
+
+        self.tile = runner.tile(blurry.shape[-2], blurry.shape[-1], tile, lambda: runner.cost("drafted", probe))
+
+    def frames(self, times: Sequence[float]) -> Iterator[Tensor]:
+        """(3, H, W) in [0, 1] on the CPU, for every time, one after the other."""
+        for time in times:
+            there, back = self.drafts.frames([time, 1 - time])
+            moment = torch.tensor([time], dtype=torch.float32)
+            frame, self.tile = self.runner.tiled(
+                lambda *pictures, moment=moment: self._seen(moment, *pictures),
+                self.blurry,
+                there[None],
+                back[None],
+                tile=self.tile,
+                subject=self.subject,
+            )
+            yield finished(frame[0], self.subject)
+
+    def averages(self, times: Sequence[float], responses: Sequence[Response]) -> Iterator[Average]:
+        """As `unblur.runtime.film.MapFilm.averages`, in a single band."""
+        yield from averaged(self.frames(times), responses)
+
+    def _seen(self, time: Tensor, blurry: Tensor, there: Tensor, back: Tensor) -> Tensor:
+        """The frame (1, 3, h, w) of a tile, with the drafts at its time and at 1 minus it."""
+        return self.runner.draw(blurry, time, torch.stack((there, back), 1)[:, None])[:, 0]
+
+
+WholeFilm = MapFilm | RetiledFilm | DraftedFilm
+"""Of a whole picture, by one model."""
