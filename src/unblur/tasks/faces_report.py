@@ -30,7 +30,8 @@ ON_FILMS = (
     "paper, and pooled that of all frames together.",
 )
 ON_EXAMPLES = (
-    "Frames at t = 0, 0.5 and 1, as they were made; below each, how near they are to the truth in either order.",
+    "Frames at t = 0, 0.5 and 1, as they were made, and how near they are to the truth in either order.",
+    "Chosen by the PSNR of the centre frame of {} against that of FMR.",
 )
 
 
@@ -175,15 +176,16 @@ class FacesReport(Measured):
         parts = [Part(CENTRES_OF, ON_CENTRES, own[0]), _published(published_centre(self.size))]
         parts += [Part(FILMS_OF, ON_FILMS, sheet) for sheet in own[1:]]
         parts += [_published(published_films()), _published(published_ablation())]
+        if self.examples:
+            parts.append(Part("Examples", [text.format(self.models[0]["name"]) for text in ON_EXAMPLES]))
         for one in self.examples:
             heading = f"{one.chosen.capitalize()}: {one.name}, {one.frames} frames"
-            parts.append(Part(heading, ON_EXAMPLES, strips=one.strips))
+            parts.append(Part(heading, strips=one.strips))
         models = [f"{one['name']}: {one['network']} on {one['device']} in {one['dtype']}" for one in self.models]
         about = f"{self.counted()} from {self.data}, up to {self.size} pixels a side"
         if self.limit:
             about += f", the first {self.limit} of each length only"
-        chosen = f"Examples are chosen by the PSNR of the centre frame of {self.models[0]['name']} against that of FMR."
-        text = [f"{about}.", *models, *self.notes, *([chosen] if self.examples else [])]
+        text = [f"{about}.", *models, *self.notes]
         return Page(f"{self.protocol}: {self.model['name']}", text, parts)
 
     def own_sheets(self) -> list[Sheet]:
