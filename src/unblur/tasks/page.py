@@ -31,7 +31,8 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 th, td { padding: .2rem .6rem; text-align: right; white-space: nowrap; }
-th { border-bottom: 2px solid #888; white-space: normal; vertical-align: bottom; } tr.end td { border-bottom: 1px solid #ccc; }
+th { border-bottom: 2px solid #888; white-space: normal; vertical-align: bottom; }
+tr.end td { border-bottom: 1px solid #ccc; }
 .text { text-align: left; }
 figure { margin: 0 0 .8rem; display: grid; grid-template-columns: 14rem 1fr; gap: .2rem 1rem; align-items: center; }
 figcaption { font-size: .875rem; }
