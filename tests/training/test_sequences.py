@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from unblur.data.metadata import Entry, Metadata, write_metadata
+from unblur.data.drafts import draft_paths
+from unblur.data.metadata import Entry, Metadata, read_metadata, write_metadata
 from unblur.errors import UnblurError
-from unblur.media.image import Picture
+from unblur.media.image import Picture, read_image
 from unblur.media.video import write_clip
 from unblur.training.cli import _data, main
 from unblur.training.recipe import is_blur_space, read_recipe
@@ -126,3 +127,61 @@ def test_mistakes_in_sets_are_named(tmp_path: Path) -> None:
     metadata = tmp_path / "set" / "metadata.json"
     metadata.write_text(metadata.read_text()[:100])
     assert main([str(path)]) == 1
+
+
+DRAFTED = """
+name: tiny
+network: {{name: moments, arguments: {{channels: 12, blocks: 1, deformable: false, drafts: {sees}}}}}
+out: {run}
+data: {{heldout: 2, heldout_size: 32, train: {root}, val: {root}}}
+sequences:
+  train: [{{path: {root}, partition: train, drafts: {train}}}]
+  heldout: [{{path: {root}, partition: val, drafts: {heldout}}}]
+  frames: 3
+  drawn: 2
+  size: 32
+  batch_size: 2
+  synthetic: {synthetic}
+schedule: {{warmup: 1}}
+log_every: 1
+validate_every: 2
+trainer: {{max_steps: 2, accelerator: cpu}}
+adversarial: {{weight: {weight}, perceptual: 0}}
+critic: {{arguments: {{width: 4, widest: 8}}}}
+"""
+
+
+def drafted(tmp_path: Path, **more: Any) -> Path:
+    metadata = read_metadata(exposures(tmp_path / "set"))
+    for entry in metadata.entries:
+        for draft, frame in zip(draft_paths(metadata, entry, "some"), entry.frames, strict=True):
+            read_image(metadata.root / frame).save(draft)
+    given = {"sees": "true", "train": "some", "heldout": "some", "synthetic": 0, "weight": 0} | more
+    path = tmp_path / "recipe.yaml"
+    path.write_text(DRAFTED.format(run=tmp_path / "run", root=tmp_path / "set", **given))
+    return path
+
+
+@pytest.mark.parametrize("weight", [0, 0.1])
+def test_a_network_learns_to_correct_drafts(tmp_path: Path, weight: float) -> None:
+    assert main([str(drafted(tmp_path, weight=weight))]) == 0
+    *_, last = [json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").read_text().splitlines()]
+    # The drafts of this set are the truth; two steps cannot have led far away.
+    assert last["psnr@0.5"] > last["input@0.5"] + 3
+    assert load_weights(tmp_path / "run" / "last.safetensors").network.drafts is True
+
+
+@pytest.mark.parametrize("more", [{"sees": "false"}, {"train": "null"}, {"heldout": "null"}, {"synthetic": 0.5}])
+def test_drafts_for_some_exposures_alone_are_refused(tmp_path: Path, more: dict[str, Any]) -> None:
+    with pytest.raises(UnblurError, match=r"network\.arguments\.drafts"):
+        data(drafted(tmp_path, **more))
+
+
+def test_drafts_that_were_never_made(tmp_path: Path) -> None:
+    with pytest.raises(UnblurError, match=r"unblur data drafts .* --model others"):
+        data(drafted(tmp_path, train="others"))
+
+
+def test_drafts_are_of_times_that_were_drafted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(drafted(tmp_path)), "--loss.reblur", "0.1"]) == 1
+    assert "at times that have no drafts" in "".join(capsys.readouterr())
