@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tarfile
@@ -13,6 +14,7 @@ from torch import Tensor
 from unblur.errors import UnblurError
 from unblur.networks.arcface import ArcFaceNet
 from unblur.networks.dlib_faces import DlibFaces
+from unblur.zoo import identity
 from unblur.zoo.features import load_features
 from unblur.zoo.identity import BLOCKS, MODEL, load_identity
 
@@ -25,8 +27,10 @@ def arcface() -> dict[str, Tensor]:
     return ArcFaceNet().state_dict()
 
 
-def test_arcface_under_any_name(arcface: dict[str, Tensor], tmp_path: Path) -> None:
+def test_arcface_under_any_name(arcface: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save({f"module.{name}": tensor for name, tensor in arcface.items()}, tmp_path / "a.bin")
+    assert load_identity(tmp_path / "a.bin").measure == "identity distance (ResNet18, not a released file)"
+    monkeypatch.setattr(identity, "ARCFACE", hashlib.sha256((tmp_path / "a.bin").read_bytes()).hexdigest())
     observer = load_identity(tmp_path / "a.bin")
     assert (observer.measure, observer.length) == ("ArcFace distance (ResNet18, gray 128)", 512)
     assert not observer.network.training

