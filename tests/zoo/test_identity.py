@@ -29,7 +29,7 @@ def arcface() -> dict[str, Tensor]:
 
 def test_arcface_under_any_name(arcface: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save({f"module.{name}": tensor for name, tensor in arcface.items()}, tmp_path / "a.bin")
-    assert load_identity(tmp_path / "a.bin").measure == "identity distance (ResNet18, not a released file)"
+    assert load_identity(tmp_path / "a.bin").measure == "identity distance (ResNet18, no released file)"
     monkeypatch.setattr(identity, "ARCFACE", hashlib.sha256((tmp_path / "a.bin").read_bytes()).hexdigest())
     observer = load_identity(tmp_path / "a.bin")
     assert (observer.measure, observer.length) == ("ArcFace distance (ResNet18, gray 128)", 512)

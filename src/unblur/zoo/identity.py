@@ -67,9 +67,7 @@ def load_identity(path: str | PathLike[str]) -> Observer:
     network = ArcFaceNet()
     fill(network, with_counts(network, tensors), path)
     released = sha256_of(path) == ARCFACE
-    measure = (
-        "ArcFace distance (ResNet18, gray 128)" if released else "identity distance (ResNet18, not a released file)"
-    )
+    measure = "ArcFace distance (ResNet18, gray 128)" if released else "identity distance (ResNet18, no released file)"
     return Observer(network.eval().requires_grad_(False), measure)
 
 
