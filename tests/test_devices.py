@@ -30,12 +30,14 @@ from unblur.networks.arcface import ArcFaceNet
 from unblur.networks.dlib_faces import DlibFaces
 from unblur.networks.image_prior import ImagePrior
 from unblur.networks.inception import Inception
+from unblur.networks.moments import MomentNet
 from unblur.networks.order_net import OrderNet
 from unblur.runtime import device as device_module
 from unblur.runtime import film as film_module
 from unblur.runtime import runner as runner_module
 from unblur.runtime import search as search_module
 from unblur.runtime.consistency import consistent
+from unblur.runtime.drafted import DraftedFilm
 from unblur.runtime.film import film_from, film_of
 from unblur.runtime.refine import find_correction
 from unblur.runtime.runner import Runner
@@ -413,6 +415,22 @@ def test_films_without_a_sharp_frame():
         with context:
             film = film_of(Runner(deepcopy(network), device, torch.float32), blurry, tile=256, subject="a.png")
             films.append(torch.stack(list(film.frames([0.0, 1.0]))))
+    torch.testing.assert_close(films[1], films[0], atol=1e-3, rtol=0)
+
+
+def test_films_that_correct_others():
+    torch.manual_seed(0)
+    network = MomentNet(channels=12, blocks=1, deformable=False, drafts=True)
+    for parameter in network.skeleton.head_full.parameters():
+        nn.init.normal_(parameter, std=0.01)
+    blurry, films = torch.rand(1, 3, 40, 36), []
+    for context, device in ((torch.enable_grad(), CPU), (Pretended(), CUDA)):
+        with context:
+            general = film_of(Runner(network_of("moments"), device, torch.float32), blurry, tile=256, subject="a.png")
+            runner = Runner(deepcopy(network), device, torch.float32)
+            film = DraftedFilm(runner, blurry, general, tile=256, subject="a.png")
+            films.append(torch.stack(list(film.frames([0.0, 0.7]))))
+    assert all(place(film) == CPU for film in films)
     torch.testing.assert_close(films[1], films[0], atol=1e-3, rtol=0)
 
 
