@@ -42,7 +42,7 @@ from unblur.data.augmentation import Augmentation
 from unblur.data.face_exposures import FaceExposures, Order, load_faces
 from unblur.data.sequences import MetadataSequences, SequenceBatches
 from unblur.exposure.average import times_of
-from unblur.networks.frame_cascade import FrameCascade
+from unblur.networks.frame_cascade import FAINT, FrameCascade
 from unblur.networks.mimo_unet import MimoUNet
 from unblur.networks.moments import MomentNet
 from unblur.runtime.precision import autocast, resolve_dtype
@@ -60,8 +60,16 @@ CHANGES = Augmentation(affine=0.0, jitter=0.0, noise=0.0, enlarge=1.2)
 CPU = torch.device("cpu")
 
 
+def _faint(network: Any) -> Film:
+    """A network that begins with the blurry picture, as a new cascade does, so that short trainings tell something."""
+    for head in (network.skeleton.head_quarter, network.skeleton.head_half, network.skeleton.head_full):
+        torch.nn.init.normal_(head.weight, std=FAINT)
+        torch.nn.init.zeros_(head.bias)
+    return Film(network)
+
+
 def _moments(**changes: Any) -> Film:
-    return Film(MomentNet(**(MOMENTS | changes)))
+    return _faint(MomentNet(**(MOMENTS | changes)))
 
 
 def _cascade() -> Frames:
@@ -74,7 +82,7 @@ MODELS: dict[str, tuple[Callable[[], Any], Order]] = {
     "moments, in time": (_moments, "time"),
     "moments, no CACA": (partial(_moments, attention=False), "rank"),
     "moments, CADC": (partial(_moments, deformable=True), "rank"),
-    "mimo": (lambda: Film(MimoUNet(channels=16, blocks=2)), "time"),
+    "mimo": (lambda: _faint(MimoUNet(channels=16, blocks=2)), "time"),
     "cascade": (_cascade, "time"),
 }
 """How each is made, and in which order it sees the frames."""
