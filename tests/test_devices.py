@@ -10,11 +10,14 @@ import pytest
 import torch
 from pretended import CPU, CUDA, MixedDevices, Pretended, place, put
 from torch import Tensor, nn
+from written_faces import write_faces
 
 import unblur
+from unblur.data.face_exposures import load_faces
 from unblur.data.fields import SyntheticFields
 from unblur.data.stills import Still
 from unblur.data.synthetic import SyntheticExposures
+from unblur.exposure.average import times_of
 from unblur.exposure.camera import MotionSpec
 from unblur.exposure.synthetic import SensorSpec
 from unblur.layers import deformable, motion
@@ -42,7 +45,9 @@ from unblur.runtime.film import film_from, film_of
 from unblur.runtime.refine import find_correction
 from unblur.runtime.runner import Runner
 from unblur.runtime.search import SearchOptions, search
+from unblur.tasks.asked import Measures
 from unblur.tasks.evaluate import film_function
+from unblur.tasks.faces_judge import Judge
 from unblur.tasks.search import SearchPlan
 from unblur.tasks.space import load_space
 from unblur.training.adversarial import Adversarial, AdversarialLoss
@@ -50,6 +55,7 @@ from unblur.training.blur_space import BlurSpaceSystem, CodeLoss
 from unblur.training.film import Film, Loss
 from unblur.training.muon import Muon, split
 from unblur.training.prior import fit_prior
+from unblur.zoo.features import Observer
 from unblur.zoo.table import NETWORKS, network_class
 
 EVIDENCE = {"hidden": 8, "blocks": 1, "window": 16, "reaches": (2, 3), "sigma": 2.0}
@@ -351,6 +357,27 @@ def test_protocols():
     assert place(there.psnr) == CPU
     torch.testing.assert_close(there.both["ssim"].backward, expected.both["ssim"].backward, atol=1e-3, rtol=0)
     assert place(there.both["lpips"].forward) == place(there.order.hit) == CPU
+
+
+def test_what_is_judged_of_faces(tmp_path):
+    classes, _ = load_faces(write_faces(tmp_path, [(2, 0, 1), (0, 1, 2), (4, 2, 0, 1, 3)]))
+    found = []
+    for context, device in ((torch.enable_grad(), CPU), (Pretended(), CUDA)):
+        with context:
+            observer = Observer(deepcopy(Few()).to(device), "Frechet distance")
+            bench = Judge.of(classes, Measures({"ssim": ssim}, {}, observer), device)
+            film = lambda blurry, times: blurry[:, None] * (0.5 + times)[:, None, None, None]  # noqa: E731
+            made = [bench.measure(film, one, times_of(one.frames).tolist()) for one in classes]
+            centres, films = bench.rows("a", made)
+            found.append([*(row.values for row in centres), *(row.values for row in films)])
+    assert found[1] == [pytest.approx(values, rel=1e-3) for values in found[0]]
+
+
+class Few(nn.Module):
+    length = 2
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return pictures.mean((1, 3))[:, :2]
 
 
 def state_of(blurry: Tensor) -> Tensor:
