@@ -178,6 +178,10 @@ def test_the_command(faces, tmp_path, capsys, film_network):
 
 
 def test_refusals(faces):
+    stages = []
+    with pytest.raises(UnblurError, match="no-such"):
+        evaluate_faces([ByRank(), "no-such"], faces, progress=lambda *stage: stages.append(stage), **CPU)
+    assert stages == [], "before anything is measured"
     with pytest.raises(UnblurError, match="no such metric"):
         evaluate_faces(ByRank(), faces, asked=Asked(["fid"]), **CPU)
     with pytest.raises(UnblurError, match="has no exposure of train"):

@@ -93,15 +93,17 @@ def evaluate_faces(
     if report is not None:
         check_page(report)
     classes, notes = load_faces(Path(data), partition=asked.partition, limit=limit)
+    # All of them first: what cannot be measured is told before anything is.
+    several = [models] if isinstance(models, str) or not isinstance(models, Sequence) else models
+    engines = [load(model, device, dtype) for model in several]
+    made = [_precise(film_function(engine, refine, steps), engine) for engine in engines]
     judge = Judge.of(classes, asked.measures(resolve_device(device), cache), resolve_device(device))
     centres, films = judge.rows(INPUT, [judge.measure(_still, one, MIDDLE, batch_size) for one in classes])
     about: list[dict[str, object]] = []
     shown: list[Shown] = []
-    for model in [models] if isinstance(models, str) or not isinstance(models, Sequence) else models:
-        engine = load(model, device, dtype)
+    for engine, film in zip(engines, made, strict=True):
         name = _unlike(engine.name, [INPUT, *(str(one["name"]) for one in about)])
         about.append({**engine.as_dict(), "name": name, "refined": refine, "consistency": steps})
-        film = _precise(film_function(engine, refine, steps), engine)
         found = _measured(film, engine, judge, batch_size, name, tell)
         more = judge.rows(name, found)
         centres += more[0]

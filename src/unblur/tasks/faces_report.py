@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
@@ -181,7 +181,7 @@ class FacesReport(Measured):
         for one in self.examples:
             heading = f"{one.chosen.capitalize()}: {one.name}, {one.frames} frames"
             parts.append(Part(heading, strips=one.strips))
-        models = [f"{one['name']}: {one['network']} on {one['device']} in {one['dtype']}" for one in self.models]
+        models = [_about(one) for one in self.models]
         about = f"{self.counted()} from {self.data}, up to {self.size} pixels a side"
         if self.limit:
             about += f", the first {self.limit} of each length only"
@@ -210,6 +210,12 @@ class FacesReport(Measured):
             columns[name] = heading
             columns |= {POOLED: "pooled"} if name == FRECHET else {f"{BETTER}{name}": f"p{heading}"}
         return columns
+
+
+def _about(model: Mapping[str, object]) -> str:
+    first = model.get("sharpener") or model.get("drafter")
+    behind = f" behind {first}" if first else ""
+    return f"{model['name']}: {model['network']}{behind} on {model['device']} in {model['dtype']}"
 
 
 def _published(sheet: Sheet) -> Part:
