@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -40,6 +42,13 @@ def test_they_lie_under_the_name_of_the_blurry_picture(metadata: Metadata, tmp_p
     paths = draft_paths(metadata, metadata.entries[0], "maxim")
     assert paths[3] == tmp_path / "drafts/maxim/blurry/0/03.png"
     assert [has_drafts(metadata, entry, "some") for entry in metadata.entries] == [False, True]
+
+
+@pytest.mark.parametrize("model", ["", ".", "..", "../a", "a/b", "/a", "a\\b", "a\nb"])
+def test_no_name_of_a_model_leads_elsewhere(metadata: Metadata, model: str) -> None:
+    with pytest.raises(UnblurError, match="cannot be kept in a folder of that name; give the model a name") as caught:
+        draft_paths(metadata, metadata.entries[0], model)
+    assert "\n" not in str(caught.value)
 
 
 def test_an_interrupted_run_left_none(metadata: Metadata) -> None:
@@ -84,6 +93,19 @@ def test_held_out_exposures_have_theirs(metadata: Metadata) -> None:
     assert levels(batch["drafts"][0, :, 0]) == [150, 152, 154]
     (plain,) = heldout_sequences([MetadataSequences(metadata, 3)], count=2, size=12)
     assert "drafts" not in plain
+
+
+@pytest.mark.parametrize(("order", "expected"), [("ignore", [54, 52, 50]), ("keep", [50, 52, 54])])
+def test_frames_whose_direction_nobody_knows_run_as_their_drafts(
+    metadata: Metadata, order: Any, expected: list[int]
+) -> None:
+    entries = tuple(replace(entry, order=order) for entry in metadata.entries)
+    for i, path in enumerate(draft_paths(metadata, entries[1], "some")):
+        grey(path, 56 - i)
+    exposed = MetadataSequences(replace(metadata, entries=entries), 3, drafts="some").read(0)
+    assert exposed.pictures[:, 0, 0, 0].tolist() == [60, *expected]
+    assert exposed.drafts is not None
+    assert exposed.drafts[:, 0, 0, 0].tolist() == [56, 54, 52]
 
 
 def test_a_draft_of_another_size_is_told_of(metadata: Metadata) -> None:

@@ -71,7 +71,8 @@ class MetadataSequences:
     seed : int
         Of the coins for clips whose order is "random".
     drafts : str, optional
-        The model whose drafts are read too; exposures without any are passed over.
+        The model whose drafts are read too; exposures without any are passed over. Where the order is to be ignored,
+        because nobody knows the direction of time, frames are loaded in the direction of their drafts.
 
     Raises
     ------
@@ -125,7 +126,10 @@ class MetadataSequences:
                     path, f"is {shapes[0]}, its blurry picture {shapes[1]}", "make both again, of one size"
                 )
         seen = 1 + len(frames)
-        return Exposed(np.stack(pictures[:seen]), entry.box, np.stack(pictures[seen:]) if drafts else None)
+        made, drawn = np.stack(pictures[:seen]), np.stack(pictures[seen:]) if drafts else None
+        if drawn is not None and entry.order == "ignore" and _runs_against(made[1:], drawn):
+            made = np.concatenate((made[:1], made[:0:-1]))
+        return Exposed(made, entry.box, drawn)
 
     def check_sizes(self, least: int) -> None:
         """Look at the heads of the blurry pictures, so that a training does not end at the first small one.
@@ -308,6 +312,12 @@ def _middle(exposed: Exposed, size: int) -> tuple[int, Tensor]:
     top, left = (max(0, (side - size) // 2) for side in pictures.shape[1:3])
     cut = pictures[:, top : top + size, left : left + size]
     return count, torch.from_numpy(np.ascontiguousarray(cut)).permute(0, 3, 1, 2).float() / 255
+
+
+def _runs_against(frames: Pixels, drafts: Pixels) -> bool:
+    """Whether reversed frames are nearer to the drafts."""
+    there, back = (float(cv2.norm(frames, other, cv2.NORM_L2SQR)) for other in (drafts, drafts[::-1].copy()))
+    return back < there
 
 
 def _pixels(path: Path) -> Pixels:
