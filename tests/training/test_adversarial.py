@@ -280,8 +280,12 @@ def test_the_small_recipe_is_for_cpus() -> None:
     recipe = read_recipe(RECIPES / "moments-face-small.yaml")
     with torch.device("meta"):
         critic = MomentCritic(**vars(recipe.critic.arguments))
-    assert recipe.adversarial.weight > 0
+        network = MomentNet(**vars(recipe.network.arguments))
     assert 1e6 <= sum(p.numel() for p in critic.parameters()) <= 2e6
+    assert sum(p.numel() for p in network.parameters()) == 2_432_908
+    # What ships learned without a critic, and to correct drafts.
+    assert (recipe.adversarial.weight, network.drafts) == (0, True)
+    assert {one.drafts for one in [*recipe.sequences.train, *recipe.sequences.heldout]} == {"maxim"}
 
 
 RECIPE = """
