@@ -84,7 +84,7 @@ def test_what_is_no_such_folder_is_told(tmp_path):
         load_faces(tmp_path)
     path = write_faces(tmp_path, [(0, 1, 2)]) / "frames-03" / "metadata.json"
     metadata = read_metadata(path)
-    for fmr in (None, [0, 1, 1], [0, 1], ["0", "x", 2], [True, 0, 2]):
+    for fmr in (None, [0, 1, 1], [0, 1], ["0", "x", 2], ["0", "1", "2"], [True, 0, 2]):
         entry = replace(metadata.entries[0], more={} if fmr is None else {"fmr": fmr})
         write_metadata(path, replace(metadata, entries=(entry,)))
         with pytest.raises(UnblurError, match=r"metadata\.json: does not tell the order by FMR of clip_0"):

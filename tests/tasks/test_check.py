@@ -6,9 +6,11 @@ from torch import Tensor, nn
 
 import unblur
 from unblur.errors import UnblurError
+from unblur.networks.moments import MomentNet
 from unblur.tasks.check import field_of, has_paths
 from unblur.tasks.engine import Engine
 from unblur.tasks.evaluate import evaluate, film_function
+from unblur.tasks.files import made_with
 
 
 class Fading(nn.Module):
@@ -57,6 +59,18 @@ def test_such_a_film_is_neither_refined_nor_inspected(fading, tmp_path):
         evaluate(fading, data=tmp_path, refine=True)
     with pytest.raises(UnblurError, match="--model Fading: makes films without paths"):
         unblur.inspect(photo, model=fading)
+
+
+def test_a_film_that_corrects_drafts_is_not_refined_and_says_who_made_them(fading):
+    network = MomentNet(channels=12, blocks=1, deformable=False, drafts=True)
+    engine = Engine(network, device="cpu", dtype="float32")
+    engine.__dict__["drafter"] = fading
+    with pytest.raises(UnblurError, match="--refine: needs paths, and the films of --model MomentNet have none"):
+        film_function(engine, True, 4)
+    with pytest.raises(UnblurError, match="--refine: needs paths"):
+        unblur.frames(torch.rand(3, 40, 40), model=engine, refine=True)
+    assert made_with(engine) == "with MomentNet behind Fading"
+    assert made_with(fading) == "with Fading"
 
 
 def test_such_a_film_is_left_as_it_is(fading):

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from unblur.cli import main
 from unblur.data.drafts import draft_paths
 from unblur.data.metadata import Entry, Metadata, write_metadata
 from unblur.errors import UnblurError
 from unblur.media.image import Picture, read_image
+from unblur.networks.frame_cascade import FrameCascade
 from unblur.tasks.drafts import make_drafts
-from unblur.tasks.engine import load
+from unblur.tasks.engine import Engine, load
 from unblur.tasks.evaluate import film_function
+from unblur.zoo.card import Card
 
 
 @pytest.fixture
@@ -59,6 +63,38 @@ def test_a_folder_without_metadata(tmp_path: Path) -> None:
     report = make_drafts([tmp_path], "fast", "cpu")
     assert [type(error) for error in report.errors] == [UnblurError]
     assert "metadata.json" in str(report.errors[0])
+
+
+def test_what_is_no_exposure_or_cannot_be_drafted(metadata: Metadata, tmp_path: Path) -> None:
+    cascade = Engine(FrameCascade(8, 8, 8, 8), Card("seven", "cascade"), device="cpu", dtype="float32")
+    assert not make_drafts([metadata.root], cascade, limit=1).errors, "three frames are three of its seven"
+    write_metadata(metadata.root / "metadata.json", replace(metadata, entries=()))
+    (error,) = make_drafts([metadata.root], "fast", "cpu").errors
+    assert "holds no exposure" in str(error)
+    longer = [replace(e, frames=(*e.frames, *e.frames[:2])) for e in metadata.entries]
+    write_metadata(metadata.root / "metadata.json", replace(metadata, frame_count=5, entries=tuple(longer)))
+    (error,) = make_drafts([metadata.root], cascade).errors
+    assert "--model seven makes 7 frames and none between" in str(error)
+    assert "a" * 300 in str(make_drafts(["a" * 300], "fast", "cpu").errors[0])
+
+
+def test_pictures_whose_drafts_would_lie_in_one_place(metadata: Metadata) -> None:
+    Picture(torch.rand(3, 32, 32)).save(metadata.root / "blurry/0.jpg")
+    twin = replace(metadata.entries[0], id="twin", blurry="blurry/0.jpg")
+    write_metadata(metadata.root / "metadata.json", replace(metadata, entries=(*metadata.entries, twin)))
+    (error,) = make_drafts([metadata.root], "fast", "cpu").errors
+    assert "0.jpg: has drafts in the same place as blurry/0.png" in str(error)
+    assert not (metadata.root / "drafts").exists()
+
+
+def test_frames_that_are_no_numbers_are_not_kept(metadata: Metadata) -> None:
+    class Lost(nn.Module):
+        def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
+            return blurry[:, None] * times.log().view(-1, 1, 1, 1)
+
+    (error,) = make_drafts([metadata.root], Engine(Lost(), Card("lost", "lost"), device="cpu", dtype="float32")).errors
+    assert "--model lost: makes frames with values that are not numbers; use --dtype float32" in str(error)
+    assert not (metadata.root / "drafts").exists()
 
 
 def test_the_command(metadata: Metadata, capsys: pytest.CaptureFixture[str]) -> None:

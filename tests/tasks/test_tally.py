@@ -2,6 +2,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from io import StringIO
+
+from rich.console import Console as Screen
 
 from unblur.tasks.tally import Tally, rows_of
 
@@ -42,3 +45,12 @@ def test_all_stands_apart() -> None:
     (sheet,) = report.sheets()
     assert sheet.ends == [False, True, True, True, True]
     assert report.as_dict()["results"] == [row.as_dict() for row in rows]
+
+
+def test_brackets_in_names_are_no_markup() -> None:
+    report = Report("x-1", {"name": "[/red] m"}, None, 1.0, (Row("[bold]mild", 1),))
+    screen = Screen(width=120, record=True, file=StringIO())
+    screen.print(report.table())
+    drawn = screen.export_text()
+    assert "[/red] m" in drawn
+    assert "[bold]mild" in drawn

@@ -373,3 +373,18 @@ def test_what_is_not_json(tmp_path: Path) -> None:
 def test_a_folder_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     assert "has no model.json" in _refusal(tmp_path / "folder", tmp_path)
+
+
+@pytest.mark.parametrize("fault", [{"scale": 10**400}, {"min": None}, {"dtype": "uint4"}, {}])
+def test_numbers_that_stand_for_others_in_an_impossible_way(tmp_path: Path, fault: dict[str, object]) -> None:
+    scale = {"dtype": "uint8", "scale": 0.5, "min": -1, **fault} if fault else [0.5, -1]
+    weight = {"name": "a", "shape": [2], "dtype": "float32", "quantization": scale}
+    files = {"m.bin": b"\x00\x02", "m-weights_manifest.json": json.dumps([{"paths": ["m.bin"], "weights": [weight]}])}
+    with tarfile.open(tmp_path / "m.tgz", "w:gz") as package:
+        for name, data in files.items():
+            content = data if isinstance(data, bytes) else data.encode()
+            member = tarfile.TarInfo(f"package/{name}")
+            member.size = len(content)
+            package.addfile(member, io.BytesIO(content))
+    with pytest.raises(UnblurError, match=r"m\.tgz: its m-weights_manifest\.json is damaged \("):
+        tfjs.read_manifest(tmp_path / "m.tgz", "m")

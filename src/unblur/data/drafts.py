@@ -12,7 +12,16 @@ FOLDER = "drafts"
 
 
 def draft_paths(metadata: Metadata, entry: Entry, model: str) -> tuple[Path, ...]:
-    """Where the drafts of an exposure are: ROOT/drafts/MODEL/path/of/the/blurry/picture/00.png, 01.png, ..."""
+    """Where the drafts of an exposure are: ROOT/drafts/MODEL/path/of/the/blurry/picture/00.png, 01.png, ...
+
+    Raises
+    ------
+    UnblurError
+        A model is called what no folder can be called, or what leads out of this one.
+    """
+    if model in ("", "..") or PurePosixPath(model).name != model or "\\" in model or not model.isprintable():
+        remedy = "give the model a name without slashes, in its card"
+        raise UnblurError(f"drafts by {model!r}", "cannot be kept in a folder of that name", remedy)
     blurry = PurePosixPath(entry.blurry)
     folder = metadata.root / FOLDER / model / blurry.parent / blurry.stem
     return tuple(folder / f"{number:02d}.png" for number in range(metadata.frame_count))

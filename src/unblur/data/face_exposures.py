@@ -138,7 +138,7 @@ def _places(metadata: Metadata, entry: Entry) -> tuple[list[int], list[int]]:
     """Where the frames by rank, and those in time, are found among those that are loaded."""
     count = metadata.frame_count
     fmr = entry.more.get("fmr")
-    if not isinstance(fmr, list) or sorted(map(str, fmr)) != sorted(map(str, range(count))):
+    if not isinstance(fmr, list) or {type(moment) for moment in fmr} != {int} or sorted(fmr) != list(range(count)):
         raise UnblurError(metadata.root / NAME, f"does not tell the order by FMR of {entry.id}", _MAKE)
     # Of every frame as it is stored, which one it was in time.
     stored = fmr if entry.more.get("sort", "fmr") == "fmr" else list(range(count))

@@ -109,11 +109,17 @@ class Asked:
         for name in self.metrics:
             if name not in METRICS:
                 raise UnblurError(f"--metrics {name}", "no such metric", choose_from(METRICS, name))
-        for option, metric in (("features", FRECHET), ("identity", "identity")):
-            if getattr(self, option) is not None and metric not in self.metrics:
-                raise UnblurError(f"--{option}", f"means nothing without {metric}", f"add {metric} to --metrics")
         if self.fid_like not in LIKE:
             raise UnblurError(f"--fid-like {self.fid_like}", "no such way", choose_from(LIKE, self.fid_like))
+        options: dict[str, tuple[bool, tuple[str, ...]]] = {
+            "lpips": (self.lpips is not None, ("lpips", FRECHET)),
+            "features": (self.features is not None, (FRECHET,)),
+            "identity": (self.identity is not None, ("identity",)),
+            "fid-like": (self.fid_like != LIKE[0], (FRECHET,)),
+        }
+        for option, (given, uses) in options.items():
+            if given and not any(metric in self.metrics for metric in uses):
+                raise UnblurError(f"--{option}", f"means nothing without {uses[0]}", f"add {uses[0]} to --metrics")
         return self
 
     def measures(self, device: torch.device, cache: str | PathLike[str] | None = None) -> Measures:

@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unblur.data.conversion import exposures_file
+from unblur.data.conversion import exposures_file, open_exposures
 from unblur.data.drafts import draft_paths, has_drafts
-from unblur.data.metadata import NAME, Entry, Metadata, read_metadata
+from unblur.data.metadata import NAME, Entry, Metadata
 from unblur.data.sequences import MetadataSequences
 from unblur.errors import UnblurError
 from unblur.exposure.average import times_of
+from unblur.media.folder import is_folder
 from unblur.media.image import Picture, write_image
 from unblur.metrics.protocols import Film
 from unblur.runtime.consistency import STEPS
@@ -22,6 +23,7 @@ from unblur.tasks.batch import Job, Outcome, Report, run
 from unblur.tasks.engine import Engine, load
 from unblur.tasks.evaluate import film_function
 from unblur.tasks.files import Listener, Silent
+from unblur.tasks.frames import check_makes
 
 AT_ONCE = 8
 """Exposures per pass."""
@@ -74,11 +76,14 @@ def make_drafts(
 
 
 def _drafted(job: Job, film: Film, engine: Engine, limit: int | None, listener: Listener) -> Outcome:
-    metadata = read_metadata(job.source)
+    metadata = open_exposures(job.source)
+    assert metadata is not None
+    _check_apart(metadata, engine.name)
+    times = times_of(metadata.frame_count)
+    check_makes(engine, times.tolist(), str(job.source), "name a model of films for any number of frames")
     chosen = random.Random(len(metadata.entries)).sample(range(len(metadata.entries)), len(metadata.entries))[:limit]
     missing = [index for index in chosen if not has_drafts(metadata, metadata.entries[index], engine.name)]
     sequences = MetadataSequences(metadata, metadata.frame_count)
-    times = times_of(metadata.frame_count)
     for start in range(0, len(missing), AT_ONCE):
         listener.progress("drafting", start, len(missing))
         some = missing[start : start + AT_ONCE]
@@ -95,6 +100,16 @@ def _drafted(job: Job, film: Film, engine: Engine, limit: int | None, listener: 
         "exposures": len(metadata.entries),
     }
     return Outcome(job, told, facts)
+
+
+def _check_apart(metadata: Metadata, model: str) -> None:
+    """Refuse blurry pictures that would have their drafts in one place."""
+    known: dict[Path, str] = {}
+    for entry in metadata.entries:
+        other = known.setdefault(draft_paths(metadata, entry, model)[0], entry.blurry)
+        if other != entry.blurry:
+            problem = f"has drafts in the same place as {other}, which has another suffix"
+            raise UnblurError(metadata.root / entry.blurry, problem, "rename one of the two, and correct the metadata")
 
 
 def _blurry(sequences: MetadataSequences, index: int) -> Tensor:
@@ -116,9 +131,9 @@ def _write(metadata: Metadata, entry: Entry, model: str, frames: Tensor) -> None
 def _metadata_of(source: Path) -> list[Path]:
     """The metadata that a name stands for."""
     found = exposures_file(source)
-    if found is not None and found.name.endswith(".json"):
+    if found is not None and found.suffix.lower() == ".json":
         return [found]
-    below = sorted(source.glob(f"*/{NAME}")) if source.is_dir() else []
+    below = sorted(source.glob(f"*/{NAME}")) if is_folder(source) else []
     if not below:
         raise UnblurError(source, f"holds no {NAME}", "name the folder that unblur data fmr or data metadata made")
     return below

@@ -124,6 +124,11 @@ class Engine:
         return load(ALIASES["best"], self.runner.device, self.runner.dtype, self.tile)
 
     @property
+    def first(self) -> str:
+        """The name of the other model whose pictures it begins with, or nothing."""
+        return self.drafter.name if self.drafter else self.sharpener
+
+    @property
     def is_film(self) -> bool:
         """Whether its network makes frames at any time, or a single sharp picture."""
         return self.runner.is_film
@@ -201,8 +206,7 @@ class Engine:
 
     def __str__(self) -> str:
         about = self.as_dict()
-        first = self.sharpener or (self.drafter.name if self.drafter else "")
-        behind = f" behind {first}" if first else ""
+        behind = f" behind {self.first}" if self.first else ""
         return f"{about['name']}{behind} on {about['device']} in {about['dtype']}"
 
 

@@ -173,9 +173,30 @@ def _classes(
 
 
 def film_function(engine: Engine, refine: bool, steps: int) -> Film:
-    """The model as a function of blurry pictures and times."""
+    """The model as a function of blurry pictures and times.
+
+    Raises
+    ------
+    UnblurError
+        The films have no paths to refine; and when it is called, frames that are no numbers.
+    """
+    film = _film(engine, refine, steps)
+
+    def checked(blurry: Tensor, times: Tensor) -> Tensor:
+        frames = film(blurry, times)
+        if not torch.isfinite(frames).all():
+            problem = "makes frames with values that are not numbers"
+            raise UnblurError(f"--model {engine.name}", problem, "use --dtype float32, or another model")
+        return frames
+
+    return checked
+
+
+def _film(engine: Engine, refine: bool, steps: int) -> Film:
     if engine.drafter is not None:
-        return _corrected(engine.runner.network, film_function(engine.drafter, refine, steps))
+        if refine:
+            check_has_paths(engine.runner, engine.name, "--refine")
+        return _corrected(engine.runner.network, _film(engine.drafter, False, steps))
     network = engine.runner.network
     wanted = [p for p in inspect.signature(network.forward).parameters.values() if p.default is p.empty]
     makes_films = engine.is_film or len(wanted) > 1

@@ -176,7 +176,7 @@ def inspect_files(inputs: Sequence[str], out: str | None, options: Options, list
 
 def made_with(engine: Engine) -> str:
     """For the summary."""
-    behind = f" behind {engine.sharpener}" if engine.sharpener else ""
+    behind = f" behind {engine.first}" if engine.first else ""
     return f"with {engine.name}{behind}" + (f" ({engine.reason})" if engine.reason else "")
 
 

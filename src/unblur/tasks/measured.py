@@ -42,12 +42,15 @@ class Sheet(NamedTuple):
     def table(self, title: str | None, caption: str | None) -> Table:
         """For `rich`."""
         from rich.table import Table
+        from rich.text import Text
 
-        table = Table(title=title, caption=caption)
+        # As text: brackets in a name are no markup.
+        said = {"title": title, "caption": caption}
+        table = Table(**{name: Text(text, f"table.{name}") for name, text in said.items() if text})  # type: ignore[arg-type]
         for heading in self.headings:
-            table.add_column(heading, justify="left" if heading in TEXTS else "right")
+            table.add_column(Text(heading), justify="left" if heading in TEXTS else "right")
         for line, end in zip(self.lines, self.ends, strict=True):
-            table.add_row(*line, end_section=end)
+            table.add_row(*map(Text, line), end_section=end)
         return table
 
 

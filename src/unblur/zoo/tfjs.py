@@ -108,7 +108,7 @@ def read_manifest(path: Path, model: str) -> dict[str, Tensor]:
 def _damage(path: Path, manifest: str) -> Iterator[None]:
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError) as error:
         problem = f"its {manifest} is damaged ({type(error).__name__}: {error})"
         raise UnblurError(path, problem, AGAIN) from None
 
