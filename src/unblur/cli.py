@@ -692,7 +692,9 @@ def evaluate(
     dtype: Dtype = "auto",
     refine: Annotated[bool, typer.Option("--refine", help="As `unblur frames --refine` does.")] = False,
     consistency: Consistency = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Exposures of each class, the first ones.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Exposures of each class: of val-1 the first, else spread evenly.")
+    ] = None,
     cache: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where built exposures are kept.")] = None,
     metrics: Annotated[
         str | None,

@@ -11,7 +11,7 @@ from PIL import Image
 
 from unblur.data.manifest import Record, write_manifest
 from unblur.data.metadata import Entry, Metadata, write_metadata
-from unblur.data.recorded import load_recorded
+from unblur.data.recorded import load_recorded, spread
 from unblur.errors import UnblurError
 
 
@@ -80,3 +80,10 @@ def test_what_cannot_be_measured_on(metadata: Path) -> None:
     metadata.write_text(json.dumps({**document, "data": document["data"][:1]}))
     with pytest.raises(UnblurError, match=r"0.png: is smaller than 11 x 11 pixels; remove its entry"):
         list(load_recorded(metadata)["test"].batches())
+
+
+def test_some_are_spread_evenly() -> None:
+    entries = tuple(Entry(str(i), "keep", "test", "b.png", ("f.png",)) for i in range(10))
+    assert [entry.id for entry in spread(entries, 2)] == ["2", "7"]
+    assert [entry.id for entry in spread(entries, 3)] == ["1", "5", "8"]
+    assert spread(entries, 10) == spread(entries, None) == spread(entries, 99) == entries

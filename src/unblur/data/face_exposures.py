@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unblur.data.conversion import open_exposures
 from unblur.data.metadata import NAME, Entry, Metadata, Partition
-from unblur.data.recorded import RecordedExposures
+from unblur.data.recorded import RecordedExposures, spread
 from unblur.errors import UnblurError
 from unblur.media.folder import is_folder
 
@@ -89,7 +89,7 @@ def load_faces(
     partition : {"train", "val", "test"}, optional
         By default those for tests, or where there are none at all, all of them.
     limit : int, optional
-        At most so many of each length, the first ones.
+        At most so many of each length; see `spread`.
 
     Returns
     -------
@@ -125,7 +125,7 @@ def load_faces(
 
 
 def _exposures(metadata: Metadata, partition: Partition | None, limit: int | None) -> FaceExposures:
-    entries = tuple(entry for entry in metadata.entries if partition in (None, entry.partition))[:limit]
+    entries = spread(tuple(entry for entry in metadata.entries if partition in (None, entry.partition)), limit)
     chosen = replace(metadata, entries=entries)
     places = [_places(chosen, entry) for entry in entries]
     rank, time = (

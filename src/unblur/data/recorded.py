@@ -93,7 +93,7 @@ def load_recorded(
     partition : {"train", "val", "test"}, optional
         All by default.
     limit : int, optional
-        At most so many exposures of each class, the first ones.
+        At most so many exposures of each class; see `spread`.
 
     Raises
     ------
@@ -110,8 +110,15 @@ def load_recorded(
     for (part, averaged, response), entries in kinds.items():
         alone = sum(key[0] == part for key in kinds) == 1
         name = part if alone else f"{part}, {f'{averaged} frames' if averaged else 'all the time'}, {response}"
-        classes[name] = RecordedExposures(replace(whole, entries=entries[:limit]), averaged or None, response)
+        classes[name] = RecordedExposures(replace(whole, entries=spread(entries, limit)), averaged or None, response)
     return classes
+
+
+def spread(entries: tuple[Entry, ...], count: int | None) -> tuple[Entry, ...]:
+    """At most `count` of them, evenly spread: neighbours are of one clip, and much alike."""
+    if count is None or count >= len(entries):
+        return entries
+    return tuple(entries[(2 * place + 1) * len(entries) // (2 * count)] for place in range(count))
 
 
 def _kind(entry: Entry, frames: int) -> tuple[int, Any]:

@@ -80,7 +80,7 @@ def evaluate(
     consistency : int, optional
         Steps that bring the photo's light back into each sharp frame, as in `unblur.frames`.
     limit : int, optional
-        Measure this many exposures per class only, the first ones.
+        Measure this many exposures per class only: the first ones of a protocol, of others evenly spread ones.
     cache : path, optional
         Where exposures that were built are kept.
     asked : Asked, optional

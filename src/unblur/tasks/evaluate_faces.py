@@ -66,7 +66,7 @@ def evaluate_faces(
     device, dtype, refine, consistency, batch_size, progress
         See `unblur.tasks.evaluate.evaluate`.
     limit : int, optional
-        Exposures of each length, the first ones.
+        Exposures of each length, evenly spread.
     cache : path, optional
         Where weights of metrics are looked for.
     asked : Asked, optional

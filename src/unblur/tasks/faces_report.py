@@ -184,7 +184,7 @@ class FacesReport(Measured):
         models = [_about(one) for one in self.models]
         about = f"{self.counted()} from {self.data}, up to {self.size} pixels a side"
         if self.limit:
-            about += f", the first {self.limit} of each length only"
+            about += f", {self.limit} of each length only, evenly spread"
         text = [f"{about}.", *models, *self.notes]
         return Page(f"{self.protocol}: {self.model['name']}", text, parts)
 
