@@ -209,6 +209,14 @@ def test_folding_keeps_pixels_where_they_are() -> None:
     torch.testing.assert_close(quarter, blurry[0, :, ::4, ::4])
 
 
+def test_too_few_channels_for_what_is_folded_into_them() -> None:
+    MomentNet(channels=20, blocks=1, deformable=False, drafts=True, fold=2)
+    with pytest.raises(ValueError, match="16 channels are too few for a pixel's 36 numbers: use more than 18"):
+        MomentNet(channels=16, blocks=1, deformable=False, drafts=True, fold=2)
+    with pytest.raises(ValueError, match="fold must be 1 or more"):
+        MomentNet(channels=8, blocks=1, fold=0)
+
+
 def test_drafts_are_seen_frame_by_frame() -> None:
     network = _network(channels=12, drafts=True)
     blurry, drafts, times = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 2, 3, 16, 16), torch.tensor([0.0, 0.5, 1.0])

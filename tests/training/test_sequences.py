@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,19 @@ def test_a_network_learns_to_correct_drafts(tmp_path: Path, weight: float) -> No
 def test_drafts_for_some_exposures_alone_are_refused(tmp_path: Path, more: dict[str, Any]) -> None:
     with pytest.raises(UnblurError, match=r"network\.arguments\.drafts"):
         data(drafted(tmp_path, **more))
+
+
+def test_stills_and_clips_have_no_drafts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = drafted(tmp_path)
+    text = path.read_text()
+    path.write_text(re.sub(r"(?m)^  (train|heldout): \[.*\n", "", text))
+    assert main([str(path)]) == 1
+    assert "network.arguments.drafts: is true" in "".join(capsys.readouterr())
+    clip = tmp_path / "clip.mp4"
+    clip.touch()
+    path.write_text(re.sub(rf"train: \[{{path: {tmp_path / 'set'}", f"train: [{{path: {clip}", text))
+    assert main([str(path)]) == 1
+    assert f"{clip}: is no metadata, and clips have no drafts; make exposures" in "".join(capsys.readouterr())
 
 
 def test_drafts_that_were_never_made(tmp_path: Path) -> None:

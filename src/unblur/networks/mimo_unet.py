@@ -101,6 +101,10 @@ class MimoSkeleton(nn.Module):
         full, half, quarter = channels, 2 * channels, 4 * channels
         answer = 3 * fold**2
         seen = pictures * answer
+        if fold < 1:
+            raise ValueError(f"fold must be 1 or more, got {fold}")
+        if half <= seen:
+            raise ValueError(f"{channels} channels are too few for a pixel's {seen} numbers: use more than {seen // 2}")
         self.slope, self.fold = slope, fold
         self.entry = nn.Conv2d(seen, full, 3, padding=1)
         self.down_half = nn.Conv2d(full, half, 3, stride=2, padding=1)

@@ -195,6 +195,8 @@ def _data(recipe: Namespace, blurs: bool) -> ExposureData:
     """What the recipe's network learns from, and what it is measured on: exposures of stills or clips, or pairs."""
     options = {"ahead": recipe.data.ahead, "reuse": recipe.data.reuse, "pool": recipe.data.pool}
     options["accumulate"] = recipe.trainer.accumulate_grad_batches
+    if not blurs:
+        _check_drafts(recipe)
     if not blurs and recipe.sequences.train:
         return ExposureData(_sequences(recipe), _heldout_of_sequences(recipe), **options)
     if not blurs:
@@ -281,7 +283,6 @@ def _sequences(recipe: Namespace) -> Source:
         raise UnblurError(f"sequences.drawn {wanted.drawn}", problem, "set it to null")
     if getattr(loss, "paths", 0):
         raise UnblurError("loss.paths", "needs paths that are known, and pictures do not tell them", "set it to 0")
-    _check_drafts(recipe)
     clips = SequenceBatches(
         [(_opened_sequences(one, recipe, wanted.size), one.weight) for one in wanted.train],
         size=wanted.size,
@@ -300,8 +301,8 @@ def _sequences(recipe: Namespace) -> Source:
 def _check_drafts(recipe: Namespace) -> None:
     """Refuse a network that sees drafts where some exposures have none, and drafts that nobody sees."""
     wanted = recipe.sequences
-    named = {one.drafts is not None for one in [*wanted.train, *wanted.heldout]}
-    named |= {False} if wanted.synthetic else set()
+    stills = wanted.synthetic > 0 or not wanted.train
+    named = {one.drafts is not None for one in [*wanted.train, *wanted.heldout]} | ({False} if stills else set())
     sees = bool(getattr(recipe.network.arguments, "drafts", False))
     if named != {sees}:
         problem = f"is {sees}".lower() + ", and that is not so of all exposures"
@@ -326,6 +327,9 @@ def _opened_sequences(one: SequenceSet, recipe: Namespace, size: int) -> Sequenc
     metadata, frames = open_exposures(one.path, one.root), one.frames or recipe.sequences.frames
     if metadata is not None:
         return MetadataSequences(metadata.part(one.partition), frames, recipe.seed, one.drafts)
+    if one.drafts is not None:
+        remedy = "make exposures of it, with unblur data fmr or data metadata"
+        raise UnblurError(one.path, "is no metadata, and clips have no drafts", remedy)
     clips, errors = find_clips([one.path])
     if errors:
         raise errors[0]
