@@ -6,7 +6,7 @@ import pytest
 
 from unblur.errors import UnblurError
 from unblur.tasks.measured import Sheet
-from unblur.tasks.page import Page, Part, Strip, write_page
+from unblur.tasks.page import Page, Part, Strip, check_page, marked, write_page
 
 EVIL = '<img src=x onerror="a()">|`b`&*c*'
 
@@ -78,3 +78,33 @@ def test_a_report_takes_no_file_for_a_folder(tmp_path):
     with pytest.raises(UnblurError, match=r"notes\.txt: is a file; name a folder"):
         write_page(page(), tmp_path / "notes.txt")
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_places_where_no_report_can_be(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "folder.html").mkdir()
+    said = {
+        "folder.html": "is a folder; name a folder, or a file",
+        "notes.txt/report": r"cannot be written: .*notes\.txt is no folder that can be written to",
+        "notes.txt/a/b.html": r"cannot be written",
+        "a" * 300: r"cannot be written \(File name too long\)",
+    }
+    for name, problem in said.items():
+        with pytest.raises(UnblurError, match=problem):
+            check_page(tmp_path / name)
+    for name in ("new/deep", "new/deep/one.html", "one.HTM", "."):
+        check_page(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.html", "notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("- a", "\\- a"), ("12. a", "12\\. a"), ("---", "\\---"), ("30.25", "30.25"), ("-1", "-1"), ("a - b", "a - b")],
+)
+def test_paragraphs_stay_paragraphs(text, expected):
+    assert marked(text) == expected
+
+
+def test_names_with_halves_of_characters_are_written(tmp_path):
+    (path,) = write_page(Page("a\ud800b", ["text"], []), tmp_path / "one.html")
+    assert "<h1>a?b</h1>" in path.read_text(encoding="utf-8")

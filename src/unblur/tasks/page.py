@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ HTML, MARKDOWN, PICTURES = "report.html", "report.md", "pictures"
 GAP = 4
 """Pixels between the pictures of a strip."""
 _MARKED = re.compile(r"([\\`*_{}\[\]<>#|~!&])")
+_FIRST = re.compile(r"^(\d{0,9})([-+=.)])(?=[-=\s]|$)")
+"""What makes a list, a rule or a heading of a paragraph that begins with it."""
 STYLE = """
 :root { color-scheme: light; }
 body { margin: 0 auto; max-width: 60rem; padding: 1rem; background: #fff; color: #222;
@@ -118,21 +121,29 @@ def write_page(page: Page, out: str | PathLike[str]) -> list[Path]:
     pictures = {id(strip): _png(strip.pictures) for part in page.parts for strip in part.strips}
     if _is_html(out):
         inside = lambda strip: "data:image/png;base64," + base64.b64encode(pictures[id(strip)]).decode()  # noqa: E731
-        return [_write(out, _html(page, inside).encode())]
+        return [_write(out, _html(page, inside))]
     names = {key: f"{PICTURES}/{number:02d}.png" for number, key in enumerate(pictures, 1)}
     for key, name in names.items():
-        _write(out / name, pictures[key])
+        _write_bytes(out / name, pictures[key])
     beside = lambda strip: names[id(strip)]  # noqa: E731
     return [
-        _write(out / HTML, _html(page, beside).encode()),
-        _write(out / MARKDOWN, _markdown(page, beside).encode()),
+        _write(out / HTML, _html(page, beside)),
+        _write(out / MARKDOWN, _markdown(page, beside)),
     ]
 
 
 def check_page(out: str | PathLike[str]) -> None:
     """Refuse a place where no report can be, before it is made."""
-    if not _is_html(Path(out)) and Path(out).is_file():
-        raise UnblurError(out, "is a file", "name a folder, or a file with the suffix .html")
+    out, remedy = Path(out), "name a folder, or a file with the suffix .html"
+    single = _is_html(out)
+    try:
+        if out.is_dir() if single else out.is_file():
+            raise UnblurError(out, f"is a {'folder' if single else 'file'}", remedy)
+        place = next(place for place in ((out, *out.parents)[single:]) if place.exists())
+        if not (place.is_dir() and os.access(place, os.W_OK)):
+            raise UnblurError(out, f"cannot be written: {place} is no folder that can be written to", remedy)
+    except OSError as error:
+        raise UnblurError(out, f"cannot be written ({error.strerror})", remedy) from None
 
 
 def _is_html(out: Path) -> bool:
@@ -141,10 +152,15 @@ def _is_html(out: Path) -> bool:
 
 def marked(text: str) -> str:
     """Text for Markdown, in which every character stands for itself."""
-    return _MARKED.sub(r"\\\1", " ".join(text.split()))
+    return _FIRST.sub(r"\1\\\2", _MARKED.sub(r"\\\1", " ".join(text.split())))
 
 
-def _write(path: Path, content: bytes) -> Path:
+def _write(path: Path, text: str) -> Path:
+    # Names may hold halves of characters, which no file can.
+    return _write_bytes(path, text.encode(errors="replace"))
+
+
+def _write_bytes(path: Path, content: bytes) -> Path:
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
     return path
