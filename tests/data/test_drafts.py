@@ -108,6 +108,18 @@ def test_frames_whose_direction_nobody_knows_run_as_their_drafts(
     assert exposed.drafts[:, 0, 0, 0].tolist() == [56, 54, 52]
 
 
+def test_drafts_turn_no_frames_whose_direction_is_known_or_that_are_as_near_either_way(metadata: Metadata) -> None:
+    def loaded(order: Any) -> list[int]:
+        entries = tuple(replace(entry, order=order) for entry in metadata.entries)
+        exposed = MetadataSequences(replace(metadata, entries=entries), 3, drafts="some").read(0)
+        return exposed.pictures[1:, 0, 0, 0].tolist()
+
+    assert loaded("reverse") == [54, 52, 50]
+    for path in draft_paths(metadata, metadata.entries[1], "some"):
+        grey(path, 52)
+    assert loaded("ignore") == [50, 52, 54]
+
+
 def test_a_draft_of_another_size_is_told_of(metadata: Metadata) -> None:
     grey(draft_paths(metadata, metadata.entries[1], "some")[2], 3, side=20)
     with pytest.raises(UnblurError, match="20 x 20"):

@@ -11,7 +11,9 @@ from unblur.networks.moments import MomentNet
 from unblur.runtime.drafted import DraftedFilm
 from unblur.runtime.film import RetiledFilm
 from unblur.runtime.runner import Runner
+from unblur.tasks import engine as engine_module
 from unblur.tasks.engine import Engine
+from unblur.tasks.evaluate import film_function
 
 CPU = torch.device("cpu")
 
@@ -26,6 +28,9 @@ class Fading(nn.Module):
 
     def decode(self, state: Tensor, times: Tensor) -> Tensor:
         return state[:, None] * (1 - times)[None, :, None, None, None]
+
+    def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
+        return self.decode(blurry, times)
 
 
 class Telling(nn.Module):
@@ -104,3 +109,36 @@ def test_an_engine_drafts_with_the_best_model_and_says_so() -> None:
         drafts = (blurry / 2)[:, None, None].expand(-1, 1, 2, -1, -1, -1)
         expected = network(blurry, torch.tensor([0.5]), drafts)[0, 0].clamp(0, 1)
     torch.testing.assert_close(frame, expected)
+
+
+def test_the_best_model_makes_the_drafts_as_the_engine_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = MomentNet(channels=12, blocks=1, deformable=False, drafts=True)
+    engine = Engine(network, device="cpu", dtype="bfloat16", tile=192)
+    asked: list[object] = []
+    monkeypatch.setattr(engine_module, "load", lambda *given: asked.extend(given))
+    assert engine.drafter is None
+    assert asked == ["maxim", CPU, torch.bfloat16, 192]
+
+
+def test_what_is_measured_sees_the_drafts_of_each_time_and_of_the_other_end() -> None:
+    engine = Engine(Telling(), device="cpu", dtype="float32")
+    engine.__dict__["drafter"] = Engine(Fading(), device="cpu", dtype="float32")
+    blurry = 2 * torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    times = torch.tensor([0.0, 0.25, 1.0])
+    frames = film_function(engine, False, 4)(blurry, times)
+    fading = lambda channel, times: (blurry[:, None, channel] * times.view(3, 1, 1)).clamp(0, 1)  # noqa: E731
+    torch.testing.assert_close(frames[:, :, 0], fading(0, 1 - times))
+    torch.testing.assert_close(frames[:, :, 1], fading(1, times))
+
+
+@pytest.mark.parametrize("steps", [0, 4])
+def test_drafts_are_seen_as_they_were_learned_from(steps: int) -> None:
+    """With the photo's light given back, or without: what is measured, kept for training and shown is one film."""
+    engine = Engine(MomentNet(channels=12, blocks=1, deformable=False, drafts=True), device="cpu", dtype="float32")
+    general = engine.__dict__["drafter"] = engine_module.load("fast", "cpu", "float32")
+    blurry = torch.rand(1, 3, 32, 40, generator=torch.Generator().manual_seed(0))
+    (shown,) = engine.see(blurry, "photo", consistency=steps).film.frames([0.25])
+    with torch.inference_mode():
+        measured, kept = (film_function(one, False, steps)(blurry, torch.tensor([0.25])) for one in (engine, general))
+    torch.testing.assert_close(measured[0, 0], kept[0, 0].clamp(0, 1))  # a new network leaves them as they are
+    torch.testing.assert_close(shown, measured[0, 0].clamp(0, 1), atol=2e-3, rtol=0)
