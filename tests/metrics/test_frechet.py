@@ -61,6 +61,7 @@ def test_fewer_vectors_than_dimensions() -> None:
     vectors = drawn(9, 40, 3)
     first, second = moments_of(vectors), moments_of(vectors + 2)
     assert first.few
+    assert moments_of(drawn(40, 40, 3)).few
     assert not moments_of(drawn(41, 40, 3)).few
     assert frechet_distance(first, first) == pytest.approx(0, abs=1e-6)
     assert frechet_distance(first, second) == pytest.approx(40 * 4, rel=1e-6)

@@ -30,5 +30,7 @@ def test_one_number_per_picture_whatever_the_shape() -> None:
     assert distances[1, 2].item() == pytest.approx(expected.item(), abs=1e-6)
     assert torch.allclose(IdentityDistance(network)(image, image), torch.zeros(3, 7), atol=1e-6)
     assert torch.allclose(IdentityDistance(network)(truth, image), distances, atol=1e-6)
+    bright = IdentityDistance(network)(2 * image, truth)
+    torch.testing.assert_close(bright, IdentityDistance(network)((2 * image).clamp(0, 1), truth))
     with pytest.raises(ValueError, match="one shape"):
         IdentityDistance(network)(image, truth[:2])

@@ -55,3 +55,13 @@ def test_the_number_of_weights() -> None:
     kernels = 49 * 3 * 32 + 9 * sum(a * b for a, b in itertools.pairwise(widths)) + 256 * 128
     count = sum(parameter.numel() for parameter in DlibFaces().parameters())
     assert count == kernels + 3 * sum(widths) == 5_614_592
+
+
+def test_larger_pictures_are_smoothed_as_they_shrink() -> None:
+    """Else every third pixel would be all that is seen."""
+    network, seen = DlibFaces(), []
+    network.intro.register_forward_pre_hook(lambda _, given: seen.append(given[0] + network.mean))
+    board = ((torch.arange(450)[:, None] + torch.arange(450)) % 2).float().expand(1, 3, -1, -1)
+    with torch.inference_mode():
+        network(board)
+    assert (seen[0] - 0.5).abs().max() < 0.2

@@ -190,6 +190,7 @@ def test_exports_to_onnx(tmp_path: Path) -> None:
 
 def test_folded_networks_answer_in_the_pictures_size() -> None:
     network = _network(channels=8, fold=2)
+    assert network.multiple == 8, "tiles that begin between would be folded in other places"
     blurry = torch.rand(2, 3, 30, 37)
     with torch.no_grad():
         quarter, half, full = network.scales(blurry, torch.tensor([0.0, 0.5, 1.0]))
@@ -229,6 +230,11 @@ def test_drafts_are_seen_frame_by_frame() -> None:
         changed[0, 1, 1] += 0.1
         differs = (network(blurry, times, changed) - frames).abs().amax((2, 3, 4)) > 0
     assert differs.tolist() == [[False, True, False], [False, False, False]]
+    seen: list[Tensor] = []
+    network.skeleton.entry.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    network(blurry[:1], times[:1], drafts[:1, :1])
+    # Weights that were trained know them in this order.
+    torch.testing.assert_close(seen[0][0], torch.cat((drafts[0, 0, 0], blurry[0], drafts[0, 0, 1])))
     with pytest.raises(ValueError, match="drafts"):
         network(blurry, times)
 

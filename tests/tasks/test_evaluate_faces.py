@@ -108,7 +108,7 @@ def test_frechet_distances(faces):
     assert whole["frechet"] == pytest.approx((three["frechet"] + five["frechet"]) / 2)
     # The same frames in whatever order.
     assert report.film("ByRank", 5, "time").values["frechet"] == five["frechet"]
-    truth, made = Moments(3), Moments(3)
+    truth, made, still, middles, centres = (Moments(3) for _ in range(5))
     for count, number in ((3, 3), (5, 2)):
         path = faces / f"frames-{count:02d}" / "metadata.json"
         for batch in load_recorded(path)["test"].batches(4):
@@ -116,10 +116,16 @@ def test_frechet_distances(faces):
             truth.add(described(Toy(), batch["frames"]).flatten(0, 1))
             film = ByRank(-0.2)(batch["blurry"], batch["times"]).clamp(0, 1)
             made.add(described(Toy(), film).flatten(0, 1))
+            still.add(described(Toy(), batch["blurry"]).repeat_interleave(count, 0))
+            middles.add(described(Toy(), batch["frames"][:, count // 2]))
+            centres.add(described(Toy(), film[:, count // 2]))
     assert whole["frechet_pooled"] == pytest.approx(frechet_distance(made, truth), rel=1e-6)
     assert "frechet_pooled" not in three
     rank, time = (report.centre("ByRank", order).values["frechet"] for order in ("rank", "time"))
     assert rank != time
+    assert rank == pytest.approx(frechet_distance(centres, middles), rel=1e-6)
+    blurry = report.film(INPUT).values["frechet_pooled"]
+    assert blurry == pytest.approx(frechet_distance(still, truth), rel=1e-6), "it stands for every frame"
     # Of a distance the better direction is the lower one.
     assert "lpips" in DISTANCES
     assert three["p_lpips"] < three["lpips"]

@@ -14,7 +14,10 @@ from unblur.data.metadata import Entry, Metadata, read_metadata, write_metadata
 from unblur.errors import UnblurError
 from unblur.media.image import Picture, read_image
 from unblur.media.video import write_clip
+from unblur.networks.moments import MomentNet
+from unblur.networks.paths import FilmNet
 from unblur.training.cli import _data, main
+from unblur.training.film import Film, Loss
 from unblur.training.recipe import is_blur_space, read_recipe
 from unblur.zoo.weights import load_weights
 
@@ -199,3 +202,11 @@ def test_drafts_that_were_never_made(tmp_path: Path) -> None:
 def test_drafts_are_of_times_that_were_drafted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(drafted(tmp_path)), "--loss.reblur", "0.1"]) == 1
     assert "at times that have no drafts" in "".join(capsys.readouterr())
+
+
+def test_a_direction_that_is_sought_finds_no_drafts() -> None:
+    network = MomentNet(channels=12, blocks=1, deformable=False, drafts=True)
+    with pytest.raises(UnblurError, match="at times that have no drafts; set reblur and order to 0, direction to"):
+        Film(network, Loss(direction="nearest"))
+    with pytest.raises(UnblurError, match=r"loss\.perceptual: needs frames"):
+        Film(FilmNet(), Loss(parts="paths", perceptual=0.1))

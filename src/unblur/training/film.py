@@ -247,10 +247,13 @@ def _check(network: nn.Module, loss: Loss) -> None:
     if (loss.order or loss.direction == "learned") and loss.order_network is None:
         asked = "loss.order" if loss.order else "loss.direction learned"
         raise UnblurError(asked, "needs a network that scores order", "name one in loss.order_network")
-    if loss.order and loss.parts != "off":
-        raise UnblurError("loss.order", "needs frames, and the parts of a film are trained apart", "set it to 0")
+    for name in ("order", "perceptual"):
+        if getattr(loss, name) and loss.parts != "off":
+            raise UnblurError(f"loss.{name}", "needs frames, and the parts of a film are trained apart", "set it to 0")
     if getattr(network, "drafts", False) and (loss.reblur or loss.order or loss.direction != "stored"):
-        raise UnblurError("loss", "asks for frames at times that have no drafts", "leave reblur, order and direction")
+        raise UnblurError(
+            "loss", "asks for frames at times that have no drafts", "set reblur and order to 0, direction to stored"
+        )
     if loss.paths and loss.direction != "stored":
         raise UnblurError("loss.paths", "runs as the frames are stored", "set loss.direction to stored")
     if loss.paths and loss.parts == "off" and not hasattr(network, "displacements"):
