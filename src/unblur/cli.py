@@ -744,8 +744,9 @@ def evaluate(
         if protocol in ("blur-1", "order-1"):
             if dtype != "auto" or refine or consistency is not None:
                 raise typer.BadParameter(f"--dtype, --refine and --consistency mean nothing to {protocol}")
-            if any(x is not None for x in (metrics, lpips, features, identity, order, partition, root)):
-                said = "--metrics, --lpips, --features, --identity, --order, --partition and --root"
+            resized = None if fid_like == "torch-fidelity" else fid_like
+            if any(x is not None for x in (metrics, lpips, features, identity, resized, order, partition, root)):
+                said = "--metrics, --lpips, --features, --identity, --fid-like, --order, --partition and --root"
                 raise typer.BadParameter(f"{said} mean nothing to {protocol}")
             measure = evaluate_space if protocol == "blur-1" else evaluate_order
             measured: Any = measure(model, data, device, limit=limit, cache=cache, progress=console.progress)

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,7 @@ from unblur.networks.frame_cascade import FrameCascade
 from unblur.tasks import published_faces
 from unblur.tasks.asked import FRECHET, Asked, Measures
 from unblur.tasks.evaluate import evaluate
-from unblur.tasks.evaluate_faces import evaluate_faces
+from unblur.tasks.evaluate_faces import _with_metrics, evaluate_faces
 from unblur.tasks.film_report import INPUT
 from unblur.zoo.card import Card
 from unblur.zoo.features import Observer
@@ -102,7 +103,15 @@ class WithToy(Asked):
         return Measures(made.metrics, names, Observer(Toy(), names[FRECHET]), ["a note"])
 
 
+def test_what_is_measured_where_no_metric_is_named():
+    assert _with_metrics(Asked()).metrics == ("psnr", "ssim")
+    assert _with_metrics(Asked(lpips="a")).metrics == ("psnr", "ssim", "lpips", FRECHET)
+    assert _with_metrics(Asked(features="a", identity="b")).metrics == ("psnr", "ssim", "identity", FRECHET)
+    assert _with_metrics(Asked(["ssim"], lpips="a")).metrics == ("psnr", "ssim")
+
+
 def test_frechet_distances(faces):
+    shutil.copy(faces / "frames-03/sharp/0/02.png", faces / "frames-03/blurry/1.png")
     report = evaluate_faces(ByRank(-0.2), faces, asked=WithToy(("psnr",)), **CPU)
     three, five, whole = (report.film("ByRank", count, "rank").values for count in (3, 5, None))
     assert whole["frechet"] == pytest.approx((three["frechet"] + five["frechet"]) / 2)

@@ -114,7 +114,7 @@ class FacesReport(Measured):
     models : tuple of dict
         As ``model``, of each that was measured; ``model`` names them all.
     size : int
-        Pixels a side of the largest picture.
+        Pixels of the longest side, by the first exposure of each length: ``unblur data fmr`` makes all of one size.
     metrics : dict of str to str
         What was measured, and its heading: of those that depend on a network with its name.
     centres : tuple of CentreRow
