@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,24 @@ def test_stills_and_clips_have_no_drafts(tmp_path: Path, capsys: pytest.CaptureF
     path.write_text(re.sub(rf"train: \[{{path: {tmp_path / 'set'}", f"train: [{{path: {clip}", text))
     assert main([str(path)]) == 1
     assert f"{clip}: is no metadata, and clips have no drafts; make exposures" in "".join(capsys.readouterr())
+
+
+def test_frames_that_run_as_their_drafts(tmp_path: Path) -> None:
+    path = drafted(tmp_path)
+    metadata = read_metadata(tmp_path / "set" / "metadata.json")
+    for entry in metadata.entries:
+        drafts = draft_paths(metadata, entry, "some")
+        pictures = [read_image(draft) for draft in drafts]
+        for draft, picture in zip(reversed(drafts), pictures, strict=True):
+            picture.save(draft)
+    kept = [replace(entry, order="keep") for entry in metadata.entries]
+    write_metadata(tmp_path / "set" / "metadata.json", replace(metadata, entries=tuple(kept)))
+    path.write_text(path.read_text().replace("drafts: some}", "drafts: some, direction: drafts}"))
+    for batch in (data(path).source.batch(0), *data(path).heldout):
+        torch.testing.assert_close(batch["frames"], batch["drafts"][:, :, 0])
+    path.write_text(path.read_text().replace("drafts: some, ", ""))
+    with pytest.raises(UnblurError, match="needs drafts"):
+        read_recipe(path)
 
 
 def test_drafts_that_were_never_made(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -326,7 +327,10 @@ def _heldout_of_sequences(recipe: Namespace) -> list[dict[str, Tensor]]:
 def _opened_sequences(one: SequenceSet, recipe: Namespace, size: int) -> Sequences:
     metadata, frames = open_exposures(one.path, one.root), one.frames or recipe.sequences.frames
     if metadata is not None:
-        return MetadataSequences(metadata.part(one.partition), frames, recipe.seed, one.drafts)
+        part = metadata.part(one.partition)
+        if one.direction == "drafts":
+            part = replace(part, entries=tuple(replace(entry, order="ignore") for entry in part.entries))
+        return MetadataSequences(part, frames, recipe.seed, one.drafts)
     if one.drafts is not None:
         remedy = "make exposures of it, with unblur data fmr or data metadata"
         raise UnblurError(one.path, "is no metadata, and clips have no drafts", remedy)

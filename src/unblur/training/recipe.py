@@ -181,6 +181,8 @@ class SequenceSet:
         Of each of its exposures, as ``sequences.frames`` by default.
     drafts : str, optional
         The model whose drafts the network sees beside the blurry picture; see ``unblur data drafts``.
+    direction : {"stored", "drafts"}
+        Which way frames run: as the metadata say, or as the drafts do.
     """
 
     path: str
@@ -189,6 +191,11 @@ class SequenceSet:
     root: str | None = None
     frames: int | None = None
     drafts: str | None = None
+    direction: Literal["stored", "drafts"] = "stored"
+
+    def __post_init__(self) -> None:
+        if self.direction == "drafts" and self.drafts is None:
+            raise ValueError("sequences: direction drafts needs drafts")
 
 
 @dataclass(frozen=True)
