@@ -198,7 +198,6 @@ def test_frames_command(command, capsys):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--faces"], "no model of faces comes with this package yet"),
         (["--face-model", "face.safetensors"], "none is asked for"),
         (["--face-box", "1,2,3"], "--face-box 1,2,3: is no box"),
         (["--face-box", "9,2,3,4", "--face-model", "face.safetensors"], "is no box"),
@@ -230,3 +229,9 @@ def test_without_the_extra(command, capsys, monkeypatch):
     assert "extra faces" in captured.err
     assert "pip install 'unblur[faces]'" in captured.err
     assert captured.err.count("\n") == 1
+
+
+def test_a_model_of_faces_comes_along():
+    faces = load_faces(detect=False, boxes=[(20, 30, 52, 62)], device="cpu")
+    assert faces.engine.name == "moments-face-small"
+    assert faces.engine.drafter.name == "maxim"

@@ -18,10 +18,8 @@ from unblur.runtime.patches import MOST_STRAY, Frames, Patch, PatchedFilm, Place
 from unblur.tasks.engine import Engine, Progress, load
 from unblur.tasks.source import name_of
 from unblur.zoo.mtcnn import load_face_cascade
-from unblur.zoo.table import SHIPPED
+from unblur.zoo.table import FACES
 
-MODEL = "moments-face-small"
-"""The model of faces, once it comes with the package."""
 SMALLEST = 24
 """Pixels of the longer side of a face, below which there is nothing to restore."""
 MARGIN = 0.5
@@ -215,7 +213,7 @@ def load_faces(
     Parameters
     ----------
     model, device, dtype, tile
-        As in `unblur.load`; any model will do, one that was trained on faces is meant.
+        As in `unblur.load`; by default the model of faces that comes with the package. Any will do.
     detect : bool
         Look for faces.
     detector : Detector, optional
@@ -232,15 +230,13 @@ def load_faces(
         if not (box[0] < box[2] and box[1] < box[3]):
             said = ",".join(f"{place:g}" for place in box)
             raise UnblurError(f"--face-box {said}", "is no box", "use LEFT,TOP,RIGHT,BOTTOM in pixels")
-    if model is None and MODEL not in SHIPPED:
-        raise UnblurError("--faces", "no model of faces comes with this package yet", "name a file with --face-model")
     if detect and detector is None:
         try:
             detector = CascadeDetector(load_face_cascade())
         except UnblurError as fault:
             remedy = "pip install 'unblur[faces]', or give each face with --face-box L,T,R,B in place of --faces"
             raise UnblurError("--faces", f"{fault.subject} {fault.problem}", remedy) from fault
-    return Faces(load(MODEL if model is None else model, device, dtype, tile), detector if detect else None, boxes)
+    return Faces(load(FACES if model is None else model, device, dtype, tile), detector if detect else None, boxes)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,9 @@ SHIPPED: dict[str, Shipped] = {
     "order-small": Shipped(
         "order-small.safetensors", "247e485f84728bcd5a9fea57d1944e755f30be1222d8b58dc9014878fce2001e"
     ),
+    "moments-face-small": Shipped(
+        "moments-face-small.safetensors", "e092bd4233b2bdc614c219fd5aaf44a69a9fd4dfeba55c52391005c928c19f8d"
+    ),
     "maxim": Shipped("maxim.safetensors", "f136c30c69950773f49e5601c33feb6d343e5fd309462bb0e8452c46a9e3e366"),
 }
 
@@ -59,6 +62,10 @@ BLUR_SPACE = "blur-space-small"
 
 ORDER = "order-small"
 """Who scores the order of frames where no model is named."""
+
+
+FACES = "moments-face-small"
+"""What restores faces where no model of faces is named."""
 
 
 def network_class(name: str) -> type[nn.Module]:
