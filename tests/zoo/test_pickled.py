@@ -34,7 +34,7 @@ def test_arrays_among_plain_things(protocol: int) -> None:
         np.zeros((2, 3), np.float32, order="F"),
         np.array([None]),
     ],
-    ids=str,
+    ids=lambda held: type(held).__name__,
 )
 def test_whatever_is_no_plain_array_is_refused_and_never_run(
     held: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
