@@ -46,9 +46,9 @@ from unblur.networks.frame_cascade import FAINT, FrameCascade
 from unblur.networks.mimo_unet import MimoUNet
 from unblur.networks.moments import MomentNet
 from unblur.runtime.precision import autocast, resolve_dtype
-from unblur.tasks.asked import Asked
-from unblur.tasks.faces_judge import Found, Judge
-from unblur.tasks.film_report import INPUT
+from unblur.tasks.measuring.asked import Asked
+from unblur.tasks.measuring.faces_judge import Found, Judge
+from unblur.tasks.measuring.film_report import INPUT
 from unblur.training.film import Film
 from unblur.training.frames import FrameLoss, Frames
 from unblur.zoo.card import Card

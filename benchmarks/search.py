@@ -28,9 +28,9 @@ from unblur.data.val1 import load_val1
 from unblur.media.image import Picture
 from unblur.metrics.fidelity import psnr
 from unblur.runtime.search import Found, SearchOptions, search
-from unblur.tasks.engine import load
+from unblur.tasks.models.engine import load
+from unblur.tasks.models.space import load_space
 from unblur.tasks.search import start_code
-from unblur.tasks.space import load_space
 
 
 def main() -> None:

@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 
 from unblur.networks.order_net import OrderNet
-from unblur.tasks.asked import Asked
-from unblur.tasks.evaluate import INPUT, evaluate
-from unblur.tasks.evaluate_faces import evaluate_faces
-from unblur.tasks.evaluate_order import evaluate_order
-from unblur.tasks.evaluate_space import evaluate_space
+from unblur.tasks.measuring.asked import Asked
+from unblur.tasks.measuring.evaluate import INPUT, evaluate
+from unblur.tasks.measuring.evaluate_faces import evaluate_faces
+from unblur.tasks.measuring.evaluate_order import evaluate_order
+from unblur.tasks.measuring.evaluate_space import evaluate_space
 from unblur.zoo.card import Card
 from unblur.zoo.weights import FILES, load_weights, save_weights
 

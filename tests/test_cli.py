@@ -16,8 +16,8 @@ from unblur.media.image import Picture, read_image
 from unblur.media.video import read_clip
 from unblur.networks.order_net import OrderNet
 from unblur.networks.paths import FilmNet, Restorer
-from unblur.tasks import choice
-from unblur.tasks import engine as engine_module
+from unblur.tasks.models import choice
+from unblur.tasks.models import engine as engine_module
 from unblur.zoo.card import Card
 from unblur.zoo.table import ALIASES
 from unblur.zoo.weights import save_weights
@@ -439,7 +439,7 @@ def test_models_are_told_of(capsys, tmp_path):
 
 
 def test_a_protocol_is_measured(capsys, tmp_path, monkeypatch):
-    from unblur.tasks import evaluate
+    from unblur.tasks.measuring import evaluate
 
     def exposures(root, cache, *, limit, progress):
         raise unblur.UnblurError(root, f"limit {limit}, cache {cache}", "none")

@@ -45,11 +45,11 @@ from unblur.runtime.film import film_from, film_of
 from unblur.runtime.refine import find_correction
 from unblur.runtime.runner import Runner
 from unblur.runtime.search import SearchOptions, search
-from unblur.tasks.asked import Measures
-from unblur.tasks.evaluate import film_function
-from unblur.tasks.faces_judge import Judge
+from unblur.tasks.measuring.asked import Measures
+from unblur.tasks.measuring.evaluate import film_function
+from unblur.tasks.measuring.faces_judge import Judge
+from unblur.tasks.models.space import load_space
 from unblur.tasks.search import SearchPlan
-from unblur.tasks.space import load_space
 from unblur.training.adversarial import Adversarial, AdversarialLoss
 from unblur.training.blur_space import BlurSpaceSystem, CodeLoss
 from unblur.training.film import Film, Loss

@@ -134,7 +134,8 @@ def deblur(
     """Make blurry photos sharp."""
     if method not in ("network", "search"):
         raise typer.BadParameter(f"{method!r} is not one of network, search", param_hint="--method")
-    from unblur.tasks import files
+    from unblur.tasks.files import pictures as task
+    from unblur.tasks.files.jobs import Options
 
     plan = None
     if method == "search":
@@ -149,8 +150,8 @@ def deblur(
     if faces is not None and plan is not None:
         raise typer.BadParameter("is for --method network", param_hint="--faces")
     with context.obj.running(as_json) as console:
-        options = files.Options(model, device, dtype, tile, max_pixels, skip_existing, check, consistency, faces)
-        return console.close(files.deblur_files(photos, out, options, console, quality=quality, search=plan))
+        options = Options(model, device, dtype, tile, max_pixels, skip_existing, check, consistency, faces)
+        return console.close(task.deblur_files(photos, out, options, console, quality=quality, search=plan))
 
 
 @app.command(epilog="Example: unblur frames photo.jpg -n 51 -o moment.mp4")
@@ -222,13 +223,14 @@ def frames(
     if method not in (None, "paths", "cascade", "recurrent"):
         raise typer.BadParameter(f"{method!r} is not one of paths, cascade, recurrent", param_hint="--method")
     chosen = _times(times)
-    from unblur.tasks import files, film_files
+    from unblur.tasks.files import films as task
+    from unblur.tasks.files.jobs import Options
 
     faces = _faces(find_faces, face_model, face_box)
     with context.obj.running(as_json) as console:
-        options = files.Options(model, device, dtype, tile, max_pixels, skip_existing, check, consistency, faces)
-        film = film_files.FilmOptions(n, chosen, reverse, fps, kind, sharp, refine, method, burst, order)  # type: ignore[arg-type]
-        return console.close(film_files.frames_files(photos, out, options, console, film))
+        options = Options(model, device, dtype, tile, max_pixels, skip_existing, check, consistency, faces)
+        film = task.FilmOptions(n, chosen, reverse, fps, kind, sharp, refine, method, burst, order)  # type: ignore[arg-type]
+        return console.close(task.frames_files(photos, out, options, console, film))
 
 
 def _faces(find: bool, model: str | None, boxes: list[str] | None) -> Any:
@@ -273,11 +275,12 @@ def inspect(
     as_json: Json = False,
 ) -> int:
     """Tell what blur photos have: motion (how long, which way), out of focus, or none; draw the paths."""
-    from unblur.tasks import files
+    from unblur.tasks.files import pictures as task
+    from unblur.tasks.files.jobs import Options
 
     with context.obj.running(as_json) as console:
-        options = files.Options(model, device, dtype, tile, max_pixels, skip_existing)
-        return console.close(files.inspect_files(photos, out, options, console))
+        options = Options(model, device, dtype, tile, max_pixels, skip_existing)
+        return console.close(task.inspect_files(photos, out, options, console))
 
 
 @app.command(epilog="Example: unblur reblur other.jpg --like sharp.png blurry.png -o moved.jpg")
@@ -311,12 +314,13 @@ def reblur(
     as_json: Json = False,
 ) -> int:
     """Blur sharp pictures as another photo was blurred, or as none ever was."""
-    from unblur.tasks import files, reblur_files
+    from unblur.tasks.files import reblur as task
+    from unblur.tasks.files.jobs import Options
 
     with context.obj.running(as_json) as console:
-        options = files.Options(model, device, max_pixels=max_pixels, skip_existing=skip_existing)
-        origin = reblur_files.Origin(like, code, sample, seed, save_code, impulses)
-        return console.close(reblur_files.reblur_files(photos or [], out, origin, options, console, quality=quality))
+        options = Options(model, device, max_pixels=max_pixels, skip_existing=skip_existing)
+        origin = task.Origin(like, code, sample, seed, save_code, impulses)
+        return console.close(task.reblur_files(photos or [], out, origin, options, console, quality=quality))
 
 
 @app.command(epilog="Example: unblur augment GOPRO_Large/ photos/ -o more/ -n 5000")
@@ -353,7 +357,7 @@ def augment(
     if len(places) != (1 if sample else 2):
         wanted = "one place with --sample: SHARP" if sample else "two places: PAIRS SHARP, or one with --sample"
         raise typer.BadParameter(f"name {wanted}")
-    from unblur.tasks import augment as task
+    from unblur.tasks.datasets import augment as task
 
     options = task.AugmentOptions(n, size, seed, part, workers)  # type: ignore[arg-type]
     sources = None if sample else places[0]
@@ -367,7 +371,7 @@ def augment(
 @models_app.command("list", epilog="Example: unblur models list")
 def models_list(as_json: Json = False) -> int:
     """List the models that came with the package."""
-    from unblur.tasks.models import list_models
+    from unblur.tasks.models.catalogue import list_models
 
     entries = list_models()
     if as_json:
@@ -385,7 +389,7 @@ def models_show(
     name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A model.")], as_json: Json = False
 ) -> int:
     """Tell what is known of a model: what it was trained on, how well it does, its licence."""
-    from unblur.tasks.models import show_model
+    from unblur.tasks.models.catalogue import show_model
 
     entry = show_model(name)
     if as_json:
@@ -408,7 +412,7 @@ def models_convert(
     as_json: Json = False,
 ) -> int:
     """Turn released weights into a model file of ours."""
-    from unblur.tasks.models import convert_model
+    from unblur.tasks.models.catalogue import convert_model
 
     entry = convert_model(source, out, network)
     if as_json:
@@ -438,7 +442,7 @@ def data_blur(
     as_json: Json = False,
 ) -> int:
     """Make blurry and sharp pictures from photos and clips, with a manifest."""
-    from unblur.tasks import data as task
+    from unblur.tasks.datasets import exposures as task
 
     if response not in ("srgb", "gamma", "linear"):
         raise typer.BadParameter(f"{response}: no such response; use srgb, gamma or linear")
@@ -465,7 +469,7 @@ def data_lmdb(
     as_json: Json = False,
 ) -> int:
     """Put the pictures of a folder into one LMDB, as they are: faster to read on slow disks."""
-    from unblur.tasks.store import store_pictures
+    from unblur.tasks.datasets.store import store_pictures
 
     with context.obj.running(as_json) as console:
         return console.close(store_pictures(source, out, console))
@@ -507,7 +511,7 @@ def order_measure(
     as_json: Json = False,
 ) -> int:
     """`order score` and `order check`."""
-    from unblur.tasks import order_files as task
+    from unblur.tasks.ordering import files as task
 
     measure = task.check_files if context.info_name == "check" else task.score_files
     options = _order_options(model, device, side, partition, root)
@@ -533,7 +537,7 @@ def order_label(
     as_json: Json = False,
 ) -> int:
     """Write new metadata in which every clip says which way it runs."""
-    from unblur.tasks import order_files as task
+    from unblur.tasks.ordering import files as task
 
     options = _order_options(model, device, side, partition, root)
     with context.obj.running(as_json) as console:
@@ -545,7 +549,7 @@ def order_label(
 def _order_options(model: str | None, device: str, side: int, partition: str | None, root: Path | None) -> Any:
     if partition is not None:
         _choice("--partition", partition, "train", "val", "test")
-    from unblur.tasks.order_files import OrderOptions
+    from unblur.tasks.ordering.files import OrderOptions
 
     return OrderOptions(model, device, side, partition, root)  # type: ignore[arg-type]
 
@@ -576,7 +580,7 @@ def data_metadata(
     _choice("--layout", layout, "auto", "rb2v", "baist", "reds")
     _choice("--partition", partition, "train", "val", "test")
     _choice("--response", response, "srgb", "gamma", "linear")
-    from unblur.tasks import metadata as task
+    from unblur.tasks.datasets import metadata as task
 
     options = task.MetadataOptions(layout, partition, name, group, response)  # type: ignore[arg-type]
     with context.obj.running(as_json) as console:
@@ -627,7 +631,7 @@ def data_fmr(
         counts = tuple(int(count) for count in frames.split(","))
     except ValueError:
         raise typer.BadParameter(f"{frames}: not numbers; use for instance 5,7,9", param_hint="--frames") from None
-    from unblur.tasks import fmr as task
+    from unblur.tasks.datasets import fmr as task
 
     rules = (counts, every, size, margin, box, sharpness, sort, response, max_step, min_length, partition)
     with context.obj.running(as_json) as console:
@@ -652,7 +656,7 @@ def data_drafts(
     as_json: Json = False,
 ) -> int:
     """Keep what a film model makes of exposures, beside which another network learns to do better."""
-    from unblur.tasks import drafts as task
+    from unblur.tasks.datasets import drafts as task
 
     with context.obj.running(as_json) as console:
         return console.close(task.make_drafts(list(sources), model, device, dtype, console, limit=limit))
@@ -728,10 +732,10 @@ def evaluate(
     as_json: Json = False,
 ) -> int:
     """Measure a model by a named protocol, or on exposures of your own, beside the blurry input itself."""
-    from unblur.tasks import evaluate as task
-    from unblur.tasks.evaluate_faces import evaluate_faces
-    from unblur.tasks.evaluate_order import evaluate_order
-    from unblur.tasks.evaluate_space import evaluate_space
+    from unblur.tasks.measuring import evaluate as task
+    from unblur.tasks.measuring.evaluate_faces import evaluate_faces
+    from unblur.tasks.measuring.evaluate_order import evaluate_order
+    from unblur.tasks.measuring.evaluate_space import evaluate_space
 
     if protocol != "faces-1" and len(models or []) > 1:
         raise typer.BadParameter(f"only one is measured by {protocol}", param_hint="--model")
@@ -776,7 +780,7 @@ def evaluate(
 def _asked(metrics: str | None, partition: str | None, **named: Any) -> Any:
     if partition is not None:
         _choice("--partition", partition, "train", "val", "test")
-    from unblur.tasks.asked import Asked
+    from unblur.tasks.measuring.asked import Asked
 
     chosen = [name.strip() for name in metrics.split(",")] if metrics is not None else []
     return Asked(chosen, partition=partition, **named)  # type: ignore[arg-type]
@@ -812,7 +816,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as cause:
         if hasattr(cause, "format_message"):
             return _misused(cause)
-        from unblur.tasks.batch import unexpected
+        from unblur.tasks.files.batch import unexpected
 
         return _fail(console, arguments, unexpected(" ".join(["unblur", *arguments[:1]]), cause), cause)
     if code == INTERRUPTED:

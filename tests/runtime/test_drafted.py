@@ -11,9 +11,9 @@ from unblur.networks.moments import MomentNet
 from unblur.runtime.drafted import DraftedFilm
 from unblur.runtime.film import RetiledFilm
 from unblur.runtime.runner import Runner
-from unblur.tasks import engine as engine_module
-from unblur.tasks.engine import Engine
-from unblur.tasks.evaluate import film_function
+from unblur.tasks.measuring.evaluate import film_function
+from unblur.tasks.models import engine as engine_module
+from unblur.tasks.models.engine import Engine
 
 CPU = torch.device("cpu")
 

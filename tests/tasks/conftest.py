@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from unblur.networks.paths import FilmNet, Restorer
-from unblur.tasks import engine as engine_module
-from unblur.tasks.engine import Engine
+from unblur.tasks.models import engine as engine_module
+from unblur.tasks.models.engine import Engine
 from unblur.zoo.table import ALIASES
 
 SMALL = {"widths": (8, 8), "blocks": (1, 1)}

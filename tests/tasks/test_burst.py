@@ -23,11 +23,11 @@ from unblur.media.video import read_clip
 from unblur.metrics.motion import Field
 from unblur.networks.moments import MomentNet
 from unblur.networks.order_net import OrderNet
-from unblur.tasks import reel as module
 from unblur.tasks.burst import HELD, PULL, REMEMBERED, Burst, Shot, _agreement, _passages, passage
-from unblur.tasks.engine import Engine
+from unblur.tasks.files import reel as module
+from unblur.tasks.files.reel import Reel
 from unblur.tasks.frames import Film
-from unblur.tasks.reel import Reel
+from unblur.tasks.models.engine import Engine
 from unblur.zoo.card import Card
 from unblur.zoo.weights import save_weights
 

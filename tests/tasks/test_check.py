@@ -8,9 +8,9 @@ import unblur
 from unblur.errors import UnblurError
 from unblur.networks.moments import MomentNet
 from unblur.tasks.check import field_of, has_paths
-from unblur.tasks.engine import Engine
-from unblur.tasks.evaluate import evaluate, film_function
-from unblur.tasks.files import made_with
+from unblur.tasks.files.jobs import made_with
+from unblur.tasks.measuring.evaluate import evaluate, film_function
+from unblur.tasks.models.engine import Engine
 
 
 class Fading(nn.Module):

@@ -13,8 +13,8 @@ from unblur.exposure.average import average, times_of
 from unblur.exposure.response import to_linear
 from unblur.media.image import Picture, read_image
 from unblur.metrics.fidelity import psnr
-from unblur.tasks import engine as engine_module
-from unblur.tasks.engine import Engine, load
+from unblur.tasks.models import engine as engine_module
+from unblur.tasks.models.engine import Engine, load
 from unblur.tasks.report import measure_residual
 
 

@@ -13,9 +13,9 @@ from unblur.media.image import Picture, read_image, write_image
 from unblur.networks.moments import MomentNet
 from unblur.tasks import faces as task
 from unblur.tasks.deblur import deblur
-from unblur.tasks.engine import Engine
 from unblur.tasks.faces import load_faces
 from unblur.tasks.frames import frames
+from unblur.tasks.models.engine import Engine
 
 
 class Tinted(nn.Module):

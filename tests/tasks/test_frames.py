@@ -14,9 +14,10 @@ from unblur.networks.frame_cascade import FrameCascade
 from unblur.networks.frame_recurrent import FrameRecurrent
 from unblur.networks.moments import MomentNet
 from unblur.runtime.refine import Correction
-from unblur.tasks import engine as engine_module
-from unblur.tasks import files, film_files
-from unblur.tasks.engine import Engine
+from unblur.tasks.files.films import FilmOptions, frames_files
+from unblur.tasks.files.jobs import Options
+from unblur.tasks.models import engine as engine_module
+from unblur.tasks.models.engine import Engine
 from unblur.zoo.card import Card
 from unblur.zoo.weights import load_weights, save_weights
 
@@ -302,9 +303,9 @@ def test_methods_of_the_command(shipped, monkeypatch, tmp_path, cascade, recurre
     }
 
     def run(method=None, model=None, **options):
-        film = film_files.FilmOptions(format="png", method=method, **options)
-        given = files.Options(model=model, device="cpu", dtype="float32", consistency=0)
-        return film_files.frames_files([str(photo)], str(tmp_path / "film") + "/", given, _Silent(), film)
+        film = FilmOptions(format="png", method=method, **options)
+        given = Options(model=model, device="cpu", dtype="float32", consistency=0)
+        return frames_files([str(photo)], str(tmp_path / "film") + "/", given, _Silent(), film)
 
     assert run("cascade", weights["cascade"]).results[0].facts["frames"] == 7
     moved = run("recurrent", weights["recurrent"], n=4)

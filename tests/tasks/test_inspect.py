@@ -12,8 +12,8 @@ from unblur.errors import UnblurError
 from unblur.media.image import read_image
 from unblur.metrics.motion import measure_field
 from unblur.networks.moments import MomentNet
-from unblur.tasks.drawing import FOOT, LEAST, MOST, draw_field
-from unblur.tasks.engine import Engine, load
+from unblur.tasks.drawings.field import FOOT, LEAST, MOST, draw_field
+from unblur.tasks.models.engine import Engine, load
 
 
 @pytest.fixture(scope="module")

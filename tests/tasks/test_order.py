@@ -20,10 +20,10 @@ from unblur.media.video import read_clip, write_clip
 from unblur.networks.order_net import OrderNet
 from unblur.networks.paths import Restorer
 from unblur.tasks import order as module
-from unblur.tasks import order_files
 from unblur.tasks.order import Orderer, order, score_frames, shrunk, spread
-from unblur.tasks.order_files import OrderOptions, check_files, label_files, score_files
-from unblur.tasks.order_report import ScoreReport
+from unblur.tasks.ordering import files as order_files
+from unblur.tasks.ordering.files import OrderOptions, check_files, label_files, score_files
+from unblur.tasks.ordering.report import ScoreReport
 from unblur.zoo.card import Card
 from unblur.zoo.weights import save_weights
 

@@ -12,9 +12,9 @@ from unblur.media.image import Picture, read_image
 from unblur.metrics.fidelity import psnr
 from unblur.networks.blur_space import BlurSpace
 from unblur.networks.path_space import PathSpace
-from unblur.tasks.impulses import draw_impulses
+from unblur.tasks.drawings.impulses import draw_impulses
+from unblur.tasks.models.space import BlurCode, Space, load_space
 from unblur.tasks.reblur import read_blur, seed_of
-from unblur.tasks.space import BlurCode, Space, load_space
 from unblur.zoo.card import Card
 from unblur.zoo.weights import save_weights
 

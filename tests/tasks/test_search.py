@@ -12,9 +12,9 @@ from unblur.media.image import Picture, read_image
 from unblur.networks.path_space import PathSpace
 from unblur.runtime.search import SearchOptions
 from unblur.tasks import search as module
-from unblur.tasks.engine import Engine
+from unblur.tasks.models.engine import Engine
+from unblur.tasks.models.space import BlurCode, load_space
 from unblur.tasks.search import SearchPlan, deblur_by_search, start_code
-from unblur.tasks.space import BlurCode, load_space
 from unblur.zoo.card import Card
 from unblur.zoo.weights import save_weights
 

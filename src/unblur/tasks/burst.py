@@ -26,8 +26,8 @@ from torch import Tensor
 from unblur.data.flow import Grey, optical_flow
 from unblur.exposure.camera import is_canonical
 from unblur.metrics.motion import Field
-from unblur.tasks.engine import load
 from unblur.tasks.frames import Film, frames
+from unblur.tasks.models.engine import load
 from unblur.tasks.order import Model, Orderer, load_orderer, score_frames
 from unblur.tasks.source import Source, open_picture
 

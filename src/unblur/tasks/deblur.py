@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from unblur.media.image import Picture
 from unblur.metrics.verdict import Verdict
 from unblur.tasks.check import verdict_of, warning_of
-from unblur.tasks.engine import Engine, Progress, load
 from unblur.tasks.faces import Faces, SeenFaces
+from unblur.tasks.models.engine import Engine, Progress, load
 from unblur.tasks.report import Residual, measure_residual
 from unblur.tasks.source import Source, name_of, open_picture, steps_option
 

@@ -15,7 +15,7 @@ from unblur.media.image import Picture
 from unblur.runtime.drafted import WholeFilm
 from unblur.runtime.faces import Box, CascadeDetector, Detector, Face, find_faces
 from unblur.runtime.patches import MOST_STRAY, Frames, Patch, PatchedFilm, Place, runs_backward, stray
-from unblur.tasks.engine import Engine, Progress, load
+from unblur.tasks.models.engine import Engine, Progress, load
 from unblur.tasks.source import name_of
 from unblur.zoo.mtcnn import load_face_cascade
 from unblur.zoo.table import FACES

@@ -25,8 +25,8 @@ from unblur.runtime.drafted import WholeFilm
 from unblur.runtime.film import MapFilm
 from unblur.runtime.patches import PatchedFilm
 from unblur.tasks.check import check_has_paths, field_of, verdict_of, warning_of
-from unblur.tasks.engine import Engine, Progress, load
 from unblur.tasks.faces import Faces, SeenFaces
+from unblur.tasks.models.engine import Engine, Progress, load
 from unblur.tasks.report import Refinement, Residual, measure_residual
 from unblur.tasks.source import Source, name_of, open_picture, steps_option
 from unblur.zoo.table import DEFAULT

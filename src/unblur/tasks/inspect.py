@@ -14,8 +14,8 @@ from unblur.media.image import Picture
 from unblur.metrics.motion import Field, Motion
 from unblur.metrics.verdict import UNSURE, Verdict, judge
 from unblur.tasks.check import check_has_paths, field_of
-from unblur.tasks.drawing import draw_field
-from unblur.tasks.engine import Engine, Progress, load
+from unblur.tasks.drawings.field import draw_field
+from unblur.tasks.models.engine import Engine, Progress, load
 from unblur.tasks.source import Source, name_of, open_picture
 
 SAID = {

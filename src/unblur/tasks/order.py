@@ -14,7 +14,7 @@ from unblur.errors import UnblurError
 from unblur.media.video import read_clip
 from unblur.metrics.ordering import all_pairs, clip_order, symmetric_pairs
 from unblur.networks.order_net import OrderNet
-from unblur.tasks.ready import Ready, called, fits_memory, found
+from unblur.tasks.models.ready import Ready, called, fits_memory, found
 from unblur.tasks.source import Source, open_picture
 from unblur.zoo.table import ORDER
 

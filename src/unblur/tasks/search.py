@@ -19,10 +19,10 @@ from unblur.runtime.runner import finished
 from unblur.runtime.search import DATA, Found, SearchOptions, search
 from unblur.runtime.tiling import is_out_of_memory, lay_out, smallest_tile, tiled
 from unblur.tasks.deblur import Look, Sharpened, opened
-from unblur.tasks.engine import Engine, Progress
+from unblur.tasks.models.engine import Engine, Progress
+from unblur.tasks.models.space import BlurCode, Space, load_space
 from unblur.tasks.report import decibels
 from unblur.tasks.source import Source, name_of
-from unblur.tasks.space import BlurCode, Space, load_space
 from unblur.zoo.backbone import load_backbone
 from unblur.zoo.table import choose_from
 

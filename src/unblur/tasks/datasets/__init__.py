@@ -1,0 +1,1 @@
+"""Pictures to train and measure on, made or put in order."""

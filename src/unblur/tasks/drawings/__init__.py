@@ -1,0 +1,1 @@
+"""Pictures that show a blur, or many results side by side."""

@@ -1,0 +1,1 @@
+"""The tasks on files: found, done one after the other, written, told of."""

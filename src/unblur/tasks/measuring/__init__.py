@@ -1,0 +1,1 @@
+"""How good models are: protocols, what they measure, and the reports of it."""

@@ -1,0 +1,1 @@
+"""Models, ready to run: named or chosen, loaded, told of."""
