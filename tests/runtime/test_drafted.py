@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from unblur.errors import UnblurError
 from unblur.networks.moments import MomentNet
+from unblur.runtime import drafted as module
 from unblur.runtime.drafted import DraftedFilm
 from unblur.runtime.film import RetiledFilm
 from unblur.runtime.runner import Runner
@@ -23,10 +24,15 @@ class Fading(nn.Module):
 
     tile_overlap, multiple, is_local = 32, 4, True
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[float] = []
+
     def encode(self, blurry: Tensor) -> Tensor:
         return blurry
 
     def decode(self, state: Tensor, times: Tensor) -> Tensor:
+        self.made += [round(float(time), 3) for time in times]
         return state[:, None] * (1 - times)[None, :, None, None, None]
 
     def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
@@ -54,8 +60,10 @@ class Telling(nn.Module):
         return torch.stack((drafts[:, :, 0, 0], drafts[:, :, 1, 1], late), 2)
 
 
-def film_of(blurry: Tensor, network: nn.Module | None = None, tile: int = 1024) -> DraftedFilm:
-    drafts = RetiledFilm(Runner(Fading(), CPU, torch.float32), blurry, 1024, "photo")
+def film_of(
+    blurry: Tensor, network: nn.Module | None = None, tile: int = 1024, general: nn.Module | None = None
+) -> DraftedFilm:
+    drafts = RetiledFilm(Runner(general or Fading(), CPU, torch.float32), blurry, 1024, "photo")
     runner = Runner(network or Telling(), CPU, torch.float32)
     return DraftedFilm(runner, blurry, drafts, tile=tile, subject="photo")
 
@@ -66,6 +74,28 @@ def test_every_frame_sees_its_own_draft_and_that_of_the_other_end() -> None:
         torch.testing.assert_close(frame[0], blurry[0, 0] * (1 - time))
         torch.testing.assert_close(frame[1], blurry[0, 1] * time)
         torch.testing.assert_close(frame[2], (blurry[0, 2] + time / 10).clamp(max=1))
+
+
+def test_no_draft_is_made_twice_as_far_as_memory_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    blurry = torch.rand(1, 3, 20, 24, generator=torch.Generator().manual_seed(0))
+    times = torch.linspace(0, 1, 7).tolist()
+
+    def drawn(room: int) -> tuple[list[Tensor], list[float]]:
+        monkeypatch.setattr(module, "working_memory", lambda device: module.SHARE * room * 4 * 3 * 20 * 24)
+        general = Fading()
+        film = film_of(blurry, general=general)
+        film.drafts._cost = lambda: 1.0  # measured with a network of its own frames
+        return list(film.frames(times)), general.made
+
+    frames, made = drawn(7)
+    assert made == [0, 1, 0.167, 0.833, 0.333, 0.667, 0.5]
+    for time, frame in zip(times, frames, strict=True):
+        torch.testing.assert_close(frame[0], blurry[0, 0] * (1 - time))
+        torch.testing.assert_close(frame[1], blurry[0, 1] * time)
+    for room, again in ((2, [0.833, 0.167, 1, 0]), (0, [0.667, 0.333, 0.833, 0.167, 1, 0])):
+        fewer, more = drawn(room)
+        assert more == [*made, *again]
+        assert all(torch.equal(one, other) for one, other in zip(frames, fewer, strict=True))
 
 
 def test_tiles_are_the_whole() -> None:

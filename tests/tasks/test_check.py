@@ -73,6 +73,20 @@ def test_a_film_that_corrects_drafts_is_not_refined_and_says_who_made_them(fadin
     assert made_with(fading) == "with Fading"
 
 
+def test_light_is_given_back_where_the_film_is_wanted_and_starts_from_a_sharp_frame(engine):
+    photo = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+
+    def ends(**asked):
+        return torch.stack(list(engine.see(photo, "a.png", **asked).film.frames([0.0, 0.5])))
+
+    plain, given = ends(), ends(give_back=True)
+    assert not torch.equal(given[0], plain[0])
+    assert torch.allclose(given[1], plain[1], atol=1e-6)
+    assert torch.equal(ends(give_back=True, consistency=0), ends(consistency=0))
+    shown = torch.stack(list(unblur.frames(photo[0], times=[0.0, 0.5], model=engine)))
+    assert torch.equal(shown, given)
+
+
 def test_such_a_film_is_left_as_it_is(fading):
     """Its state is no sharp frame with paths, along which a photo's light could be followed."""
     photo, times = torch.rand(1, 3, 40, 40), torch.tensor([0.0, 1.0])

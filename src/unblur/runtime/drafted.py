@@ -9,7 +9,14 @@ from torch import Tensor
 
 from unblur.exposure.response import Response
 from unblur.runtime.film import Average, MapFilm, RetiledFilm, averaged
+from unblur.runtime.memory import working_memory
 from unblur.runtime.runner import Runner, finished
+
+CPU = torch.device("cpu")
+SHARE = 4
+"""Drafts that are kept take a part of so many of the memory for a pass."""
+APART = 6
+"""Decimals of times, beyond which two are one."""
 
 
 class DraftedFilm:
@@ -37,8 +44,7 @@ class DraftedFilm:
 
     def frames(self, times: Sequence[float]) -> Iterator[Tensor]:
         """(3, H, W) in [0, 1] on the CPU, for every time, one after the other."""
-        for time in times:
-            there, back = self.drafts.frames([time, 1 - time])
+        for time, (there, back) in zip(times, self._drafts(times), strict=True):
             moment = torch.tensor([time], dtype=torch.float32)
             frame, self.tile = self.runner.tiled(
                 lambda *pictures, moment=moment: self._seen(moment, *pictures),
@@ -53,6 +59,19 @@ class DraftedFilm:
     def averages(self, times: Sequence[float], responses: Sequence[Response]) -> Iterator[Average]:
         """As `unblur.runtime.film.MapFilm.averages`, in a single band."""
         yield from averaged(self.frames(times), responses)
+
+    def _drafts(self, times: Sequence[float]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Those (3, H, W) at each time and at 1 minus it; as far as memory goes, none is made twice."""
+        pairs = [(round(time, APART), round(1 - time, APART)) for time in times]
+        most = working_memory(CPU) // SHARE // (4 * self.blurry[0].numel())
+        kept: dict[float, Tensor] = {}
+        for number, (time, pair) in enumerate(zip(times, pairs, strict=True), 1):
+            missing = {key: when for key, when in zip(pair, (time, 1 - time), strict=True) if key not in kept}
+            kept.update(zip(missing, self.drafts.frames(list(missing.values())), strict=True))
+            yield kept[pair[0]], kept[pair[1]]
+            # Where not all can stay, those do that are seen soonest.
+            soon = dict.fromkeys(key for coming in pairs[number:] for key in coming if key in kept)
+            kept = {key: kept[key] for key in list(soon)[:most]}
 
     def _seen(self, time: Tensor, blurry: Tensor, there: Tensor, back: Tensor) -> Tensor:
         """The frame (1, 3, h, w) of a tile, with the drafts at its time and at 1 minus it."""

@@ -22,7 +22,6 @@ from unblur.networks.frame_recurrent import FrameRecurrent
 from unblur.networks.paths import FilmNet
 from unblur.runtime.consistency import STEPS
 from unblur.runtime.drafted import WholeFilm
-from unblur.runtime.film import MapFilm
 from unblur.runtime.patches import PatchedFilm
 from unblur.tasks.check import check_has_paths, field_of, verdict_of, warning_of
 from unblur.tasks.faces import Faces, SeenFaces
@@ -209,10 +208,9 @@ def frames(
         sharp=middle,
         refine=refine,
         consistency=steps,
+        give_back=True,
         progress=progress,
     )
-    if steps and isinstance(seen.film, MapFilm) and engine.film.follows:
-        seen.film.give_back(picture.pixels[None])
     verdict = verdict_of(seen.film, picture.pixels) if check else None
     shown = None if faces is None else faces.see(picture, progress=progress)
     film = seen.film if shown is None else shown.film(seen.film)

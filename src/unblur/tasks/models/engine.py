@@ -141,6 +141,7 @@ class Engine:
         sharp: Tensor | None = None,
         refine: bool = False,
         consistency: int = STEPS,
+        give_back: bool = False,
         progress: Progress | None = None,
     ) -> Seen:
         """Sharpen a picture, and find how everything in it moved.
@@ -158,6 +159,9 @@ class Engine:
         consistency : int
             Steps that bring the sharp frame nearer to the picture; see `unblur.runtime.consistency`. Only where the
             film has paths.
+        give_back : bool
+            Give the frames what their mean leaves of the picture, if there are such steps: for who wants them all, and
+            not the middle one alone, which gets none of it. Only where the film starts from a sharp frame.
         progress : callable, optional
             Called with (stage, steps done, steps in all).
         """
@@ -178,14 +182,14 @@ class Engine:
         if consistency and has_paths(self.film):
             _staged(progress, "comparing")
             film.make_consistent(blurry, consistency)
+        if give_back and consistency:
+            film.give_back(blurry)
         return Seen(film.state[:, :3].cpu(), film, side or film.tile, refinement)
 
     def _corrected(
         self, drafter: Engine, blurry: Tensor, subject: str, consistency: int, progress: Progress | None
     ) -> Seen:
-        drafts = drafter.see(blurry, subject, consistency=consistency, progress=progress).film
-        if consistency and isinstance(drafts, MapFilm):
-            drafts.give_back(blurry)
+        drafts = drafter.see(blurry, subject, consistency=consistency, give_back=True, progress=progress).film
         assert not isinstance(drafts, DraftedFilm)
         film = DraftedFilm(self.runner, blurry, drafts, tile=self.tile, subject=subject)
         return Seen(None, film, film.tile)
