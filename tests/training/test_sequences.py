@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from unblur.data.drafts import draft_paths
+from unblur.data.drafts import draft_paths, note_weights
 from unblur.data.metadata import Entry, Metadata, read_metadata, write_metadata
 from unblur.errors import UnblurError
 from unblur.media.image import Picture, read_image
@@ -20,6 +20,7 @@ from unblur.networks.paths import FilmNet
 from unblur.training.cli import _data, main
 from unblur.training.film import Film, Loss
 from unblur.training.recipe import is_blur_space, read_recipe
+from unblur.zoo.table import SHIPPED
 from unblur.zoo.weights import load_weights
 
 RECIPE = """
@@ -216,6 +217,20 @@ def test_frames_that_run_as_their_drafts(tmp_path: Path) -> None:
 def test_drafts_that_were_never_made(tmp_path: Path) -> None:
     with pytest.raises(UnblurError, match=r"unblur data drafts .* --model others"):
         data(drafted(tmp_path, train="others"))
+
+
+def test_drafts_by_other_weights_than_those_that_ship(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = drafted(tmp_path)
+    metadata = read_metadata(tmp_path / "set" / "metadata.json")
+    data(path)
+    assert "its drafts by some do not say by which weights" in caplog.text
+    caplog.clear()
+    note_weights(metadata, "some", {"some": "0" * 64, "film-small": SHIPPED["film-small"].sha256})
+    data(path)
+    assert not caplog.text
+    note_weights(metadata, "some", {"some": "0" * 64, "film-small": "0" * 64})
+    with pytest.raises(UnblurError, match="drafts/some: holds drafts by other weights of film-small; remove"):
+        data(path)
 
 
 def test_drafts_are_of_times_that_were_drafted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

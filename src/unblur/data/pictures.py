@@ -110,6 +110,11 @@ def pixels_of(subject: str, data: bytes) -> Pixels:
     return np.ascontiguousarray(array[:, :, :3])
 
 
+def read_pixels(path: Path) -> Pixels:
+    """A picture file as (H, W, 3) uint8 RGB; see `pixels_of`."""
+    return pixels_of(str(path), read_contents(path, "name a picture"))
+
+
 def size_of(subject: str, data: bytes) -> tuple[int, int]:
     """Height and width of a picture in memory, without decoding it."""
     return picture_size(subject, BytesIO(data))

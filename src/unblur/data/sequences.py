@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import cv2
@@ -16,11 +15,10 @@ from torch import Tensor
 from unblur.data.augmentation import NO_CHANGE, Augmentation, enlarged, moved, noisy, recoloured
 from unblur.data.drafts import draft_paths, drafted
 from unblur.data.metadata import Box, Metadata
-from unblur.data.pictures import Pixels, pixels_of
+from unblur.data.pictures import Pixels, read_pixels
 from unblur.errors import UnblurError
 from unblur.exposure.average import times_of
 from unblur.media.decode import picture_size
-from unblur.media.header import read_contents
 
 
 class Exposed(NamedTuple):
@@ -118,7 +116,7 @@ class MetadataSequences:
         frames, drafts = frames[::step], drafts[::step]
         if entry.direction(self.seed) < 0:
             frames = frames[::-1]
-        pictures = [_pixels(path) for path in (blurry, *frames, *drafts)]
+        pictures = [read_pixels(path) for path in (blurry, *frames, *drafts)]
         for path, picture in zip((*frames, *drafts), pictures[1:], strict=True):
             if picture.shape != pictures[0].shape:
                 shapes = [f"{p.shape[1]} x {p.shape[0]}" for p in (picture, pictures[0])]
@@ -318,7 +316,3 @@ def _runs_against(frames: Pixels, drafts: Pixels) -> bool:
     """Whether reversed frames are nearer to the drafts."""
     there, back = (float(cv2.norm(frames, other, cv2.NORM_L2SQR)) for other in (drafts, drafts[::-1].copy()))
     return back < there
-
-
-def _pixels(path: Path) -> Pixels:
-    return pixels_of(str(path), read_contents(path, "name a picture"))

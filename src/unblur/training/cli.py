@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from unblur.data.augmentation import NO_CHANGE
 from unblur.data.conversion import open_exposures
 from unblur.data.crops import ExposurePairs, PairBatches, heldout_batches
+from unblur.data.drafts import check_weights, weights_of
 from unblur.data.fields import SyntheticFields
+from unblur.data.metadata import Metadata
 from unblur.data.pairs import Pairs, open_pairs
 from unblur.data.passages import ClipSequences
 from unblur.data.sequences import (
@@ -47,7 +49,7 @@ from unblur.training.order import Ordering
 from unblur.training.prior import fit_prior
 from unblur.training.recipe import PairSet, SequenceSet, is_blur_space, is_film, is_frames, is_order, read_recipe
 from unblur.training.system import System
-from unblur.zoo.table import network_class
+from unblur.zoo.table import SHIPPED, network_class
 
 USAGE = "usage: unblur train RECIPE.yaml [--resume last.ckpt|auto] [--weights FILE] [--max_minutes M] [--KEY VALUE ...]"
 PRIOR_BATCHES = 16
@@ -330,7 +332,10 @@ def _opened_sequences(one: SequenceSet, recipe: Namespace, size: int) -> Sequenc
         part = metadata.part(one.partition)
         if one.direction == "drafts":
             part = replace(part, entries=tuple(replace(entry, order="ignore") for entry in part.entries))
-        return MetadataSequences(part, frames, recipe.seed, one.drafts)
+        sequences = MetadataSequences(part, frames, recipe.seed, one.drafts)
+        if one.drafts is not None:
+            _check_weights(part, one.drafts)
+        return sequences
     if one.drafts is not None:
         remedy = "make exposures of it, with unblur data fmr or data metadata"
         raise UnblurError(one.path, "is no metadata, and clips have no drafts", remedy)
@@ -339,6 +344,16 @@ def _opened_sequences(one: SequenceSet, recipe: Namespace, size: int) -> Sequenc
         raise errors[0]
     cache = Path(recipe.data.cache) if recipe.data.cache else None
     return ClipSequences(clips, frames, size, most=recipe.sequences.passages, cache=cache)
+
+
+def _check_weights(metadata: Metadata, model: str) -> None:
+    """Refuse drafts by others than the models that ship: behind those the network will run."""
+    known = weights_of(metadata, model)
+    if known is None:
+        log.warning("%s: its drafts by %s do not say by which weights", metadata.name, model)
+        return
+    shipped = {name: SHIPPED[name].sha256 for name in known if name in SHIPPED}
+    check_weights(metadata, model, known, shipped)
 
 
 def _opened(one: PairSet) -> Pairs:

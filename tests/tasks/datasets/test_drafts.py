@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unblur.cli import main
-from unblur.data.drafts import draft_paths
+from unblur.data.drafts import draft_paths, weights_of
 from unblur.data.metadata import Entry, Metadata, write_metadata
 from unblur.errors import UnblurError
 from unblur.media.image import Picture, read_image
@@ -17,6 +17,7 @@ from unblur.tasks.datasets.drafts import make_drafts
 from unblur.tasks.measuring.evaluate import film_function
 from unblur.tasks.models.engine import Engine, load
 from unblur.zoo.card import Card
+from unblur.zoo.table import SHIPPED
 
 
 @pytest.fixture
@@ -57,6 +58,31 @@ def test_a_second_run_adds_what_is_missing(metadata: Metadata) -> None:
     report = make_drafts([metadata.root / "metadata.json"], engine)
     assert {"made": 2, "there": 1, "exposures": 3}.items() <= report.results[0].facts.items()
     assert first.stat().st_mtime_ns == before
+
+
+def test_drafts_know_the_weights_that_made_them(metadata: Metadata) -> None:
+    engine = load("fast", device="cpu", dtype="float32")
+    assert make_drafts([metadata.root], engine, limit=1).results[0].facts["warning"] is None
+    assert weights_of(metadata, "film-small") == {"film-small": SHIPPED["film-small"].sha256}
+    other = Engine(engine.runner.network, Card("film-small", "film", sha256="0" * 64), device="cpu", dtype="float32")
+    (error,) = make_drafts([metadata.root], other).errors
+    folder = metadata.root / "drafts/film-small"
+    assert str(error) == (
+        f"{folder}: holds drafts by other weights of film-small; remove the folder, and make them again"
+    )
+    (folder / "weights.json").unlink()
+    outcome = make_drafts([metadata.root], other).results[0]
+    assert outcome.facts["made"] == 2
+    assert "do not say by which weights" in str(outcome.facts["warning"])
+    assert weights_of(metadata, "film-small") is None, "some of them are by others"
+    (folder / "weights.json").write_text("[]")
+    assert "does not say which weights made these drafts" in str(make_drafts([metadata.root], other).errors[0])
+
+
+def test_only_the_blurry_picture_is_read(metadata: Metadata) -> None:
+    for path in metadata.root.glob("sharp/*/*.png"):
+        path.write_bytes(b"no picture")
+    assert make_drafts([metadata.root], load("fast", device="cpu", dtype="float32"), limit=1).results
 
 
 def test_a_folder_without_metadata(tmp_path: Path) -> None:

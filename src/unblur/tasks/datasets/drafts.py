@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from unblur.data.conversion import exposures_file, open_exposures
-from unblur.data.drafts import draft_paths, has_drafts
+from unblur.data.drafts import check_weights, draft_paths, drafts_folder, has_drafts, note_weights, weights_of
 from unblur.data.metadata import NAME, Entry, Metadata
-from unblur.data.sequences import MetadataSequences
+from unblur.data.pictures import read_pixels
 from unblur.errors import UnblurError
 from unblur.exposure.average import times_of
 from unblur.media.folder import is_folder
@@ -40,7 +40,8 @@ def make_drafts(
 ) -> Report:
     """Keep what a film model makes of every exposure, at the times of its frames, beside the exposures.
 
-    An exposure that has drafts by this model is left alone, so a run that was interrupted goes on.
+    An exposure that has drafts by this model is left alone, so a run that was interrupted goes on. Drafts by other
+    weights of the same name are refused; those that do not say which are taken, with a warning.
 
     Parameters
     ----------
@@ -83,14 +84,17 @@ def _drafted(job: Job, film: Film, engine: Engine, limit: int | None, listener: 
     check_makes(engine, times.tolist(), str(job.source), "name a model of films for any number of frames")
     chosen = random.Random(len(metadata.entries)).sample(range(len(metadata.entries)), len(metadata.entries))[:limit]
     missing = [index for index in chosen if not has_drafts(metadata, metadata.entries[index], engine.name)]
-    sequences = MetadataSequences(metadata, metadata.frame_count)
+    noted, warning = _weights_noted(metadata, engine)
     for start in range(0, len(missing), AT_ONCE):
         listener.progress("drafting", start, len(missing))
         some = missing[start : start + AT_ONCE]
-        for group in _of_one_size([(metadata.entries[i], _blurry(sequences, i)) for i in some]):
+        for group in _of_one_size([(metadata.entries[i], _blurry(metadata, metadata.entries[i])) for i in some]):
             pictures = torch.stack([blurry for _, blurry in group]).to(engine.runner.device)
             with engine.runner.inference():
                 frames = film(pictures, times.to(pictures)).float().clamp(0, 1).cpu()
+            if not noted:
+                note_weights(metadata, engine.name, engine.weights)
+                noted = True
             for (entry, _), several in zip(group, frames, strict=True):
                 _write(metadata, entry, engine.name, several)
     told = f"{len(missing)} of {len(metadata.entries)} exposures" if missing else f"{len(chosen)} there already"
@@ -98,6 +102,7 @@ def _drafted(job: Job, film: Film, engine: Engine, limit: int | None, listener: 
         "made": len(missing),
         "there": len(chosen) - len(missing),
         "exposures": len(metadata.entries),
+        "warning": warning,
     }
     return Outcome(job, told, facts)
 
@@ -112,8 +117,26 @@ def _check_apart(metadata: Metadata, model: str) -> None:
             raise UnblurError(metadata.root / entry.blurry, problem, "rename one of the two, and correct the metadata")
 
 
-def _blurry(sequences: MetadataSequences, index: int) -> Tensor:
-    return torch.from_numpy(sequences.read(index).pictures[0]).permute(2, 0, 1).float() / 255
+def _weights_noted(metadata: Metadata, engine: Engine) -> tuple[bool, str | None]:
+    """Whether a note of the weights need not be made any more, and what to say where drafts have none.
+
+    Raises
+    ------
+    UnblurError
+        The drafts that are there are by other weights.
+    """
+    known = weights_of(metadata, engine.name)
+    if known is not None:
+        check_weights(metadata, engine.name, known, engine.weights)
+        return True, None
+    folder = drafts_folder(metadata, engine.name)
+    if next(folder.rglob("*.png"), None) is None:
+        return False, None
+    return True, f"holds drafts by {engine.name} that do not say by which weights; remove {folder} to make them again"
+
+
+def _blurry(metadata: Metadata, entry: Entry) -> Tensor:
+    return torch.tensor(read_pixels(metadata.root / entry.blurry)).permute(2, 0, 1).float() / 255
 
 
 def _of_one_size(several: list[tuple[Entry, Tensor]]) -> list[list[tuple[Entry, Tensor]]]:

@@ -24,9 +24,10 @@ from unblur.runtime.refine import find_correction
 from unblur.runtime.runner import Runner, finished
 from unblur.tasks.check import has_paths
 from unblur.tasks.models.choice import Choice, choose
+from unblur.tasks.models.ready import called, sum_of_weights
 from unblur.tasks.report import Refinement, measure_residual
 from unblur.tasks.source import tile_option
-from unblur.zoo.table import ALIASES, DEFAULT
+from unblur.zoo.table import ALIASES, DEFAULT, SHIPPED
 from unblur.zoo.weights import load_weights
 
 Progress = Callable[[str, int, int], None]
@@ -92,7 +93,7 @@ class Engine:
     ) -> None:
         place = resolve_device(device)
         self.card = card
-        self.name: str = getattr(card, "name", None) or type(network).__name__
+        self.name = called(network, card)
         if unfit := _unfit(network):
             raise UnblurError(f"--model {self.name}", *unfit)
         self.reason = reason
@@ -132,6 +133,14 @@ class Engine:
     def is_film(self) -> bool:
         """Whether its network makes frames at any time, or a single sharp picture."""
         return self.runner.is_film
+
+    @property
+    def weights(self) -> dict[str, str]:
+        """The sum of the weights of every network that takes part, by name: of their files, or of the numbers."""
+        others = {self.sharpener} - {""} | (set() if self.is_film else {DEFAULT})
+        own = getattr(self.card, "sha256", None) or sum_of_weights(self.runner.network)
+        behind = self.drafter.weights if self.drafter else {}
+        return {**behind, **{name: SHIPPED[name].sha256 for name in others}, self.name: own}
 
     def see(
         self,
