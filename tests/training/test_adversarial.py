@@ -114,10 +114,12 @@ def test_lpips_where_it_is_and_a_line_where_it_is_not(
     alone = Film(_moments(), Loss(perceptual=0.02, lpips=str(there))).eval()
     made = alone.network(batch["blurry"], batch["times"])
     torch.testing.assert_close(alone.losses(batch)["perceptual"], 0.02 * lpips(made, batch["frames"]).mean())
-    # Named for both it counts once.
-    both = _system(_moments(), AdversarialLoss(0.1, lpips=str(there)), loss=Loss(perceptual=0.02, lpips=str(there)))
-    made = both.network(batch["blurry"], batch["times"])
-    torch.testing.assert_close(both.losses(batch)["perceptual"], 0.02 * lpips(made, batch["frames"]).mean())
+    twice = Loss(perceptual=0.02, lpips=str(there))
+    with pytest.raises(UnblurError, match=r"adversarial\.perceptual: .* set one of the two to 0"):
+        _system(_moments(), AdversarialLoss(0.1, lpips=str(there)), loss=twice)
+    beside = _system(_moments(), NO_LPIPS, loss=twice)
+    made = beside.network(batch["blurry"], batch["times"])
+    torch.testing.assert_close(beside.losses(batch)["perceptual"], 0.02 * lpips(made, batch["frames"]).mean())
     assert not caplog.records
     for missing, told in ((None, "adversarial.lpips"), ("none.ckpt", "none.ckpt")):
         caplog.clear()

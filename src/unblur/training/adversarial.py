@@ -35,7 +35,7 @@ class AdversarialLoss:
     form : {"paper", "released"}
         See `losses.adversarial`. Released, likeness is the absolute difference, too.
     perceptual : float
-        Weight of LPIPS between frames, which needs `lpips`.
+        Weight of LPIPS between frames, which needs `lpips`. 0 where `film.Loss.perceptual` asks for the same.
     lpips : str, optional
         Its weights, see `zoo.lpips.load_lpips`. Where there is no such file it is left out, and that is told.
     """
@@ -103,7 +103,10 @@ class Adversarial(Film):
         if not self.timed:
             problem = f"needs frames at many times, and a {type(network).__name__} makes one"
             raise UnblurError("adversarial", problem, "set adversarial.weight to 0")
-        if self.adversarial.perceptual and not self._perceptual:
+        if self.adversarial.perceptual:
+            if self.loss.perceptual:
+                problem = f"is {self.adversarial.perceptual:g}, but loss.perceptual has LPIPS in the loss already"
+                raise UnblurError("adversarial.perceptual", problem, "set one of the two to 0")
             self._look(self.adversarial.perceptual, self.adversarial.lpips, "adversarial")
         self._make: Any = self._outputs
         self._judge: Any = self.critic.forward
