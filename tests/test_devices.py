@@ -46,8 +46,8 @@ from unblur.runtime.refine import find_correction
 from unblur.runtime.runner import Runner
 from unblur.runtime.search import SearchOptions, search
 from unblur.tasks.measuring.asked import Measures
-from unblur.tasks.measuring.evaluate import film_function
 from unblur.tasks.measuring.faces_judge import Judge
+from unblur.tasks.models.function import film_function
 from unblur.tasks.models.space import load_space
 from unblur.tasks.search import SearchPlan
 from unblur.training.adversarial import Adversarial, AdversarialLoss

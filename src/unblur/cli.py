@@ -753,7 +753,7 @@ def evaluate(
                 said = "--metrics, --lpips, --features, --identity, --fid-like, --order, --partition and --root"
                 raise typer.BadParameter(f"{said} mean nothing to {protocol}")
             measure = evaluate_space if protocol == "blur-1" else evaluate_order
-            measured: Any = measure(model, data, device, limit=limit, cache=cache, progress=console.progress)
+            measured: Any = measure(model, data, device=device, limit=limit, cache=cache, progress=console.progress)
             console.table(measured)
             return console.close(measured)
         asked = _asked(
@@ -766,13 +766,12 @@ def evaluate(
             identity=identity,
             fid_like=fid_like,
         )
-        ways = {"refine": refine, "consistency": consistency, "limit": limit, "cache": cache, "asked": asked}
+        ways: dict[str, Any] = {"device": device, "dtype": dtype, "refine": refine, "consistency": consistency}
+        ways |= {"limit": limit, "cache": cache, "asked": asked, "progress": console.progress}
         if protocol == "faces-1":
-            measured = evaluate_faces(
-                models or "fast", data, device, dtype, **ways, report=report, progress=console.progress
-            )
+            measured = evaluate_faces(models or "fast", data, **ways, report=report)
         else:
-            measured = task.evaluate(model or "fast", protocol, data, device, dtype, **ways, progress=console.progress)
+            measured = task.evaluate(model or "fast", protocol, data, **ways)
         console.table(measured)
         return console.close(measured)
 

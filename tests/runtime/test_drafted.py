@@ -12,9 +12,9 @@ from unblur.runtime import drafted as module
 from unblur.runtime.drafted import DraftedFilm
 from unblur.runtime.film import RetiledFilm
 from unblur.runtime.runner import Runner
-from unblur.tasks.measuring.evaluate import film_function
 from unblur.tasks.models import engine as engine_module
 from unblur.tasks.models.engine import Engine
+from unblur.tasks.models.function import film_function
 
 CPU = torch.device("cpu")
 

@@ -9,8 +9,9 @@ from unblur.errors import UnblurError
 from unblur.networks.moments import MomentNet
 from unblur.tasks.check import field_of, has_paths
 from unblur.tasks.files.jobs import made_with
-from unblur.tasks.measuring.evaluate import evaluate, film_function
+from unblur.tasks.measuring.evaluate import evaluate
 from unblur.tasks.models.engine import Engine
+from unblur.tasks.models.function import film_function
 
 
 class Fading(nn.Module):

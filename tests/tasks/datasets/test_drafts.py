@@ -14,8 +14,8 @@ from unblur.errors import UnblurError
 from unblur.media.image import Picture, read_image
 from unblur.networks.frame_cascade import FrameCascade
 from unblur.tasks.datasets.drafts import make_drafts
-from unblur.tasks.measuring.evaluate import film_function
 from unblur.tasks.models.engine import Engine, load
+from unblur.tasks.models.function import film_function
 from unblur.zoo.card import Card
 from unblur.zoo.table import SHIPPED
 

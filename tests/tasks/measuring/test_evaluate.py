@@ -23,6 +23,7 @@ from unblur.networks.order_net import OrderNet
 from unblur.tasks.measuring import asked as asked_module
 from unblur.tasks.measuring import evaluate as module
 from unblur.tasks.measuring.evaluate import ALL, INPUT, Asked, evaluate
+from unblur.tasks.models import function
 from unblur.zoo.card import Card
 from unblur.zoo.lpips import PACKAGE
 from unblur.zoo.weights import save_weights
@@ -142,7 +143,7 @@ def test_refined_films_are_measured(monkeypatch: pytest.MonkeyPatch, film_networ
     options = {"data": "x", "device": "cpu", "dtype": "float32", "consistency": 0}
     plain = evaluate(film_network, **options)
     halved = lambda blurry, state: torch.cat((state[:, :3], 0.5 * state[:, 3:]), 1)  # noqa: E731
-    monkeypatch.setattr(module, "refined", halved)
+    monkeypatch.setattr(function, "refined", halved)
     report = evaluate(film_network, refine=True, **options)
     assert (plain.model["refined"], report.model["refined"]) == (False, True)
     assert report.row().values["psnr@0.5"] == pytest.approx(plain.row().values["psnr@0.5"], abs=1e-3)

@@ -205,9 +205,9 @@ def test_refusals(faces):
 
 def test_the_papers_numbers_agree_with_each_other():
     counts = torch.tensor([13765.0, 18739, 23445, 27830, 32409])  # frames, of the paper's table 1
-    lines = torch.tensor([[float(cell) for cell in line[1:]] for line in published_faces.FILMS])
+    lines = torch.tensor([[float(cell) for cell in line[1:]] for line in published_faces.TABLES[4].lines])
     five, whole = lines[[1, 2, 3, 4, 5]], lines[6]
     weighted = (five * counts[:, None]).sum(0) / counts.sum()
     assert weighted[[0, 1, 2, 4]].tolist() == pytest.approx(whole[[0, 1, 2, 4]].tolist(), abs=2e-4)
     assert float(five[:, 3].mean()) == pytest.approx(float(whole[3]), abs=1e-4)
-    assert published_faces.ABLATION[-1][1:] == published_faces.CENTRE_256[-1][1:]
+    assert published_faces.TABLES[5].lines[-1][1:] == published_faces.TABLES[2].lines[-1][1:]

@@ -50,7 +50,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_shares_of_clips(asked: dict[str, Any], tmp_path: Path) -> None:
-    report = evaluate_order(Brighter(), "somewhere", "cpu", limit=3, cache=tmp_path)
+    report = evaluate_order(Brighter(), "somewhere", device="cpu", limit=3, cache=tmp_path)
     assert asked == {"root": Path("somewhere"), "cache": tmp_path, "limit": 3}
     mild, clips, total = report.rows
     assert (mild.count, mild.hit, mild.con2, mild.con3) == (2, 1, 1, 1)

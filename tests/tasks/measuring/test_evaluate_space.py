@@ -61,7 +61,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_readings_and_transfers(asked: dict[str, Any], tmp_path: Path) -> None:
-    report = evaluate_space(Dimming(), "somewhere", "cpu", limit=3, cache=tmp_path)
+    report = evaluate_space(Dimming(), "somewhere", device="cpu", limit=3, cache=tmp_path)
     assert asked == {"root": Path("somewhere"), "cache": tmp_path, "limit": 3}
     named = [(row.task, row.exposures, row.count) for row in report.rows]
     assert named == [

@@ -22,8 +22,8 @@ from unblur.runtime.consistency import STEPS
 from unblur.tasks.files.batch import Job, Outcome, Report, run
 from unblur.tasks.files.listener import Listener, Silent
 from unblur.tasks.frames import check_makes
-from unblur.tasks.measuring.evaluate import film_function
 from unblur.tasks.models.engine import Engine, load
+from unblur.tasks.models.function import film_function
 
 AT_ONCE = 8
 """Exposures per pass."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Callable, Mapping
 from os import PathLike
@@ -10,21 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from unblur.data.conversion import exposures_file
 from unblur.data.recorded import RecordedExposures, load_recorded
 from unblur.data.val1 import Exposures, load_val1
 from unblur.errors import UnblurError
-from unblur.exposure.response import to_linear
-from unblur.metrics.protocols import Film, Scores, score, score_blurry
-from unblur.metrics.sequence import Metric
-from unblur.runtime.consistency import consistent
-from unblur.runtime.refine import refine as refined
-from unblur.runtime.remainder import INSTANTS, given_back, remainder
-from unblur.tasks.check import check_has_paths, has_paths
+from unblur.metrics.protocols import Film, score, score_blurry
 from unblur.tasks.frames import check_makes
-from unblur.tasks.measuring.asked import Asked
+from unblur.tasks.measuring.asked import Asked, Measures
 from unblur.tasks.measuring.film_report import (
     ALL,
     COLUMNS,
@@ -39,6 +32,7 @@ from unblur.tasks.measuring.film_report import (
 )
 from unblur.tasks.measuring.sets import SetMeter, SetRow
 from unblur.tasks.models.engine import Engine, load
+from unblur.tasks.models.function import film_function
 from unblur.tasks.order import Orderer, load_orderer
 from unblur.tasks.source import steps_option
 
@@ -46,15 +40,16 @@ __all__ = ["ALL", "COLUMNS", "INPUT", "PROTOCOLS", "Asked", "Report", "Row", "ev
 
 PROTOCOLS = {"val-1": load_val1}
 Progress = Callable[[str, int, int], None]
+OfAClass = Exposures | RecordedExposures
 
 
 def evaluate(
     model: str | PathLike[str] | nn.Module | Engine | None = None,
     protocol: str = "val-1",
     data: str | PathLike[str] = ".",
+    *,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
-    *,
     refine: bool = False,
     consistency: int | None = None,
     limit: int | None = None,
@@ -112,52 +107,83 @@ def evaluate(
     classes = _classes(protocol, data, asked, limit, cache, tell)
     for exposures in classes.values():
         check_makes(engine, exposures.times.tolist(), str(protocol), "measure it on exposures of as many frames")
-    own: list[tuple[Row, list[FrameRow]]] = []
-    before: list[tuple[Row, list[FrameRow]]] = []
-    rows: list[Row] = []
+    measured = _Measured(engine, measures, orderer, meter)
     for name, exposures in classes.items():
-        watch = meter.watch(name, INPUT, still=True) if meter else None
-        still = score_blurry(exposures, device=place, metrics=measures.metrics, on_frames=watch)
-        unknown = {"reblur", "forward"} | (set(ORDER_COLUMNS) if orderer else set())
-        before.append(rows_of(name, INPUT, still, measures.names, without=unknown))
-        watch = meter.watch(name, engine.name) if meter else None
-        scores = _measured(film, exposures, engine, batch_size, name, tell, measures.metrics, orderer, watch)
-        own.append(rows_of(name, engine.name, scores, measures.names))
-        rows += [before[-1][0], own[-1][0]]
-    rows += [over_all([row for row, _ in each]) for each in (before, own)]
-    frames = [row for pair in zip(before, own, strict=True) for _, several in pair for row in several]
-    for each in (before, own):
-        frames += frames_over_all([row for _, several in each for row in several])
-    verified = {name: str(e.verified) for name, e in classes.items() if isinstance(e, Exposures)}
+        measured.add(name, exposures, film, batch_size, tell)
     about = {**engine.as_dict(), "refined": refine, "consistency": steps}
-    about |= {"order": orderer.as_dict()} if orderer else {}
-    times = tuple(next(iter(classes.values())).times.tolist())
-    seconds = time.perf_counter() - begun
     return Report(
-        str(protocol),
-        about,
-        limit,
-        seconds,
-        verified,
-        tuple(rows),
-        tuple(frames),
-        _sets(meter, engine.name),
-        times,
-        (*measures.notes, *(meter.notes() if meter else ())),
+        protocol=str(protocol),
+        model=about | ({"order": orderer.as_dict()} if orderer else {}),
+        limit=limit,
+        seconds=time.perf_counter() - begun,
+        verified={name: str(e.verified) for name, e in classes.items() if isinstance(e, Exposures)},
+        rows=measured.rows(),
+        frames=measured.frames(),
+        sets=measured.sets(),
+        times=tuple(next(iter(classes.values())).times.tolist()),
+        notes=(*measures.notes, *(meter.notes() if meter else ())),
     )
 
 
-def _sets(meter: SetMeter | None, name: str) -> tuple[SetRow, ...]:
-    """Class by class, the input before the model."""
-    if meter is None:
-        return ()
-    pairs = zip(meter.rows(INPUT, ALL), meter.rows(name, ALL), strict=True)
-    return tuple(row for pair in pairs for row in pair)
+class _Measured:
+    """What is measured of a model, and beside it of the blurry input, class by class."""
+
+    def __init__(self, engine: Engine, measures: Measures, orderer: Orderer | None, meter: SetMeter | None) -> None:
+        self.engine, self.measures, self.orderer, self.meter = engine, measures, orderer, meter
+        self._before: list[tuple[Row, list[FrameRow]]] = []
+        self._own: list[tuple[Row, list[FrameRow]]] = []
+
+    def add(self, name: str, exposures: OfAClass, film: Film, batch_size: int, tell: Progress) -> None:
+        """Measure a class."""
+        runner, metrics, names = self.engine.runner, self.measures.metrics, self.measures.names
+        watch = self.meter.watch(name, INPUT, still=True) if self.meter else None
+        still = score_blurry(exposures, device=runner.device, metrics=metrics, on_frames=watch)
+        unknown = {"reblur", "forward"} | (set(ORDER_COLUMNS) if self.orderer else set())
+        self._before.append(rows_of(name, INPUT, still, names, without=unknown))
+        watch = self.meter.watch(name, self.engine.name) if self.meter else None
+        done = 0
+
+        def on_batch(count: int) -> None:
+            nonlocal done
+            done += count
+            tell(f"measuring {name}", done, len(exposures))
+
+        scores = score(
+            film,
+            exposures,
+            device=runner.device,
+            dtype=runner.dtype,
+            batch_size=batch_size,
+            metrics=metrics,
+            scorer=None if self.orderer is None else self.orderer.network,
+            on_batch=on_batch,
+            on_frames=watch,
+        )
+        self._own.append(rows_of(name, self.engine.name, scores, names))
+
+    def rows(self) -> tuple[Row, ...]:
+        """Of each class the input before the model, then of all."""
+        rows = [row for pair in zip(self._before, self._own, strict=True) for row, _ in pair]
+        return (*rows, *(over_all([row for row, _ in each]) for each in (self._before, self._own)))
+
+    def frames(self) -> tuple[FrameRow, ...]:
+        """The same of every frame."""
+        frames = [row for pair in zip(self._before, self._own, strict=True) for _, several in pair for row in several]
+        for each in (self._before, self._own):
+            frames += frames_over_all([row for _, several in each for row in several])
+        return tuple(frames)
+
+    def sets(self) -> tuple[SetRow, ...]:
+        """Class by class, the input before the model."""
+        if self.meter is None:
+            return ()
+        pairs = zip(self.meter.rows(INPUT, ALL), self.meter.rows(self.engine.name, ALL), strict=True)
+        return tuple(row for pair in pairs for row in pair)
 
 
 def _classes(
     protocol: str, data: str | PathLike[str], asked: Asked, limit: int | None, cache: Any, tell: Progress
-) -> Mapping[str, Exposures | RecordedExposures]:
+) -> Mapping[str, OfAClass]:
     """What is measured on."""
     if protocol not in PROTOCOLS:
         if exposures_file(protocol) is None:
@@ -170,111 +196,3 @@ def _classes(
         raise UnblurError(option, f"means nothing to {protocol}", "leave it out, or name a metadata.json")
     building = lambda done, total: tell(f"building {protocol}", done, total)  # noqa: E731
     return PROTOCOLS[protocol](Path(data), Path(cache) if cache else None, limit=limit, progress=building)
-
-
-def film_function(engine: Engine, refine: bool, steps: int) -> Film:
-    """The model as a function of blurry pictures and times.
-
-    Raises
-    ------
-    UnblurError
-        The films have no paths to refine; and when it is called, frames that are no numbers.
-    """
-    film = _film(engine, refine, steps)
-
-    def checked(blurry: Tensor, times: Tensor) -> Tensor:
-        frames = film(blurry, times)
-        if not torch.isfinite(frames).all():
-            problem = "makes frames with values that are not numbers"
-            raise UnblurError(f"--model {engine.name}", problem, "use --dtype float32, or another model")
-        return frames
-
-    return checked
-
-
-def _film(engine: Engine, refine: bool, steps: int) -> Film:
-    if engine.drafter is not None:
-        if refine:
-            check_has_paths(engine.runner, engine.name, "--refine")
-        return _corrected(engine.runner.network, _film(engine.drafter, False, steps))
-    network = engine.runner.network
-    wanted = [p for p in inspect.signature(network.forward).parameters.values() if p.default is p.empty]
-    makes_films = engine.is_film or len(wanted) > 1
-    if refine:
-        check_has_paths(engine.runner if makes_films else engine.film, engine.name, "--refine")
-    elif makes_films and not has_paths(engine.runner):
-        return _mapped(engine) if engine.runner.maps else network
-    paths = engine.film.network
-    restorer = network.restorer if engine.is_film else network
-
-    def following(blurry: Tensor, times: Tensor) -> Tensor:
-        sharp = restorer(blurry)
-        sharp = sharp if isinstance(sharp, Tensor) else sharp[-1]
-        state = paths.orient(paths.follow(blurry, sharp.float()))
-        state = refined(blurry, state) if refine else state
-        sharp = consistent(blurry, state[:, :3], state[:, 3:], steps=steps)
-        state = torch.cat((sharp, state[:, 3:]), 1)
-        frames = paths.decode(state, times)
-        if not steps:
-            return frames
-        light = to_linear(paths.decode(state, torch.tensor(INSTANTS).to(times)).clamp(0, 1))
-        return given_back(frames, remainder(blurry, light.mean(1)), times)
-
-    return following
-
-
-def _corrected(network: nn.Module, general: Film) -> Film:
-    """A network that sees drafts, on those of a general film."""
-
-    def film(blurry: Tensor, times: Tensor) -> Tensor:
-        both = general(blurry, torch.cat((times, 1 - times))).clamp(0, 1)
-        drafts: Tensor = network(blurry, times, both.unflatten(1, (2, len(times))).transpose(1, 2))
-        return drafts
-
-    return film
-
-
-def _mapped(engine: Engine) -> Film:
-    """A network without paths whose films are made of a map: of the picture alone, or of a sharp frame too."""
-    network, restorer = engine.runner.network, engine.restorer
-
-    def film(blurry: Tensor, times: Tensor) -> Tensor:
-        if restorer is None:
-            return network.decode(network.follow(blurry), times)
-        sharp = restorer.network(blurry)
-        sharp = sharp if isinstance(sharp, Tensor) else sharp[-1]
-        return network.decode(network.follow(blurry, sharp.float()), times)
-
-    return film
-
-
-def _measured(
-    film: Film,
-    exposures: Exposures | RecordedExposures,
-    engine: Engine,
-    batch_size: int,
-    name: str,
-    tell: Progress,
-    metrics: Mapping[str, Metric],
-    orderer: Orderer | None,
-    on_frames: Callable[[Tensor, Tensor], Any] | None,
-) -> Scores:
-    done = 0
-
-    def on_batch(count: int) -> None:
-        nonlocal done
-        done += count
-        tell(f"measuring {name}", done, len(exposures))
-
-    runner = engine.runner
-    return score(
-        film,
-        exposures,
-        device=runner.device,
-        dtype=runner.dtype,
-        batch_size=batch_size,
-        metrics=metrics,
-        scorer=None if orderer is None else orderer.network,
-        on_batch=on_batch,
-        on_frames=on_frames,
-    )

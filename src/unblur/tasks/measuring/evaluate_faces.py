@@ -24,13 +24,13 @@ from unblur.runtime.device import resolve_device
 from unblur.runtime.precision import autocast
 from unblur.tasks.frames import made_by
 from unblur.tasks.measuring.asked import FRECHET, Asked
-from unblur.tasks.measuring.evaluate import film_function
 from unblur.tasks.measuring.faces_examples import TIMES, Shown, choose
 from unblur.tasks.measuring.faces_judge import Found, Judge
-from unblur.tasks.measuring.faces_report import CentreRow, FacesReport, FilmRow
+from unblur.tasks.measuring.faces_report import FacesReport
 from unblur.tasks.measuring.film_report import INPUT
 from unblur.tasks.measuring.page import check_page, write_page
 from unblur.tasks.models.engine import Engine, load
+from unblur.tasks.models.function import film_function
 from unblur.tasks.source import steps_option
 
 NAME = "faces-1"
@@ -42,9 +42,9 @@ Progress = Callable[[str, int, int], None]
 def evaluate_faces(
     models: Model | Sequence[Model] = None,
     data: str | PathLike[str] = ".",
+    *,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
-    *,
     refine: bool = False,
     consistency: int | None = None,
     limit: int | None = None,
@@ -112,7 +112,20 @@ def evaluate_faces(
             shown = shown or choose(classes, judge.centres(found, "psnr", "rank"))
             for example in shown:
                 example.add(name, judge.run(film, example.batch, TIMES)[0])
-    told = _report(limit, time.perf_counter() - begun, data, about, judge, centres, films, shown, notes)
+    told = FacesReport(
+        protocol=NAME,
+        model={"name": ", ".join(str(one["name"]) for one in about)},
+        limit=limit,
+        seconds=time.perf_counter() - begun,
+        data=str(data),
+        models=tuple(about),
+        size=judge.size,
+        metrics=judge.measures.names,
+        centres=tuple(centres),
+        films=tuple(films),
+        examples=tuple(example.example() for example in shown),
+        notes=(*notes, *judge.measures.notes, *judge.notes()),
+    )
     return told if report is None else replace(told, written=tuple(map(str, write_page(told.page(), report))))
 
 
@@ -161,30 +174,3 @@ def _unlike(name: str, taken: Sequence[str]) -> str:
     """A name that nothing else has."""
     names = [name, *(f"{name} ({number})" for number in range(2, len(taken) + 2))]
     return next(each for each in names if each not in taken)
-
-
-def _report(
-    limit: int | None,
-    seconds: float,
-    data: str | PathLike[str],
-    about: list[dict[str, object]],
-    judge: Judge,
-    centres: list[CentreRow],
-    films: list[FilmRow],
-    shown: list[Shown],
-    notes: list[str],
-) -> FacesReport:
-    return FacesReport(
-        NAME,
-        {"name": ", ".join(str(one["name"]) for one in about)},
-        limit,
-        seconds,
-        str(data),
-        tuple(about),
-        max(max(one.one(0)["blurry"].shape[-2:]) for one in judge.classes),
-        judge.measures.names,
-        tuple(centres),
-        tuple(films),
-        tuple(example.example() for example in shown),
-        (*notes, *judge.measures.notes, *judge.notes()),
-    )

@@ -70,8 +70,8 @@ class Report(Tally[Row]):
 def evaluate_order(
     model: Model = None,
     data: str | PathLike[str] = ".",
-    device: str = "auto",
     *,
+    device: str = "auto",
     side: int = SIDE,
     limit: int | None = None,
     cache: str | PathLike[str] | None = None,

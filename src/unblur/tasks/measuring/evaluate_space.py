@@ -77,8 +77,8 @@ class Report(Tally[Row]):
 def evaluate_space(
     model: Model = None,
     data: str | PathLike[str] = ".",
-    device: str = "auto",
     *,
+    device: str = "auto",
     limit: int | None = None,
     cache: str | PathLike[str] | None = None,
     progress: Progress | None = None,

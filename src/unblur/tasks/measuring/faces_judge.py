@@ -66,6 +66,11 @@ class Judge:
         judge.truths.extend(judge._look(one) for one in classes if measures.observer is not None)
         return judge
 
+    @property
+    def size(self) -> int:
+        """Pixels of the longest side, by the first exposure of each class."""
+        return max(max(one.one(0)["blurry"].shape[-2:]) for one in self.classes)
+
     @torch.inference_mode()
     def _look(self, exposures: FaceExposures) -> dict[str, Moments]:
         seen = {name: self._moments() for name in ("every", *ORDERS)}

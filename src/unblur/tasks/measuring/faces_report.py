@@ -11,7 +11,7 @@ from unblur.tasks.measuring.asked import FRECHET
 from unblur.tasks.measuring.film_report import INPUT
 from unblur.tasks.measuring.measured import Measured, Sheet
 from unblur.tasks.measuring.page import Page, Part, Strip
-from unblur.tasks.measuring.published_faces import published_ablation, published_centre, published_films
+from unblur.tasks.measuring.published_faces import published
 
 ORDERS: dict[Order, str] = {"rank": "FMR", "time": "time"}
 POOLED = "frechet_pooled"
@@ -168,14 +168,15 @@ class FacesReport(Measured):
 
     def sheets(self) -> list[Sheet]:
         """The tables, and those of the paper."""
-        return [*self.own_sheets(), published_centre(self.size), published_films(), published_ablation()]
+        return [*self.own_sheets(), *published(self.size)]
 
     def page(self) -> Page:
         """All of it, with its pictures."""
         own = self.own_sheets()
-        parts = [Part(CENTRES_OF, ON_CENTRES, own[0]), _published(published_centre(self.size))]
+        centre, films, ablation = (Part(sheet.title, (), sheet) for sheet in published(self.size))
+        parts = [Part(CENTRES_OF, ON_CENTRES, own[0]), centre]
         parts += [Part(FILMS_OF, ON_FILMS, sheet) for sheet in own[1:]]
-        parts += [_published(published_films()), _published(published_ablation())]
+        parts += [films, ablation]
         if self.examples:
             parts.append(Part("Examples", [text.format(self.models[0]["name"]) for text in ON_EXAMPLES]))
         for one in self.examples:
@@ -216,10 +217,6 @@ def _about(model: Mapping[str, object]) -> str:
     first = model.get("sharpener") or model.get("drafter")
     behind = f" behind {first}" if first else ""
     return f"{model['name']}: {model['network']}{behind} on {model['device']} in {model['dtype']}"
-
-
-def _published(sheet: Sheet) -> Part:
-    return Part(sheet.title, (), sheet)
 
 
 def _film_line(row: FilmRow, columns: Sequence[str]) -> list[str]:

@@ -1,0 +1,94 @@
+"""A model as a function of blurry pictures and times: what is measured of it, and kept for others to learn from."""
+
+from __future__ import annotations
+
+import inspect
+
+import torch
+from torch import Tensor, nn
+
+from unblur.errors import UnblurError
+from unblur.exposure.response import to_linear
+from unblur.metrics.protocols import Film
+from unblur.runtime.consistency import consistent
+from unblur.runtime.propagation import propagated
+from unblur.runtime.refine import refine as refined
+from unblur.runtime.remainder import INSTANTS, given_back, remainder
+from unblur.tasks.check import check_has_paths, has_paths
+from unblur.tasks.models.engine import Engine
+
+
+def film_function(engine: Engine, refine: bool, steps: int) -> Film:
+    """The model as a function of blurry pictures and times.
+
+    Raises
+    ------
+    UnblurError
+        The films have no paths to refine; and when it is called, frames that are no numbers.
+    """
+    film = _film(engine, refine, steps)
+
+    def checked(blurry: Tensor, times: Tensor) -> Tensor:
+        frames = film(blurry, times)
+        if not torch.isfinite(frames).all():
+            problem = "makes frames with values that are not numbers"
+            raise UnblurError(f"--model {engine.name}", problem, "use --dtype float32, or another model")
+        return frames
+
+    return checked
+
+
+def _film(engine: Engine, refine: bool, steps: int) -> Film:
+    if engine.drafter is not None:
+        if refine:
+            check_has_paths(engine.runner, engine.name, "--refine")
+        return _corrected(engine.runner.network, _film(engine.drafter, False, steps))
+    network = engine.runner.network
+    wanted = [p for p in inspect.signature(network.forward).parameters.values() if p.default is p.empty]
+    makes_films = engine.is_film or len(wanted) > 1
+    if refine:
+        check_has_paths(engine.runner if makes_films else engine.film, engine.name, "--refine")
+    elif makes_films and not has_paths(engine.runner):
+        return _mapped(engine) if engine.runner.maps else network
+    paths = engine.film.network
+    restorer = network.restorer if engine.is_film else network
+
+    def following(blurry: Tensor, times: Tensor) -> Tensor:
+        sharp = restorer(blurry)
+        sharp = sharp if isinstance(sharp, Tensor) else sharp[-1]
+        state = paths.orient(paths.follow(blurry, sharp.float()))
+        state = refined(blurry, state) if refine else state
+        if not steps:
+            return paths.decode(state, times)
+        moved = propagated(blurry, state[:, :3], state[:, 3:])
+        state = torch.cat((consistent(blurry, state[:, :3], moved, steps=steps), moved), 1)
+        frames = paths.decode(state, times)
+        light = to_linear(paths.decode(state, torch.tensor(INSTANTS).to(times)).clamp(0, 1))
+        return given_back(frames, remainder(blurry, light.mean(1)), times)
+
+    return following
+
+
+def _corrected(network: nn.Module, general: Film) -> Film:
+    """A network that sees drafts, on those of a general film."""
+
+    def film(blurry: Tensor, times: Tensor) -> Tensor:
+        both = general(blurry, torch.cat((times, 1 - times))).clamp(0, 1)
+        drafts: Tensor = network(blurry, times, both.unflatten(1, (2, len(times))).transpose(1, 2))
+        return drafts
+
+    return film
+
+
+def _mapped(engine: Engine) -> Film:
+    """A network without paths whose films are made of a map: of the picture alone, or of a sharp frame too."""
+    network, restorer = engine.runner.network, engine.restorer
+
+    def film(blurry: Tensor, times: Tensor) -> Tensor:
+        if restorer is None:
+            return network.decode(network.follow(blurry), times)
+        sharp = restorer.network(blurry)
+        sharp = sharp if isinstance(sharp, Tensor) else sharp[-1]
+        return network.decode(network.follow(blurry, sharp.float()), times)
+
+    return film
