@@ -27,7 +27,8 @@ from torch import Tensor
 from unblur.data.val1 import load_val1
 from unblur.media.image import Picture
 from unblur.metrics.fidelity import psnr
-from unblur.runtime.search import Found, SearchOptions, search
+from unblur.runtime.search import Found, search
+from unblur.runtime.search_options import SearchOptions
 from unblur.tasks.models.engine import load
 from unblur.tasks.models.space import load_space
 from unblur.tasks.search import start_code

@@ -38,18 +38,19 @@ from unblur.networks.order_net import OrderNet
 from unblur.runtime import device as device_module
 from unblur.runtime import film as film_module
 from unblur.runtime import runner as runner_module
-from unblur.runtime import search as search_module
+from unblur.runtime import variables
 from unblur.runtime.consistency import consistent
 from unblur.runtime.drafted import DraftedFilm
 from unblur.runtime.film import film_from, film_of
 from unblur.runtime.refine import find_correction
 from unblur.runtime.runner import Runner
-from unblur.runtime.search import SearchOptions, search
+from unblur.runtime.search import search
+from unblur.runtime.search_options import SearchOptions
 from unblur.tasks.measuring.asked import Measures
 from unblur.tasks.measuring.faces_judge import Judge
 from unblur.tasks.models.function import film_function
 from unblur.tasks.models.space import load_space
-from unblur.tasks.search import SearchPlan
+from unblur.tasks.search_plan import SearchPlan
 from unblur.training.adversarial import Adversarial, AdversarialLoss
 from unblur.training.blur_space import BlurSpaceSystem, CodeLoss
 from unblur.training.film import Film, Loss
@@ -318,7 +319,7 @@ def test_metrics():
     with Pretended():
         there = put(made, CUDA)
         field = measure_field(put(torch.randn(6, 70, 72), CUDA), there[0, 0])
-        assert field.motion().length > 0
+        assert field.motion().path_length > 0
         assert judge(there[0, 0], 3.0) == judge(made[0, 0], 3.0)
 
 
@@ -399,7 +400,7 @@ def test_consistency_and_refinement():
 
 @pytest.fixture
 def _small_prior(monkeypatch):
-    monkeypatch.setattr(search_module, "ImagePrior", partial(ImagePrior, **SMALL["image_prior"]))
+    monkeypatch.setattr(variables, "ImagePrior", partial(ImagePrior, **SMALL["image_prior"]))
 
 
 @pytest.mark.usefixtures("_small_prior")
@@ -481,7 +482,7 @@ def test_tasks():
             (drawn,) = unblur.sample_blur(other, 1, model=space)
             inspected = unblur.inspect(photo, model=engine)
             parts = [film.tensor(), found.picture.pixels, code.values, blurred.picture.pixels, drawn.picture.pixels]
-            assert inspected.motion.length > 0
+            assert inspected.motion.path_length > 0
             with torch.inference_mode():
                 again = film_function(engine, True, 1)(photo[None].to(device), torch.tensor(film.times).to(device))
             parts.append(again[0].cpu())

@@ -17,7 +17,10 @@ from unblur.metrics.fidelity import psnr
 from unblur.networks.blur_space import BlurSpace
 from unblur.networks.image_prior import CodePrior, ImagePrior
 from unblur.runtime import search as module
-from unblur.runtime.search import Pixels, SearchOptions, search
+from unblur.runtime import variables
+from unblur.runtime.search import search
+from unblur.runtime.search_options import SearchOptions
+from unblur.runtime.variables import Pixels
 
 
 class Mixing(nn.Module):
@@ -48,8 +51,8 @@ class Mixing(nn.Module):
 
 @pytest.fixture(autouse=True)
 def _small_priors(monkeypatch):
-    monkeypatch.setattr(module, "ImagePrior", partial(ImagePrior, inputs=2, width=8, skip=4))
-    monkeypatch.setattr(module, "CodePrior", partial(CodePrior, inputs=4, width=4, blocks=1))
+    monkeypatch.setattr(variables, "ImagePrior", partial(ImagePrior, inputs=2, width=8, skip=4))
+    monkeypatch.setattr(variables, "CodePrior", partial(CodePrior, inputs=4, width=4, blocks=1))
 
 
 @pytest.fixture
@@ -234,7 +237,7 @@ def test_a_prior_begins_where_it_is_told(scene):
 def test_rates_fall_after_every_fifth_and_noise_is_jittered(scene, monkeypatch):
     space, _, blurry, guess, code = scene
     rates = []
-    monkeypatch.setattr(module, "_adam", lambda descent, rate: rates.append(rate))
+    monkeypatch.setattr(variables, "_adam", lambda descent, rate: rates.append(rate))
     options = SearchOptions(picture="prior", code="prior", steps=10, patience=0, decay=0.5)
     search(space, blurry, guess, code, replace(options, picture_rate=1.0, code_rate=1e-3))
     shares = [0.5 ** ((step + 1) // 2) for step in range(10)]

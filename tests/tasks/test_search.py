@@ -1,6 +1,7 @@
 """Sharpening by search: in Python and from the command line, with a small space."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,11 +11,12 @@ from unblur.cli import main
 from unblur.errors import UnblurError
 from unblur.media.image import Picture, read_image
 from unblur.networks.path_space import PathSpace
-from unblur.runtime.search import SearchOptions
+from unblur.runtime.search_options import SearchOptions
 from unblur.tasks import search as module
 from unblur.tasks.models.engine import Engine
 from unblur.tasks.models.space import BlurCode, load_space
-from unblur.tasks.search import SearchPlan, deblur_by_search, start_code
+from unblur.tasks.search import deblur_by_search, start_code
+from unblur.tasks.search_plan import SearchPlan
 from unblur.zoo.card import Card
 from unblur.zoo.weights import save_weights
 
@@ -93,12 +95,12 @@ def test_tiles_share_the_seconds_and_make_one_report(plan, film_network, leaves,
     def searched(*arguments, seconds, **options):
         asked.append(seconds)
         found = real(*arguments, seconds=None, **options)
-        return module.replace(found, code=torch.full_like(found.code, 2.0), seconds=1.5, steps=len(asked))
+        return replace(found, code=torch.full_like(found.code, 2.0), seconds=1.5, steps=len(asked))
 
     monkeypatch.setattr(module, "search", searched)
     photo = torch.cat((leaves, leaves.flip(-1)), -1)[:, :140, :500]
     engine = Engine(film_network, device="cpu", dtype="float32", tile=256)
-    found = deblur_by_search(photo, module.replace(plan, seconds=60.0), engine, check=False)
+    found = deblur_by_search(photo, replace(plan, seconds=60.0), engine, check=False)
     # A third, then half of what is left, then all of it: no tile had used its own.
     assert all(expected - 5 < seconds < expected for seconds, expected in zip(asked, (20, 30, 60), strict=True))
     cells = 3 * 2 * 2  # of tiles of 256 x 256, six numbers each
@@ -185,9 +187,9 @@ def test_the_released_preset_says_what_it_lacks(capsys, tmp_path, leaves, file, 
     from functools import partial
 
     from unblur.networks.image_prior import ImagePrior
-    from unblur.runtime import search as runtime
+    from unblur.runtime import variables
 
-    monkeypatch.setattr(runtime, "ImagePrior", partial(ImagePrior, width=8, skip=4))
+    monkeypatch.setattr(variables, "ImagePrior", partial(ImagePrior, width=8, skip=4))
     photo = Picture(leaves[:, :50, :60]).save(tmp_path / "a.png")
     words = ["deblur", photo, "-o", tmp_path / "b.png", "--method", "search", "--space", file, "--model", model]
     code, out, _ = run(capsys, *words, "--preset", "released", "--steps", 1, "--set", "warmup=1")
@@ -231,7 +233,7 @@ def test_wrong_usage(capsys, tmp_path, leaves, file, model, more, said):
 
 def test_an_unknown_blur_is_warned_of(plan, engine, leaves):
     found = deblur_by_search(leaves[:, :40, :40], plan, engine, check=False)
-    far = module.replace(found, distance=9.0)
+    far = replace(found, distance=9.0)
     assert found.warning is None or found.distance > 2
     assert "unlike those that tiny knows" in far.warning
 

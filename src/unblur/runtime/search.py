@@ -15,143 +15,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from unblur.losses.perceptual import Backbone
 from unblur.losses.pixel import charbonnier
 from unblur.losses.priors import code_norm, hyper_laplacian
 from unblur.losses.similarity import dissimilarity
-from unblur.networks.image_prior import CodePrior, ImagePrior
-from unblur.runtime.precision import autocast
+from unblur.runtime.search_options import SearchOptions
+from unblur.runtime.variables import Deep, Free, Pixels
 
-NOISE = 0.1
-"""Of deep priors' inputs: uniform from 0 to this."""
 PARTS = 5
 """The rates of deep priors and free codes fall after every fifth of the steps."""
 
 Tell = Callable[[str, int, int], None]
-Weight = tuple[float, ...]
 Stopped = Literal["steps", "plateau", "seconds"]
-
-
-DATA = ("square", "absolute", "unlikeness", "perceptual")
-"""The distances to the photo."""
-
-
-@dataclass(frozen=True)
-class SearchOptions:
-    """How to search; every number may be changed.
-
-    A weight is one number, or several, each for an equal share of the steps.
-
-    Attributes
-    ----------
-    picture : {"pixels", "prior"}
-        Search the pixels by gradient descent, or the weights of an `ImagePrior` by Adam.
-    code : {"encoder", "free", "prior"}
-        Read the code again from the picture that was reached, search its numbers by Adam, or the weights of a
-        `CodePrior`.
-    steps : int
-        At most.
-    patience : int
-        Stop where so many steps have lowered the residual by less than `plateau` of itself; 0 for never.
-    plateau : float
-    reread : int
-        Steps between two readings of the code, for "encoder".
-    turns : tuple of int
-        Steps of the picture, then of the code, in turns; both in every step if empty.
-    picture_rate, code_rate : float
-        Of the descent, or of Adam.
-    decay : float
-        What rates of Adam are multiplied by after every fifth of the steps.
-    warmup : int
-        Steps that fit each prior to where it is to begin.
-    begin_blurry : bool
-        Whether the picture's prior begins at the photo itself.
-    jitter : float
-        Deviation of what is added to the priors' inputs in every step.
-    padding : {"reflect", "zeros"}
-        Of the `ImagePrior`.
-    square, absolute, unlikeness, perceptual : tuple of float
-        Weights of the distance between reblurred picture and photo: half the mean square, Charbonnier's, 1 - SSIM,
-        features of a `Backbone`.
-    sparsity : tuple of float
-        Of `hyper_laplacian`.
-    code_length : tuple of float
-        Of `code_norm`.
-    familiarity : tuple of float
-        Of the mean square of the space's own distance to known codes, if it has one, else of the code.
-    anchor : tuple of float
-        Of half the mean square between the picture and where it began.
-    """
-
-    picture: Literal["pixels", "prior"] = "pixels"
-    code: Literal["encoder", "free", "prior"] = "encoder"
-    steps: int = 20
-    patience: int = 5
-    plateau: float = 0.05
-    reread: int = 5
-    turns: tuple[int, ...] = ()
-    picture_rate: float = 1.0
-    code_rate: float = 0.02
-    decay: float = 1.0
-    warmup: int = 0
-    begin_blurry: bool = False
-    jitter: float = 0.001
-    padding: Literal["reflect", "zeros"] = "reflect"
-    square: Weight = (1.0,)
-    absolute: Weight = (0.0,)
-    unlikeness: Weight = (0.0,)
-    perceptual: Weight = (0.0,)
-    sparsity: Weight = (3e-5,)
-    code_length: Weight = (0.0,)
-    familiarity: Weight = (0.0,)
-    anchor: Weight = (0.03,)
-
-    def __post_init__(self) -> None:
-        if self.turns and (len(self.turns) != 2 or not sum(self.turns)):
-            raise ValueError(f"turns are two numbers of steps, got {self.turns}")
-        if self.steps < 1 or self.reread < 1:
-            raise ValueError(f"steps and reread are 1 or more, got {self.steps} and {self.reread}")
-
-    @classmethod
-    def released(cls) -> SearchOptions:
-        """What the authors' program does; but the best picture is kept, not the last."""
-        return cls(
-            picture="prior",
-            code="prior",
-            steps=5000,
-            patience=0,
-            picture_rate=5e-4,
-            code_rate=5e-4,
-            decay=0.7,
-            warmup=300,
-            begin_blurry=True,
-            padding="zeros",
-            square=(0.0,),
-            unlikeness=(1.0, 0.0),
-            perceptual=(0.6, 1.0),
-            sparsity=(0.02, 0.05),
-            code_length=(5e-5, 5e-4),
-            anchor=(0.0,),
-        )
-
-    def weight(self, name: str, step: int) -> float:
-        """Of a term, in a step from 0 on."""
-        weights: Weight = getattr(self, name)
-        return weights[min(step * len(weights) // max(self.steps, 1), len(weights) - 1)]
-
-    def without_backbone(self) -> SearchOptions:
-        """1 - SSIM in the place of the perceptual term."""
-        count = len(self.unlikeness) * len(self.perceptual)
-        spread = lambda weights: [w for w in weights for _ in range(count // len(weights))]  # noqa: E731
-        both = zip(spread(self.unlikeness), spread(self.perceptual), strict=True)
-        return replace(self, unlikeness=tuple(a + b for a, b in both), perceptual=(0.0,))
 
 
 class BlurSpaceLike(Protocol):
@@ -365,134 +247,6 @@ class _Search:
                 self.tell("warming up", step, self.options.warmup)
                 F.mse_loss(variable.value(), target).backward()
                 variable.step(0.0, 1.0)
-
-
-class Pixels:
-    """A picture that is searched by gradient descent; where a step has made it worse, half of it is tried."""
-
-    def __init__(self, start: Tensor, rate: float) -> None:
-        self.now = start.clone().requires_grad_()
-        self.rate = rate
-        self.last: tuple[float, Tensor, Tensor] | None = None
-
-    def value(self) -> Tensor:
-        """The picture, (1, 3, H, W)."""
-        return self.now
-
-    def step(self, loss: float, share: float) -> None:
-        """Descend by the gradient that was found, of means over all values, as if it were of sums."""
-        assert self.now.grad is not None
-        if self.last is not None and not loss <= self.last[0]:
-            self.rate /= 2
-        else:
-            self.last = loss, self.now.detach(), self.now.grad * self.now.numel()
-        _, point, gradient = self.last
-        self.now = (point - self.rate * share * gradient).clamp(0, 1).requires_grad_()
-
-    def forget(self) -> None:
-        """What is minimised has changed."""
-        self.last = None
-
-    def clear(self) -> None:
-        """No gradient is left over."""
-        self.now.grad = None
-
-
-class Free:
-    """A code whose numbers are searched; at a rate of 0 it stays as it is."""
-
-    def __init__(self, start: Tensor, rate: float) -> None:
-        self.now = start.clone().requires_grad_(rate > 0)
-        self.rate = rate
-        self.descent = torch.optim.Adam([self.now], lr=rate, betas=(0.9, 0.99)) if rate else None
-
-    def value(self) -> Tensor:
-        """The code, (1, C, h, w)."""
-        return self.now
-
-    def step(self, loss: float, share: float) -> None:
-        """One of Adam's."""
-        if self.descent is not None:
-            _adam(self.descent, self.rate * share)
-
-    def replace(self, code: Tensor) -> None:
-        """Go on with another code."""
-        self.now = code.detach().clone()
-
-    def clear(self) -> None:
-        """No gradient is left over."""
-        self.now.grad = None
-
-
-class Deep:
-    """What a network makes of noise; the network's weights are searched."""
-
-    def __init__(
-        self,
-        network: nn.Module,
-        noise: Tensor,
-        rate: float,
-        jitter: float,
-        generator: torch.Generator,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        self.network, self.noise, self.rate, self.jitter, self.generator = network, noise, rate, jitter, generator
-        self.dtype = dtype
-        self.descent = torch.optim.Adam(network.parameters(), lr=rate)
-
-    @classmethod
-    def picture(cls, like: Tensor, options: SearchOptions, generator: torch.Generator, dtype: torch.dtype) -> Deep:
-        """An `ImagePrior` for pictures of a size."""
-        network = ImagePrior(padding=options.padding)
-        size = (1, network.inputs, *like.shape[-2:])
-        return cls._of(network, size, like, options.picture_rate, options.jitter, generator, dtype)
-
-    @classmethod
-    def code(cls, like: Tensor, options: SearchOptions, generator: torch.Generator, dtype: torch.dtype) -> Deep:
-        """A `CodePrior` for codes of a grid."""
-        network = CodePrior(channels=like.shape[1])
-        size = (1, network.inputs, *(network.stride * side for side in like.shape[-2:]))
-        return cls._of(network, size, like, options.code_rate, options.jitter, generator, dtype)
-
-    @classmethod
-    def _of(
-        cls,
-        network: nn.Module,
-        size: tuple[int, ...],
-        like: Tensor,
-        rate: float,
-        jitter: float,
-        generator: torch.Generator,
-        dtype: torch.dtype,
-    ) -> Deep:
-        noise = NOISE * torch.rand(size, generator=generator)
-        network = network.to(like.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-        return cls(network, noise.to(like.device), rate, jitter, generator, dtype)
-
-    def value(self) -> Tensor:
-        """Of the noise, and a little more that is new every time."""
-        more = self.jitter * torch.randn(self.noise.shape, generator=self.generator)
-        seen = (self.noise + more.to(self.noise.device)).contiguous(memory_format=torch.channels_last)
-        with autocast(seen.device, self.dtype):
-            return self.network(seen).float()
-
-    def step(self, loss: float, share: float) -> None:
-        """One of Adam's."""
-        _adam(self.descent, self.rate * share)
-
-    def forget(self) -> None:
-        """Nothing is remembered."""
-
-    def clear(self) -> None:
-        """No gradient is left over."""
-        self.descent.zero_grad()
-
-
-def _adam(descent: torch.optim.Optimizer, rate: float) -> None:
-    for group in descent.param_groups:
-        group["lr"] = rate
-    descent.step()
-    descent.zero_grad()
 
 
 @contextmanager

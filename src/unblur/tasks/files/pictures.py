@@ -24,7 +24,8 @@ from unblur.tasks.files.jobs import (
 )
 from unblur.tasks.files.listener import Listener
 from unblur.tasks.inspect import inspect
-from unblur.tasks.search import Searched, SearchPlan, deblur_by_search
+from unblur.tasks.search import Searched, deblur_by_search
+from unblur.tasks.search_plan import SearchPlan
 
 
 def deblur_files(
