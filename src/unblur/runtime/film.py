@@ -23,6 +23,7 @@ from unblur.exposure.response import Response, to_linear
 from unblur.layers.bands import Band
 from unblur.runtime.consistency import STEPS, consistent
 from unblur.runtime.memory import working_memory
+from unblur.runtime.propagation import propagated
 from unblur.runtime.refine import Correction, bend
 from unblur.runtime.remainder import INSTANTS, given_back, remainder
 from unblur.runtime.runner import Runner, finished
@@ -32,6 +33,8 @@ CACHED = 2**18
 """Pixels on a CPU, from which on most of the time goes into handing out memory."""
 CONSISTENCY_COST = 1000
 """Bytes that a step of `consistency` takes for a pixel."""
+PROPAGATION_COST = 600
+"""Bytes that a round of `propagation` takes for a pixel."""
 Average = tuple[slice, Tensor]
 NOTHING = torch.zeros(())
 
@@ -123,6 +126,19 @@ class MapFilm:
         self._cost = runner.cost("decode", self._probe)
         self._margin = self._reach()
         self._left: Tensor | None = None
+
+    def propagate(self, blurry: Tensor) -> None:
+        """Let pixels take the paths around them that explain the photo (1, 3, H, W); in bands, see `propagation`."""
+
+        def attempt(rows: int) -> Tensor:
+            sharp, paths = self.state[:, :3], self.state[:, 3:]
+            return propagated(blurry, sharp, paths, rows=rows, reach=self._margin)
+
+        rows = self._rows(self._pixels(PROPAGATION_COST))
+        with torch.inference_mode():
+            paths, _ = until_it_fits(attempt, rows, smallest=16, subject=self.subject, multiple=1)
+            self.state[:, 3:] = paths
+        self._margin = self._reach()
 
     def make_consistent(self, blurry: Tensor, steps: int = STEPS) -> None:
         """Bring the sharp frame nearer to the photo (1, 3, H, W) that it was made of, in bands; see `consistency`."""

@@ -166,8 +166,9 @@ class Engine:
         refine : bool
             Bend the paths until the film's mean is nearer to the picture; only where the film has paths.
         consistency : int
-            Steps that bring the sharp frame nearer to the picture; see `unblur.runtime.consistency`. Only where the
-            film has paths.
+            Steps that bring the sharp frame nearer to the picture; see `unblur.runtime.consistency`. Where there are
+            any, pixels first take the paths around them that explain it; see `unblur.runtime.propagation`. Only where
+            the film has paths.
         give_back : bool
             Give the frames what their mean leaves of the picture, if there are such steps: for who wants them all, and
             not the middle one alone, which gets none of it. Only where the film starts from a sharp frame.
@@ -190,6 +191,7 @@ class Engine:
         refinement = _refined(film, blurry, progress) if refine else None
         if consistency and has_paths(self.film):
             _staged(progress, "comparing")
+            film.propagate(blurry)
             film.make_consistent(blurry, consistency)
         if give_back and consistency:
             film.give_back(blurry)
