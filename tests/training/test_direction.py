@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from brighter import Brighter
 from torch import Tensor
 
 from unblur.errors import UnblurError
@@ -13,17 +14,6 @@ from unblur.training.direction import order_error, order_network, ordered_scores
 from unblur.training.film import Film, Loss
 from unblur.zoo.card import Card
 from unblur.zoo.weights import save_weights
-
-
-class Brighter(OrderNet):
-    """Says that the darker frame comes first."""
-
-    def __init__(self) -> None:
-        super().__init__(width=4, channels=4, blocks=1)
-
-    def pairs(self, frames: Tensor, pairs: Tensor) -> Tensor:
-        light = frames.mean((2, 3, 4))
-        return light[:, pairs[:, 1]] - light[:, pairs[:, 0]]
 
 
 def _lights(*rows: list[float]) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from unblur.errors import UnblurError
-from unblur.zoo import critic, frame_nets, hypercut, maxim
+from unblur.zoo import blur_space, critic, frame_nets, hypercut, maxim, mimo
 from unblur.zoo.card import Card
 from unblur.zoo.table import choose_from, network_class
 from unblur.zoo.tfjs import is_package, read_package
@@ -28,57 +28,6 @@ Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 
 NESTS = ("state_dict", "state_dict_G", "model", "params", "params_ema", "generator")
 
-SKELETON: Rules = (
-    (r"feat_extract\.0\.main\.0\.", "skeleton.entry."),
-    (r"feat_extract\.1\.main\.0\.", "skeleton.down_half."),
-    (r"feat_extract\.2\.main\.0\.", "skeleton.down_quarter."),
-    (r"feat_extract\.3\.main\.0\.", "skeleton.up_half."),
-    (r"feat_extract\.4\.main\.0\.", "skeleton.up_full."),
-    (r"feat_extract\.5\.main\.0\.", "skeleton.head_full."),
-    (r"Convs\.0\.main\.0\.", "skeleton.merge_half."),
-    (r"Convs\.1\.main\.0\.", "skeleton.merge_full."),
-    (r"ConvsOut\.0\.main\.0\.", "skeleton.head_quarter."),
-    (r"ConvsOut\.1\.main\.0\.", "skeleton.head_half."),
-    (r"AFFs\.0\.conv\.0\.main\.0\.", "skeleton.fuse_full.narrow."),
-    (r"AFFs\.0\.conv\.1\.main\.0\.", "skeleton.fuse_full.smooth."),
-    (r"AFFs\.1\.conv\.0\.main\.0\.", "skeleton.fuse_half.narrow."),
-    (r"AFFs\.1\.conv\.1\.main\.0\.", "skeleton.fuse_half.smooth."),
-    (r"FAM1\.merge\.main\.0\.", "skeleton.attend_quarter.merge."),
-    (r"FAM2\.merge\.main\.0\.", "skeleton.attend_half.merge."),
-    (r"SCM1\.main\.(\d)\.main\.0\.", r"skeleton.shallow_quarter.convolutions.\1."),
-    (r"SCM2\.main\.(\d)\.main\.0\.", r"skeleton.shallow_half.convolutions.\1."),
-    (r"SCM1\.conv\.main\.0\.", "skeleton.shallow_quarter.merge."),
-    (r"SCM2\.conv\.main\.0\.", "skeleton.shallow_half.merge."),
-)
-STAGES: Rules = (
-    (r"Encoder\.([012])\.layers\.", r"stages.\1."),
-    (r"Decoder\.0\.layers\.", "stages.3."),
-    (r"Decoder\.1\.layers\.", "stages.4."),
-    (r"Decoder\.2\.layers\.", "stages.5."),
-)
-MIMO_UNET: Rules = (
-    *SKELETON,
-    *STAGES,
-    (r"\.main\.0\.main\.0\.", ".first."),
-    (r"\.main\.1\.main\.0\.", ".second."),
-)
-MOMENTS: Rules = (
-    *SKELETON,
-    *STAGES,
-    (r"\.conv1\.main\.0\.", ".first."),
-    (r"\.conv2\.conv\.", ".fuse."),
-    (r"\.conv2\.offset_conv\.", ".offset."),
-    (r"\.conv2\.modulator_conv\.", ".mask."),
-    (r"\.conv2\.regular_conv\.", ".second."),
-    (r"\.ch_att\.conv\.", ".refuse."),
-    (r"\.ch_att\.conv_du\.0\.", ".gate.narrow."),
-    (r"\.ch_att\.conv_du\.2\.", ".gate.widen."),
-    (r"mapping_net\.shared\.(\d)\.layer\.0\.", r"control.shared.\1."),
-    (r"mapping_net\.enc_unshared\.([012])\.layer\.0\.", r"control.stages.\1."),
-    (r"mapping_net\.dec_unshared\.0\.layer\.0\.", "control.stages.3."),
-    (r"mapping_net\.dec_unshared\.1\.layer\.0\.", "control.stages.4."),
-    (r"mapping_net\.dec_unshared\.2\.layer\.0\.", "control.stages.5."),
-)
 NAFNET: Rules = (
     (r"^encoders\.", "encoder."),
     (r"^decoders\.", "decoder."),
@@ -95,53 +44,6 @@ NAFNET: Rules = (
     (r"\.conv4\.", ".own_widen."),
     (r"\.conv5\.", ".own_merge."),
     (r"\.gamma$", ".own_share"),
-)
-STRIDED: Rules = (
-    *((rf"^encoder\.{4 + 3 * level}\.", f"encoder.down.{level}.") for level in range(5)),
-    (r"^encoder\.1\.", "encoder.entry."),
-    (r"^encoder\.(\d+)\.conv_block", lambda match: f"encoder.blocks.{int(match[1]) - 19}.conv_block"),
-    (r"\.conv_block\.1\.", ".first."),
-    (r"\.conv_block\.5\.", ".second."),
-)
-BLUR_SPACE: Rules = (
-    (r"^feature_extractor\.0\.", "features.entry."),
-    (r"^feature_extractor\.2\.", "features.to_half."),
-    (r"^feature_extractor\.4\.", "features.to_quarter."),
-    (r"^feature_extractor\.(\d+)\.", lambda match: f"features.blocks.{int(match[1]) - 6}."),
-    (r"^recon_trunk\.20\.", "reconstruction.to_half."),
-    (r"^recon_trunk\.23\.", "reconstruction.to_full."),
-    (r"^recon_trunk\.26\.", "reconstruction.refine."),
-    (r"^recon_trunk\.28\.", "reconstruction.head."),
-    (r"^recon_trunk\.(\d+)\.", r"reconstruction.blocks.\1."),
-    (r"\.conv1\.", ".first."),
-    (r"\.conv2\.", ".second."),
-    # Each scale lies within the one above.
-    (r"^adapter\.model\.((?:submodule\.)*)down\.\d\.", lambda match: f"unet.down.{match[1].count('.')}."),
-    (r"^adapter\.model\.((?:submodule\.)*)up\.\d\.", lambda match: f"unet.up.{4 - match[1].count('.')}."),
-    (r"^kernel_extractor\.model\.", "encoder."),
-    *STRIDED,
-)
-CODE_PRIOR: Rules = ((r"^model\.", "encoder."), *STRIDED)
-IMAGE_PRIOR: Rules = (
-    (r"^model\.9\.0\.", "head."),
-    # Each scale lies within the coarser branch of the one above.
-    (r"^model((?:\.1\.1\.[78])*)\.", lambda match: f"scales.{match[1].count('.1.1.')}."),
-    (r"^(scales\.\d)\.1\.0\.1\.0\.", r"\1.aside."),
-    (r"^(scales\.\d)\.1\.0\.2\.", r"\1.aside_norm."),
-    (r"^(scales\.\d)\.1\.1\.1\.0\.", r"\1.shrink."),
-    (r"^(scales\.\d)\.1\.1\.2\.", r"\1.shrink_norm."),
-    (r"^(scales\.\d)\.1\.1\.4\.g\.0\.", r"\1.attend.values."),
-    (r"^(scales\.\d)\.1\.1\.4\.phi\.0\.", r"\1.attend.keys."),
-    (r"^(scales\.\d)\.1\.1\.4\.theta\.", r"\1.attend.queries."),
-    (r"^(scales\.\d)\.1\.1\.4\.W\.0\.", r"\1.attend.back."),
-    (r"^(scales\.\d)\.1\.1\.4\.W\.1\.", r"\1.attend.gate."),
-    (r"^(scales\.\d)\.1\.1\.[45]\.0\.", r"\1.deepen."),
-    (r"^(scales\.\d)\.1\.1\.[56]\.", r"\1.deepen_norm."),
-    (r"^(scales\.\d)\.2\.", r"\1.both_norm."),
-    (r"^(scales\.\d)\.3\.0\.", r"\1.merge."),
-    (r"^(scales\.\d)\.4\.", r"\1.merge_norm."),
-    (r"^(scales\.\d)\.6\.0\.", r"\1.mix."),
-    (r"^(scales\.\d)\.7\.", r"\1.mix_norm."),
 )
 # 1.5 times the crops of 256 that the released ones learned from: what their authors measure them with (arXiv
 # 2112.04491). On smaller pictures it changes nothing.
@@ -283,13 +185,13 @@ class Released(NamedTuple):
 RELEASED: dict[str, Released] = {
     "moments": Released(
         "mapping_net.shared.0.layer.0.weight",
-        MOMENTS,
+        mimo.MOMENTS,
         moments_arguments,
         "CFMD-GAN's generator (Lee, Han, Heo, IEEE Access 2022), trained by its authors on 300VW",
     ),
     "mimo_unet": Released(
         "Encoder.0.layers.0.main.0.main.0.weight",
-        MIMO_UNET,
+        mimo.MIMO_UNET,
         mimo_arguments,
         "MIMO-UNet (Cho et al., ICCV 2021), trained by its authors",
     ),
@@ -314,19 +216,19 @@ RELEASED: dict[str, Released] = {
     ),
     "blur_space": Released(
         "kernel_extractor.model.1.weight",
-        BLUR_SPACE,
+        blur_space.BLUR_SPACE,
         blur_space_arguments,
         "Blur Kernel Space (Tran et al., CVPR 2021), trained by its authors",
     ),
     "image_prior": Released(
         "model.1.1.1.0.weight",
-        IMAGE_PRIOR,
+        blur_space.IMAGE_PRIOR,
         image_prior_arguments,
         "the deep prior of one picture of Blur Kernel Space (Tran et al., CVPR 2021)",
     ),
     "code_prior": Released(
         "model.19.conv_block.1.bias",
-        CODE_PRIOR,
+        blur_space.CODE_PRIOR,
         code_prior_arguments,
         "the deep prior of one code of Blur Kernel Space (Tran et al., CVPR 2021)",
     ),

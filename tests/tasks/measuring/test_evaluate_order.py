@@ -8,24 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from brighter import Brighter
 
 from unblur.cli import main
 from unblur.data.val1 import Exposures
-from unblur.networks.order_net import OrderNet
 from unblur.tasks.measuring import evaluate_order as module
 from unblur.tasks.measuring.evaluate_order import evaluate_order
-
-
-class Brighter(OrderNet):
-    """Says that the darker frame comes first."""
-
-    def __init__(self) -> None:
-        super().__init__(width=4, channels=4, blocks=1)
-
-    def pairs(self, frames: Tensor, pairs: Tensor) -> Tensor:
-        light = frames.mean((2, 3, 4))
-        return light[:, pairs[:, 1]] - light[:, pairs[:, 0]]
 
 
 @pytest.fixture
