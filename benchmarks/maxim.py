@@ -127,7 +127,7 @@ def speed(network: nn.Module, blurry: Tensor) -> None:
 @torch.no_grad()
 def compiled() -> None:
     """One gMLP layer on what one band holds at full size, with and without the compiler."""
-    layer, tokens = GatedMlp(32, 256).eval(), torch.randn(2, 256, 24, 32)
+    layer, tokens = GatedMlp(32, 256).eval(), torch.randn(256, 24, 32)
     table("gMLP layer", "processor ms")
 
     def many(run: nn.Module | Callable[[Tensor], Tensor]) -> str:

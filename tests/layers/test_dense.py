@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unblur.layers import dense as module
-from unblur.layers.dense import EPSILON, Dense, Mix, Norm, by_bands, dense, gelu, mix
+from unblur.layers.dense import EPSILON, Dense, Mix, Norm, Part, by_bands, dense, mix, part
 
 
 @settings(deadline=None, max_examples=40)
@@ -14,27 +14,31 @@ def test_dense_is_a_linear_map(shape: list[int], inputs: int, outputs: int) -> N
     features, weight, bias = torch.randn(*shape, inputs), torch.randn(outputs, inputs), torch.randn(outputs)
     torch.testing.assert_close(dense(features, weight, bias), F.linear(features, weight, bias))
     torch.testing.assert_close(dense(features, weight), F.linear(features, weight))
+    with torch.inference_mode():
+        torch.testing.assert_close(dense(features, weight, bias), F.linear(features, weight, bias))
+        torch.testing.assert_close(dense(features, weight), F.linear(features, weight))
 
 
-def test_dense_of_a_part_of_the_weights() -> None:
-    features, weight = torch.randn(2, 3, 5, 4), torch.randn(6, 8)
-    torch.testing.assert_close(dense(features, weight[:, 4:]), F.linear(features, weight[:, 4:]))
-    wide = torch.randn(2, 3, 5, 8)
-    torch.testing.assert_close(dense(wide[..., 4:], weight[:, 4:]), F.linear(wide[..., 4:], weight[:, 4:]))
+@pytest.mark.parametrize("inference", [True, False])
+def test_dense_of_a_part_of_the_weights(inference: bool) -> None:
+    features, weight, wide = torch.randn(2, 3, 5, 4), torch.randn(6, 8), torch.randn(2, 3, 5, 8)
+    with torch.inference_mode(inference):
+        torch.testing.assert_close(dense(features, weight[:, 4:]), F.linear(features, weight[:, 4:]))
+        torch.testing.assert_close(dense(wide[..., 4:], weight[:, 4:]), F.linear(wide[..., 4:], weight[:, 4:]))
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.lists(st.integers(1, 4), min_size=1, max_size=2))
-def test_mix_is_a_linear_map_of_positions(batch: int, positions: int, outputs: int, rest: list[int]) -> None:
-    features = torch.randn(batch, positions, *rest)
-    weight, bias = torch.randn(outputs, positions), torch.randn(outputs)
-    expected = torch.einsum("np...,qp->nq...", features, weight) + bias.view(-1, *len(rest) * [1])
-    torch.testing.assert_close(mix(features, weight, bias), expected)
+@given(st.integers(1, 9), st.integers(1, 9), st.lists(st.integers(1, 4), min_size=1, max_size=3), st.booleans())
+def test_mix_is_a_linear_map_of_positions(positions: int, outputs: int, rest: list[int], inference: bool) -> None:
+    features, layer = torch.randn(positions, *rest), Mix(positions, outputs)
+    with torch.inference_mode(inference):
+        expected = torch.einsum("p...,qp->q...", features, layer.weight)
+        torch.testing.assert_close(mix(features, layer.weight), expected)
+        torch.testing.assert_close(layer(features), expected + layer.bias.view(-1, *len(rest) * [1]))
 
 
-@pytest.mark.parametrize("layer", [Dense(6, 4), Mix(6, 4)])
-def test_layers_learn_the_same_either_way(layer: torch.nn.Linear, monkeypatch: pytest.MonkeyPatch) -> None:
-    features = torch.randn(2, 6, 6, requires_grad=True)
+def test_dense_learns_the_same_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, features = Dense(6, 4), torch.randn(2, 6, 6, requires_grad=True)
     gradients = []
     for convolve in (True, False):
         monkeypatch.setattr(module, "_prefers_convolution", lambda _, answer=convolve: answer)
@@ -47,7 +51,14 @@ def test_layers_learn_the_same_either_way(layer: torch.nn.Linear, monkeypatch: p
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=4))
 def test_joined_parts_are_as_side_by_side(channels: list[int]) -> None:
     parts, layer = [torch.randn(2, 3, count) for count in channels], Dense(sum(channels), 5)
-    torch.testing.assert_close(layer.joined(parts), layer(torch.cat(parts, -1)))
+    torch.testing.assert_close(layer.joined(map(part, parts)), layer(torch.cat(parts, -1)))
+
+
+def test_parts_may_be_linear_maps_themselves() -> None:
+    before, layer, parts = Dense(3, 4), Dense(6, 5), torch.randn(2, 7, 5).split((3, 2), -1)
+    linear = Part(4, lambda weight, bias: dense(parts[0], weight @ before.weight, bias + weight @ before.bias))
+    expected = layer(torch.cat([before(parts[0]), parts[1]], -1))
+    torch.testing.assert_close(layer.joined([linear, part(parts[1])]), expected)
 
 
 @pytest.mark.parametrize("inference", [True, False])
@@ -70,18 +81,32 @@ def test_by_bands_is_as_at_once(band: int, monkeypatch: pytest.MonkeyPatch) -> N
     torch.testing.assert_close(by_bands(layer, features), layer(features))
 
 
+def test_bands_may_go_where_one_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BAND", 8)
+    some, others = torch.randn(2, 3, 5, 4), torch.randn(2, 3, 5, 4)
+    expected = some * others
+    with torch.inference_mode():
+        out = by_bands(torch.mul, some, others, into=others)
+    torch.testing.assert_close(out, expected)
+    assert out.data_ptr() == others.data_ptr()
+
+
 @pytest.mark.parametrize("inference", [True, False])
-def test_gelu_is_the_tanh_form(inference: bool) -> None:
-    features = torch.linspace(-30, 30, 4001)
+def test_activated_is_gelu_in_its_tanh_form(inference: bool) -> None:
+    features, layer = torch.linspace(-30, 30, 4001)[:, None], Dense(1, 1)
+    torch.nn.init.ones_(layer.weight)
+    torch.nn.init.zeros_(layer.bias)
     with torch.inference_mode(inference):
-        out = gelu(features)
+        out = layer.activated(features)
     torch.testing.assert_close(out, F.gelu(features, approximate="tanh"), atol=2e-6, rtol=1e-5)
     assert features[0] == -30
 
 
-def test_bfloat16_under_autocast() -> None:
-    features, layer = torch.randn(3, 8, 8), Dense(8, 8)
-    with torch.autocast("cpu", torch.bfloat16):
-        out = gelu(layer(features))
+@pytest.mark.parametrize("inference", [True, False])
+def test_bfloat16_under_autocast(inference: bool) -> None:
+    features, layer, mixer = torch.randn(8, 3, 8), Dense(8, 8), Mix(8, 8)
+    expected = mixer(layer.activated(features))
+    with torch.inference_mode(inference), torch.autocast("cpu", torch.bfloat16):
+        out = mixer(layer.activated(features))
     assert out.dtype is torch.bfloat16
-    torch.testing.assert_close(out.float(), gelu(layer(features)), atol=0.05, rtol=0.05)
+    torch.testing.assert_close(out.float(), expected, atol=0.05, rtol=0.05)

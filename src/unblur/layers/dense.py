@@ -3,26 +3,49 @@
 On GPUs, and where gradients are wanted, all is as torch offers it. On CPUs the same numbers are had in other ways
 (``benchmarks/maxim.py`` compares them):
 
-* matrix products in float32, on x86, as convolutions of two taps: oneDNN runs these at twice the speed of the library
-  that torch takes for the product itself;
+* matrix products by oneDNN, on x86, which runs them at twice the speed of the library that torch takes for float32, and
+  applies GELU to what is still in its registers; where gradients are wanted, as convolutions of two taps, which torch
+  leaves to oneDNN too;
 * norms as a few operations on whole arrays, which take half the time where channels are as few as 32;
-* GELU by the logistic function, which is several times as fast as the hyperbolic tangent.
+* all of it on as many pixels at once as stay in the cache.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 EPSILON = 1e-6
-# GELU's tanh form is x sigmoid(2 u) with u = sqrt(2 / pi) (x + 0.044715 x^3).
-SLOPE = 2 * (2 / torch.pi) ** 0.5
-CURVE = 0.044715 * SLOPE
-# Features to work on at once: what stays in a CPU's cache.
-BAND = 2**19
+# Features to work on at once: what stays in a CPU's cache, with all that is made of them on the way.
+BAND = 2**18
+
+
+class Part(NamedTuple):
+    """Some of the features that a dense layer sees side by side.
+
+    What makes them may be linear too; then the dense layer's weights are multiplied with its own, and features that
+    nobody else reads are never made.
+
+    Attributes
+    ----------
+    channels : int
+        C, of the part.
+    mapped : callable
+        Weights (C', C) and a bias (C',) to what they make of the part, (..., C').
+    """
+
+    channels: int
+    mapped: Callable[[Tensor, Tensor], Tensor]
+
+
+def part(features: Tensor) -> Part:
+    """Features (..., C) that are there already."""
+    return Part(features.shape[-1], partial(dense, features))
 
 
 class Dense(nn.Linear):
@@ -31,22 +54,28 @@ class Dense(nn.Linear):
     def forward(self, features: Tensor) -> Tensor:
         return dense(features, self.weight, self.bias)
 
-    def joined(self, parts: Iterable[Tensor]) -> Tensor:
-        """As of the parts (..., C) side by side, which are taken one at a time and never put there."""
+    def activated(self, features: Tensor) -> Tensor:
+        """GELU of it."""
+        return dense(features, self.weight, self.bias, gelu=True)
+
+    def joined(self, parts: Iterable[Part]) -> Tensor:
+        """As of the parts side by side, which are taken one at a time and never put there."""
         out, start = None, 0
-        for part in parts:
-            weight = self.weight[:, start : start + part.shape[-1]]
-            out = dense(part, weight, self.bias) if out is None else out.add_(dense(part, weight))
-            start += part.shape[-1]
+        for channels, mapped in parts:
+            weight = self.weight[:, start : start + channels]
+            # The bias once.
+            more = mapped(weight, self.bias if out is None else torch.zeros_like(self.bias))
+            out = more if out is None else out.add_(more)
+            start += channels
         assert out is not None
         return out
 
 
 class Mix(nn.Linear):
-    """A linear map of the second dimension, the positions: (N, P, ...) to (N, P', ...)."""
+    """A linear map of the first dimension, the positions: (P, ...) to (P', ...)."""
 
     def forward(self, features: Tensor) -> Tensor:
-        return mix(features, self.weight, self.bias)
+        return mix(features, self.weight).add_(self.bias.view(-1, *(1 for _ in features.shape[1:])))
 
 
 class Norm(nn.LayerNorm):
@@ -58,45 +87,30 @@ class Norm(nn.LayerNorm):
     def forward(self, features: Tensor) -> Tensor:
         if torch.is_grad_enabled() or features.device.type != "cpu":
             return super().forward(features)
-        plain = features.float()
+        plain, channels = features.float(), features.shape[-1]
         centred = plain - plain.mean(-1, keepdim=True)
-        variance = torch.linalg.vector_norm(centred, dim=-1, keepdim=True).square_().div_(features.shape[-1])
-        normal = centred.mul_(variance.add_(EPSILON).rsqrt_()).mul_(self.weight).add_(self.bias)
-        return normal.to(features.dtype)
+        length = torch.linalg.vector_norm(centred, dim=-1, keepdim=True)
+        centred.mul_(length.square_().add_(channels * EPSILON).rsqrt_())
+        return centred.mul_(self.weight * channels**0.5).add_(self.bias).to(features.dtype)
 
 
-def dense(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``features @ weight.T + bias`` for (..., C), (C', C) and (C',)."""
-    channels = features.shape[-1]
-    if channels % 2 or not _prefers_convolution(features):
-        return F.linear(features, weight, bias)
-    pairs = features.reshape(1, 1, -1, channels // 2).permute(0, 3, 1, 2)
-    taps = weight.reshape(-1, 1, 2, channels // 2).permute(0, 3, 1, 2)
-    out = F.conv2d(pairs, taps, bias, stride=(1, 2))
-    return out.permute(0, 2, 3, 1).reshape(*features.shape[:-1], len(weight))
+def dense(features: Tensor, weight: Tensor, bias: Tensor | None = None, *, gelu: bool = False) -> Tensor:
+    """``features @ weight.T + bias`` for (..., C), (C', C) and (C',), or GELU in its tanh form of that."""
+    if _left_to_onednn(features):
+        # Of strided ones it makes slow work.
+        return _product(features.contiguous(), weight.contiguous(), bias, gelu=gelu)
+    out = _convolved(features, weight, bias) if _prefers_convolution(features) else F.linear(features, weight, bias)
+    return F.gelu(out, approximate="tanh") if gelu else out
 
 
-def mix(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """``weight @ features + bias`` for every (P, R) of (N, P, ...), with (P', P) and (P',)."""
-    batch, positions, *rest = features.shape
-    if positions % 2 or not _prefers_convolution(features):
-        mixed = torch.baddbmm(bias[:, None], weight.expand(batch, -1, -1), features.flatten(2))
-    else:
-        pairs = features.reshape(batch, positions // 2, 2, -1)
-        mixed = F.conv2d(pairs, weight.reshape(-1, positions // 2, 2, 1), bias)
-    return mixed.reshape(batch, len(weight), *rest)
+def mix(features: Tensor, weight: Tensor) -> Tensor:
+    """``weight @ features`` for (P, ...) and (P', P)."""
+    columns = features.flatten(1)
+    mixed = _product(weight, columns.T) if _left_to_onednn(features) else weight @ columns
+    return mixed.view(-1, *features.shape[1:])
 
 
-def gelu(features: Tensor) -> Tensor:
-    """GELU in its tanh form (Hendrycks, Gimpel 2016)."""
-    if torch.is_grad_enabled() or features.device.type != "cpu":
-        return F.gelu(features, approximate="tanh")
-    plain = features.float()
-    gate = torch.addcmul(plain.new_tensor(SLOPE), plain, plain, value=CURVE)
-    return gate.mul_(plain).sigmoid_().mul_(plain).to(features.dtype)
-
-
-def by_bands(function: Callable[..., Tensor], *features: Tensor) -> Tensor:
+def by_bands(function: Callable[..., Tensor], *features: Tensor, into: Tensor | None = None) -> Tensor:
     """``function(*features)`` for a function of single pixels, on CPUs as many at once as stay in the cache.
 
     Parameters
@@ -105,11 +119,14 @@ def by_bands(function: Callable[..., Tensor], *features: Tensor) -> Tensor:
         As many (N, C) as there are features to (N, C').
     *features : Tensor
         (..., C), of the same pixels.
+    into : Tensor, optional
+        One of them, which nobody reads later: bands may be written there, as fresh memory costs time.
     """
     if torch.is_grad_enabled() or features[0].device.type != "cpu":
         return function(*features)
     pixels = [some.flatten(0, -2) for some in features]
-    out, step = None, max(1, BAND // features[0].shape[-1])
+    step = max(1, BAND // features[0].shape[-1])
+    out = None if into is None else into.flatten(0, -2)
     for start in range(0, len(pixels[0]), step):
         band = slice(start, start + step)
         made = function(*(some[band] for some in pixels))
@@ -119,6 +136,37 @@ def by_bands(function: Callable[..., Tensor], *features: Tensor) -> Tensor:
     return out.view(*features[0].shape[:-1], -1)
 
 
+def _left_to_onednn(features: Tensor) -> bool:
+    if torch.is_grad_enabled() or features.device.type != "cpu" or torch.compiler.is_compiling() or not _on_x86():
+        return False
+    numbers = _numbers(features)
+    return numbers is torch.float32 or (numbers is torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _product(features: Tensor, weight: Tensor, bias: Tensor | None = None, *, gelu: bool = False) -> Tensor:
+    numbers = _numbers(features)
+    shift = None if bias is None else bias.to(numbers)
+    activation: tuple[str, list[float], str] = ("gelu", [], "tanh") if gelu else ("none", [], "")
+    return torch.ops.mkldnn._linear_pointwise(features.to(numbers), weight.to(numbers), shift, *activation)
+
+
 def _prefers_convolution(features: Tensor) -> bool:
-    plain = features.device.type == "cpu" and features.dtype is torch.float32
-    return plain and not torch.is_autocast_enabled("cpu") and torch.backends.cpu.get_cpu_capability().startswith("AVX")
+    plain = features.device.type == "cpu" and features.shape[-1] % 2 == 0 and _numbers(features) is torch.float32
+    return plain and _on_x86()
+
+
+def _convolved(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    channels = features.shape[-1]
+    pairs = features.reshape(1, 1, -1, channels // 2).permute(0, 3, 1, 2)
+    taps = weight.reshape(-1, 1, 2, channels // 2).permute(0, 3, 1, 2)
+    out = F.conv2d(pairs, taps, bias, stride=(1, 2))
+    return out.permute(0, 2, 3, 1).reshape(*features.shape[:-1], len(weight))
+
+
+def _numbers(features: Tensor) -> torch.dtype:
+    """What matrix products are made in."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else features.dtype
+
+
+def _on_x86() -> bool:
+    return torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability().startswith("AVX")

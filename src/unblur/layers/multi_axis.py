@@ -11,11 +11,12 @@ the last happens in a CPU's cache.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
 import torch
 from torch import Tensor, nn
 
-from unblur.layers.dense import BAND, Dense, Mix, Norm, dense, gelu, mix
+from unblur.layers.dense import BAND, Dense, Mix, Norm, dense, mix
 
 
 class GatedMlp(nn.Module):
@@ -30,10 +31,10 @@ class GatedMlp(nn.Module):
         self.narrow = Dense(channels, channels)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, P, R, C), P the positions that are mixed, to the same shape."""
-        value, gate = gelu(self.widen(self.norm(features))).chunk(2, -1)
-        gate = mix(self.gate_norm(gate), self.mix.weight, self.mix.bias + 1)
-        return self.narrow(value * gate).add_(features)
+        """(P, R, C), P the positions that are mixed, to the same shape."""
+        value, gate = self.widen.activated(self.norm(features)).chunk(2, -1)
+        gate = mix(self.gate_norm(gate), self.mix.weight).add_(1 + self.mix.bias[:, None, None])
+        return self.narrow(gate.mul_(value)).add_(features)
 
 
 class MultiAxis(nn.Module):
@@ -45,8 +46,10 @@ class MultiAxis(nn.Module):
     size : int
         The grid has ``size ** 2`` cells, a block as many pixels.
     axis : callable
-        Makes a module of (N, P, R, C) with ``P = size ** 2``.
+        Makes a module of (P, R, C) with ``P = size ** 2``.
     """
+
+    residual = False
 
     def __init__(self, channels: int, size: int, axis: Callable[[], nn.Module]) -> None:
         super().__init__()
@@ -58,48 +61,49 @@ class MultiAxis(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, H, W, C), sides multiples of `size`, to the same shape."""
-        out = self.narrow.bias.to(features.dtype).expand(features.shape)
-        return self.add_to(out.clone(memory_format=torch.contiguous_format), features)
-
-    def add_to(self, out: Tensor, features: Tensor) -> Tensor:
-        """Add to `out`, in place, what the layer makes of the features but for the bias."""
+        out = torch.empty_like(features, memory_format=torch.contiguous_format)
         halves = zip(self.widen.weight.chunk(2), self.widen.bias.chunk(2), self.narrow.weight.chunk(2, 1), strict=True)
-        axes = ((self.grid, grid_strips), (self.block, block_strips))
-        for (axis, strips), (widen, shift, narrow) in zip(axes, halves, strict=True):
-            sources, targets = strips(features, self.size), strips(out, self.size)
+        axes = ((self.grid, by_cells), (self.block, by_blocks))
+        for (axis, cut), (widen, shift, narrow) in zip(axes, halves, strict=True):
+            sources, targets = cut(features, self.size), cut(out, self.size)
             for band in bands(sources):
-                tokens = sources[band].reshape(-1, self.size**2, *sources.shape[-2:])
-                tokens = axis(gelu(dense(self.norm(tokens), widen, shift)))
-                targets[band] += dense(tokens, narrow).view(targets[band].shape)
+                tokens = sources[band].reshape(self.size**2, -1, sources.shape[-1])
+                made = dense(axis(dense(self.norm(tokens), widen, shift, gelu=True)), narrow)
+                if axis is self.grid:
+                    made = made.add_(self.narrow.bias)
+                    targets[band] = (made.add_(tokens) if self.residual else made).view(targets[band].shape)
+                else:
+                    targets[band] += made.view(targets[band].shape)
         return out
 
 
-def grid_strips(features: Tensor, size: int) -> Tensor:
-    """What the grid mixes, (B, H, W, C) as (H / size, B, size, size, W / size, C): a row of pixels of every cell."""
+def by_cells(features: Tensor, size: int) -> Tensor:
+    """What the grid mixes first: (B, H, W, C) as (size, size, B, H / size, W / size, C), by cell, then pixel in it."""
     batch, height, width, channels = features.shape
     cut = features.view(batch, size, height // size, size, width // size, channels)
-    return cut.permute(2, 0, 1, 3, 4, 5)
+    return cut.permute(1, 3, 0, 2, 4, 5)
 
 
-def block_strips(features: Tensor, size: int) -> Tensor:
-    """What blocks mix, (B, H, W, C) as (H / size, B, size, size, W / size, C): a row of blocks."""
+def by_blocks(features: Tensor, size: int) -> Tensor:
+    """What blocks mix first: (B, H, W, C) as (size, size, B, H / size, W / size, C), by pixel, then block."""
     batch, height, width, channels = features.shape
     cut = features.view(batch, height // size, size, width // size, size, channels)
-    return cut.permute(1, 0, 2, 4, 3, 5)
+    return cut.permute(2, 4, 0, 1, 3, 5)
 
 
-def bands(strips: Tensor) -> list[slice]:
-    """Strips to work on at once: as many as fit into the cache, or all where there is none to speak of."""
-    step = max(1, BAND // strips[0].numel()) if strips.device.type == "cpu" else len(strips)
-    return [slice(start, start + step) for start in range(0, len(strips), step)]
+def bands(cut: Tensor) -> list[tuple[slice, ...]]:
+    """What to work on at once: as much as fits into the cache, or all where there is none to speak of."""
+    rows, columns = cut.shape[3:5]
+    fitting = max(1, BAND // cut[:, :, :, 0, 0].numel()) if cut.device.type == "cpu" else rows * columns
+    high, wide = max(1, fitting // columns), min(fitting, columns)
+    starts = product(range(0, rows, high), range(0, columns, wide))
+    return [(*3 * (slice(None),), slice(top, top + high), slice(left, left + wide)) for top, left in starts]
 
 
 class MultiAxisMlp(MultiAxis):
     """Multi-axis gMLP block, with its residual."""
 
+    residual = True
+
     def __init__(self, channels: int, size: int) -> None:
         super().__init__(channels, size, lambda: GatedMlp(channels, size**2))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, H, W, C) to the same shape."""
-        return self.add_to(features + self.narrow.bias.to(features.dtype), features)

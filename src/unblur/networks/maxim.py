@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unblur.layers.dense import Dense, Mix, Norm, by_bands, gelu
+from unblur.layers.dense import Dense, Mix, Norm, Part, by_bands, dense, part
 from unblur.layers.multi_axis import MultiAxis, MultiAxisMlp
 from unblur.layers.padding import pad_around
 from unblur.layers.resample import shrink
@@ -36,14 +36,36 @@ class Convolution(nn.Conv2d):
         return super().forward(features.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
+class Entrance(nn.Conv2d):
+    """A 3x3 convolution of the picture (B, H, W, 3), as part of what a dense layer sees."""
+
+    bias: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(3, channels, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Part:  # type: ignore[override]
+        def mapped(weight: Tensor, bias: Tensor) -> Tensor:
+            kernel, shift = torch.einsum("po,oiyx->piyx", weight, self.weight), bias + weight @ self.bias
+            return F.conv2d(image.permute(0, 3, 1, 2), kernel, shift, padding=1).permute(0, 2, 3, 1)
+
+        return Part(self.out_channels, mapped)
+
+
 class Enlargement(nn.ConvTranspose2d):
-    """A transposed convolution that makes four pixels of each: (B, H, W, C) to (B, 2 H, 2 W, C')."""
+    """A transposed convolution that makes four pixels of each: (B, H, W, C) to part of (B, 2 H, 2 W, ...)."""
+
+    bias: Tensor
 
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__(inputs, channels, 2, stride=2)
 
-    def forward(self, features: Tensor) -> Tensor:  # type: ignore[override]
-        return super().forward(features.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    def forward(self, features: Tensor) -> Part:  # type: ignore[override]
+        def mapped(weight: Tensor, bias: Tensor) -> Tensor:
+            kernel, shift = torch.einsum("po,ioyx->ipyx", weight, self.weight), bias + weight @ self.bias
+            return F.conv_transpose2d(features.permute(0, 3, 1, 2), kernel, shift, stride=2).permute(0, 2, 3, 1)
+
+        return Part(self.out_channels, mapped)
 
 
 class Resized(nn.Module):
@@ -54,12 +76,19 @@ class Resized(nn.Module):
         self.steps = steps
         self.project = Dense(inputs, channels)
 
-    def forward(self, features: Tensor) -> Tensor:
-        # The two commute; the dense layer runs where there are fewer pixels.
-        if self.steps <= 0:
-            return self.project(shrink(features.permute(0, 3, 1, 2), 1 << -self.steps).permute(0, 2, 3, 1))
-        small = self.project(features).permute(0, 3, 1, 2)
-        return F.interpolate(small, scale_factor=1 << self.steps, mode="bilinear").permute(0, 2, 3, 1)
+    def forward(self, features: Tensor) -> Part:
+        """(B, H, W, C) to part of what a dense layer sees at the other scale."""
+
+        def mapped(weight: Tensor, bias: Tensor) -> Tensor:
+            # Dense layers and changes of scale commute; the former run where there are fewer pixels.
+            project, shift = weight @ self.project.weight, bias + weight @ self.project.bias
+            if self.steps <= 0:
+                small = shrink(features.permute(0, 3, 1, 2), 1 << -self.steps).permute(0, 2, 3, 1)
+                return dense(small, project, shift)
+            small = dense(features, project, shift).permute(0, 3, 1, 2)
+            return F.interpolate(small, scale_factor=1 << self.steps, mode="bilinear").permute(0, 2, 3, 1)
+
+        return Part(self.project.out_features, mapped)
 
 
 class Signals(nn.Module):
@@ -77,8 +106,8 @@ class Signals(nn.Module):
         super().__init__()
         self.resized = nn.ModuleList(Resized(inputs, channels, steps) for inputs, steps in sources)
 
-    def forward(self, features: list[Tensor]) -> Iterator[Tensor]:
-        """(B, h, w, c) of every level to as many (B, H, W, channels), one at a time."""
+    def forward(self, features: list[Tensor]) -> Iterator[Part]:
+        """(B, h, w, c) of every level to as many parts of (B, H, W, len(features) * channels)."""
         return (resized(found) for resized, found in zip(self.resized, features, strict=True))
 
 
@@ -123,7 +152,7 @@ class DenseAttention(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, H, W, C) to the same shape."""
-        seen = self.second(gelu(self.first(self.norm(features))))
+        seen = self.second(self.first.activated(self.norm(features)))
         return torch.addcmul(features, seen, self.weights(seen))
 
 
@@ -140,7 +169,7 @@ class Groups(nn.Module):
         out = features
         for mlp, attention in zip(self.mlps, self.attentions, strict=True):
             out = attention(mlp(out))
-        return out + features
+        return out.add_(features)
 
 
 class GatedSide(nn.Module):
@@ -155,7 +184,7 @@ class GatedSide(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(B, H, W, C) to two of the same shape."""
-        active = by_bands(lambda pixels: gelu(self.widen(self.norm(pixels))), features)
+        active = by_bands(lambda pixels: self.widen.activated(self.norm(pixels)), features)
         return active, self.gate(active)
 
     def gated(self, features: Tensor, active: Tensor, weights: Tensor) -> Tensor:
@@ -180,21 +209,22 @@ class CrossGating(nn.Module):
 
     def __init__(self, inputs: int, others: int, channels: int, size: int, *, enlarge: bool = False) -> None:
         super().__init__()
-        self.enlarge = Enlargement(others, channels) if enlarge else nn.Identity()
+        self.enlarge = Enlargement(others, channels) if enlarge else None
         self.project_x = Dense(inputs, channels)
         self.project_y = Dense(channels if enlarge else others, channels)
         self.x, self.y = GatedSide(channels, size), GatedSide(channels, size)
 
-    def forward(self, parts: Iterable[Tensor], y: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, parts: Iterable[Part], y: Tensor) -> tuple[Tensor, Tensor]:
         """Parts of x, (B, H, W, inputs) in all, and y, (B, H', W', others).
 
         To their sum and the gated y, both (B, H, W, channels).
         """
-        x, y = self.project_x.joined(parts), self.project_y(self.enlarge(y))
+        x = self.project_x.joined(parts)
+        y = self.project_y.joined([self.enlarge(y) if self.enlarge else part(y)])
         active_x, weights_x = self.x(x)
         active_y, weights_y = self.y(y)
-        y = by_bands(self.y.gated, y, active_y, weights_x)
-        return by_bands(self.x.gated, x, active_x, weights_y).add_(y), y
+        y = by_bands(self.y.gated, y, active_y, weights_x, into=weights_x)
+        return by_bands(self.x.gated, x, active_x, weights_y, into=weights_y).add_(y), y
 
 
 class Encoder(nn.Module):
@@ -207,12 +237,12 @@ class Encoder(nn.Module):
         self.cross = CrossGating(channels, channels, channels, size) if gated else None
         self.down = Convolution(channels, channels, 4, stride=2, padding=1)
 
-    def forward(self, parts: Iterable[Tensor], before: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(self, parts: Iterable[Part], before: Tensor | None) -> tuple[Tensor, Tensor]:
         """(B, H, W, inputs) and what the U-Net before found here, to (B, H / 2, W / 2, C) and (B, H, W, C)."""
         found = self.groups(self.entry.joined(parts))
         if self.cross is not None:
             assert before is not None
-            found = self.cross([found], before)[0]
+            found = self.cross([part(found)], before)[0]
         return self.down(found), found
 
 
@@ -238,7 +268,7 @@ class Decoder(nn.Module):
         self.entry = Dense(channels + skips, channels)
         self.groups = Groups(channels, size, groups, lambda: ChannelAttention(channels, reduction))
 
-    def forward(self, features: Tensor, skips: Iterable[Tensor]) -> Tensor:
+    def forward(self, features: Tensor, skips: Iterable[Part]) -> Tensor:
         """(B, H / 2, W / 2, inputs) and (B, H, W, skips) to (B, H, W, C)."""
         return self.groups(self.entry.joined(chain((self.up(features),), skips)))
 
@@ -301,7 +331,7 @@ class Stage(nn.Module):
         levels, total = range(len(widths)), len(widths)
         pairs = list(zip(widths, sizes, strict=True))
         above, below = (0, *widths[:-1]), (*widths[1:], widths[-1])
-        self.inputs = nn.ModuleList(Convolution(3, width, 3, padding=1) for width in widths)
+        self.inputs = nn.ModuleList(Entrance(width) for width in widths)
         self.fuse = nn.ModuleList(CrossGating(w, w, w, size) for w, size in pairs if not first)
         self.encoders = nn.ModuleList(
             Encoder(above[i] + widths[i], widths[i], sizes[i], groups, reduction, gated=not first) for i in levels
@@ -323,15 +353,15 @@ class Stage(nn.Module):
     def encode(self, images: list[Tensor], before: Found | None) -> list[Tensor]:
         """The blurry picture at every level's size, (B, h, w, 3), to what encoders find, and last the bottlenecks."""
         encoded: list[Tensor] = []
-        above: list[Tensor] = []
+        above: list[Part] = []
         for i, image in enumerate(images):
-            found, earlier = self.inputs[i](image), None
+            seen, earlier = self.inputs[i](image), None
             if before is not None:
-                found = self.fuse[i]([found], before.attended[i])[0]
+                seen = part(self.fuse[i]([seen], before.attended[i])[0])
                 earlier = before.seen[i]
-            features, found = self.encoders[i]([*above, found], earlier)
+            features, found = self.encoders[i]([*above, seen], earlier)
             encoded.append(found)
-            above = [features]
+            above = [part(features)]
         return [*encoded, self.bottlenecks(features)]
 
     def decode(self, images: list[Tensor], encoded: list[Tensor]) -> Found:
