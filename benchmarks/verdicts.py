@@ -15,8 +15,9 @@ import argparse
 import math
 import subprocess
 import sys
+import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import process_time
@@ -33,14 +34,16 @@ from unblur.exposure.response import from_linear, to_linear
 from unblur.exposure.synthetic import SensorSpec, random_masks, render
 from unblur.media.folder import find_images
 from unblur.media.image import read_image
-from unblur.metrics import coefficients, verdict
-from unblur.metrics.motion import Field, Motion
+from unblur.metrics import coefficients, length, length_coefficients, verdict
+from unblur.metrics.motion import Field, Motion, textured
 from unblur.metrics.verdict import KINDS
 
 SIZE = (288, 384)
 PER_STILL = {"sharp": 6, "motion": 8, "defocus": 6}
 STILL = MotionSpec(length=(0.0, 0.0), layer=0.0)
 FAINT = 0.2
+PER_LENGTH, FITTED, NEAR = 14, (2.0, 45.0), 0.2
+"""Of each still, to learn lengths from; from how many pixels to how many; how near a class is right, in logarithms."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +84,30 @@ def examples(stills: list[Still], seed: int) -> Iterator[Example]:
                 yield example(still.pixels, other.pixels, kind, turn % 6 == 5, rng)
 
 
-def example(still: np.ndarray, other: np.ndarray, kind: str, faint: bool, rng: np.random.Generator) -> Example:
+def moved(stills: list[Still], seed: int) -> Iterator[Example]:
+    """Motions to learn lengths from: shorter and longer ones than are asked for, so that those are not the extremes."""
+    for number, still in enumerate(stills):
+        rng = np.random.default_rng((seed, number))
+        other = stills[int(rng.integers(len(stills)))]
+        for turn in range(PER_LENGTH):
+            yield example(still.pixels, other.pixels, "motion", turn % 6 == 5, rng, FITTED)
+
+
+def example(
+    still: np.ndarray,
+    other: np.ndarray,
+    kind: str,
+    faint: bool,
+    rng: np.random.Generator,
+    lengths: tuple[float, float] = (3, 28),
+) -> Example:
     """One exposure of a part of a still."""
-    length = math.exp(rng.uniform(math.log(3), math.log(28))) if kind == "motion" else 0.0
+    low, high = (math.log(each) for each in lengths)
+    amount = math.exp(rng.uniform(low, high)) if kind == "motion" else 0.0
     radius = math.exp(rng.uniform(math.log(1.5), math.log(9))) if kind == "defocus" else 0.0
     part = kind == "sharp" and rng.random() < 0.25
     scale = rng.uniform(1.0, 1.25)
-    margin = math.ceil(0.7 * length) + 4
+    margin = math.ceil(0.7 * amount) + 4
     source = [patch(pixels, [math.ceil((side + margin) * scale) for side in SIZE], rng) for pixels in (still, other)]
     height, width = (min(side, int(got / scale) - margin) for side, got in zip(SIZE, source[0].shape[-2:], strict=True))
     if faint:
@@ -95,7 +115,7 @@ def example(still: np.ndarray, other: np.ndarray, kind: str, faint: bool, rng: n
     generator = torch.Generator().manual_seed(int(rng.integers(2**60)))
     sensor = sensor_of(rng)
     if kind == "motion":
-        motion = MotionSpec(length=(length, length), layer=0.4)
+        motion = MotionSpec(length=(amount, amount), layer=0.4)
         front = F.interpolate(source[1], source[0].shape[-2:], mode="area")
         made = render(
             source[0],
@@ -108,7 +128,7 @@ def example(still: np.ndarray, other: np.ndarray, kind: str, faint: bool, rng: n
             generator=generator,
         )
         paths = -F.avg_pool2d(made.displacements[0], 8, ceil_mode=True)
-        return Example(whole(made.blurry), kind, length, faint, paths)
+        return Example(whole(made.blurry), kind, amount, faint, paths)
     light = to_linear(source[0])
     if kind == "defocus":
         light = blurred(light, kernel(scale * radius, disc=rng.random() < 0.6))
@@ -187,17 +207,23 @@ def find(root: Path, seed: int, model: str | None, limit: int | None) -> list[Fo
         kind, motion, truth = verdict.judge(image).kind, None, None
         if engine:
             seen = unblur.inspect(image, model=engine)
-            kind, motion = seen.verdict.kind, seen.motion
-        if engine and made.paths is not None:
-            truth = Field(F.avg_pool2d(made.paths, 2, ceil_mode=True), seen.field.textured).motion()
+            # Whatever the verdict: how long it is if it moved.
+            kind, motion = seen.verdict.kind, seen.field.motion(length.measure_length(image))
+            truth = None if made.paths is None else truth_of(made)
         found.append(Found(made, verdict.describe(image), kind, motion, truth))
     return found
 
 
-def regress(inputs: Tensor, loss: Callable[[Tensor], Tensor], decay: float) -> list[list[float]]:
-    """Three rows of coefficients, the last column their constant, that make `loss` of the logits least."""
+def truth_of(made: Example) -> Motion:
+    """Of an exposure that moved, over the places with texture."""
+    assert made.paths is not None
+    return Field(F.avg_pool2d(made.paths, 2, ceil_mode=True), textured(made.image.float() / 255)).motion()
+
+
+def regress(inputs: Tensor, loss: Callable[[Tensor], Tensor], decay: float, classes: int = 3) -> list[list[float]]:
+    """For each class a row of coefficients, the last column its constant, that make `loss` of the logits least."""
     mean, spread = inputs.mean(0), inputs.std(0)
-    table = torch.zeros(3, inputs.shape[1] + 1, requires_grad=True)
+    table = torch.zeros(classes, inputs.shape[1] + 1, requires_grad=True)
     optimiser = torch.optim.LBFGS([table], max_iter=300, line_search_fn="strong_wolfe")
 
     def step() -> Tensor:
@@ -238,6 +264,43 @@ def fit(found: list[Found]) -> str:
     text += f"CENTRE = {_rounded([centre.tolist()])[0]}\n"
     text += "\n# Rows: sharp, motion, defocus. Columns: the numbers, their squares, a constant.\n"
     return text + f"TABLE = {_rounded(table)}\n"
+
+
+def fit_lengths(made: Iterable[Example]) -> str:
+    """The text of `unblur.metrics.length_coefficients`: the mean of the places' logits is to tell the photo's length.
+
+    The classes next to the true length are right as well, as far as they are near: else a length between two would be
+    told as one of them.
+    """
+    seen, wanted = [], []
+    for each in made:
+        grey = verdict.grey_of(each.image.float() / 255)
+        fine, enough = verdict.described(grey)
+        half, _ = verdict.described(F.avg_pool2d(grey[None], 2)[0])
+        if enough:
+            seen.append((length.seen(fine).mean(0, keepdim=True), length.seen(half)))
+            wanted.append(math.log(max(truth_of(each).path_length, 1.0)))
+    fine = torch.cat([each for each, _ in seen])
+    half = torch.stack([each.mean(0) for _, each in seen if len(each)])
+    mean = _rounded([fine.mean(0).tolist(), half.mean(0).tolist()])
+    inputs = torch.cat([length.joined(*each, mean=mean) for each in seen])
+    classes = torch.tensor(length.LENGTHS).log()
+    right = (-0.5 * ((torch.tensor(wanted)[:, None] - classes) / NEAR).square()).softmax(1)
+    loss = lambda logits: -(right * logits.log_softmax(1)).sum(1).mean()  # noqa: E731
+    table = _rounded(regress(inputs, loss, 1e-2, len(classes)))
+    text = '"""Coefficients of `unblur.metrics.length`, fitted by `benchmarks/verdicts.py --fit-lengths`."""\n\n'
+    text += "# fmt: off\n# Of what a place shows, and its square, the mean: at the size of the photo, at half of it.\n"
+    text += f"MEAN = {_filled(mean)}\n\n# Rows: `length.LENGTHS`. Columns: what is seen at either size, a constant.\n"
+    return text + f"TABLE = {_filled(table)}\n"
+
+
+def _filled(rows: tuple[tuple[float, ...], ...]) -> str:
+    """Rows of numbers, many to a line."""
+    lines = (
+        textwrap.fill(", ".join(map(repr, row)) + ",", 116, initial_indent="        ", subsequent_indent="        ")
+        for row in rows
+    )
+    return "(\n" + "".join(f"    (\n{line}\n    ),\n" for line in lines) + ")"
 
 
 def _rounded(rows: list[list[float]]) -> tuple[tuple[float, ...], ...]:
@@ -290,28 +353,40 @@ def untouched(root: Path) -> str:
 
 
 def measures(found: list[Found]) -> str:
-    """How near length and angle are to the truth, by the length."""
-    lines = ["| true length | exposures | length found / true: median (10 %, 90 %) | angle error: median, 90 % |"]
-    lines.append("|---|---:|---|---|")
+    """How near lengths and angle are to the truth, by the length; lengths as found / true, median (10 %, 90 %)."""
+    lines = [
+        "| true length | exposures | length | length where called motion | length_95 | path_length | angle error |"
+    ]
+    lines.append("|---|---:|---|---|---|---|---|")
     for low, high in ((3, 5), (5, 10), (10, 16), (16, 28)):
         some = [each for each in found if each.example.kind == "motion" and low <= each.example.amount < high]
-        pairs = [(each.motion, each.truth) for each in some if each.motion and each.truth]
-        ratio = torch.tensor([motion.length / truth.length for motion, truth in pairs])
-        angle = torch.tensor([abs((motion.angle - truth.angle + 90) % 180 - 90) for motion, truth in pairs])
-        a, b, c = ratio.quantile(torch.tensor([0.1, 0.5, 0.9])).tolist()
+        pairs = [(each.motion, each.truth, each.kind) for each in some if each.motion and each.truth]
+        told = [(motion.length, motion.length_95, truth, kind) for motion, truth, kind in pairs]
+        median = [(length / truth.path_length, kind) for length, _, truth, kind in told if length]
+        columns = [
+            [ratio for ratio, _ in median],
+            [ratio for ratio, kind in median if kind == "motion"],
+            [most / truth.path_length_95 for _, most, truth, _ in told if most],
+            [motion.path_length / truth.path_length for motion, truth, _ in pairs],
+        ]
+        angle = torch.tensor([abs((motion.angle - truth.angle + 90) % 180 - 90) for motion, truth, _ in pairs])
         middle, most = angle.quantile(torch.tensor([0.5, 0.9])).tolist()
-        lines.append(
-            f"| {low} to {high} px | {len(some)} | {b:.2f} ({a:.2f}, {c:.2f}) | {middle:.0f}, {most:.0f} degrees |"
-        )
+        cells = " | ".join(_quantiles(column) for column in columns)
+        lines.append(f"| {low} to {high} px | {len(some)} | {cells} | {middle:.0f}, {most:.0f} degrees |")
     return "\n".join(lines)
 
 
-def seconds(pixels: int = 12_000_000) -> float:
-    """What a verdict costs on a large photo, seconds of one core."""
+def _quantiles(ratios: list[float]) -> str:
+    low, middle, high = torch.tensor(ratios).quantile(torch.tensor([0.1, 0.5, 0.9])).tolist()
+    return f"{middle:.2f} ({low:.2f}, {high:.2f})"
+
+
+def seconds(look: Callable[[Tensor], object], pixels: int = 12_000_000) -> float:
+    """What a look at a large photo costs, seconds of one core."""
     height = round((pixels * 3 / 4) ** 0.5)
     picture = torch.rand(3, height, pixels // height)
     begun = process_time()
-    verdict.judge(picture)
+    look(picture)
     return process_time() - begun
 
 
@@ -321,9 +396,14 @@ def main() -> None:
     parser.add_argument("--val", type=Path)
     parser.add_argument("--train", type=Path)
     parser.add_argument("--fit", action="store_true", help="write the coefficients, from --train")
+    parser.add_argument("--fit-lengths", action="store_true", help="write those of lengths, from --train")
     parser.add_argument("--model", default="fast")
     parser.add_argument("--limit", type=int, help="of the photos")
     args = parser.parse_args()
+    if args.fit_lengths:
+        text = fit_lengths(moved(load_stills(args.train)[: args.limit], 7))
+        Path(length_coefficients.__file__).write_text(text, encoding="utf-8")
+        return
     if args.fit:
         text = fit(find(args.train, 2, None, args.limit))
         file = Path(coefficients.__file__)
@@ -332,7 +412,8 @@ def main() -> None:
         return
     found = find(args.val, 1, args.model, args.limit)
     print(f"{accuracy(found)}\n\n{confusion(found)}\n\n{untouched(args.val)}\n\n{measures(found)}\n")
-    print(f"a verdict on 12 megapixels: {seconds():.2f} s of one core")
+    print(f"a verdict on 12 megapixels: {seconds(verdict.judge):.2f} s of one core, ", end="")
+    print(f"a length {seconds(length.measure_length):.2f} s")
 
 
 if __name__ == "__main__":

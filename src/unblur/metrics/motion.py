@@ -1,4 +1,7 @@
-"""How long a motion is, which way it goes, and whether one camera movement explains it: numbers from a path field."""
+"""How long a motion is, which way it goes, and whether one camera movement explains it.
+
+Its length is read from the photo's spectra (`metrics.length`), the rest from a path field.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from torch import Tensor
 
 from unblur.exposure.average import times_of
 from unblur.layers.motion import path_at
+from unblur.metrics.length import Length
 
 CELL = 16
 """Side in pixels of the places at which a field is looked at."""
@@ -26,8 +30,9 @@ class Motion:
 
     Attributes
     ----------
-    length, length_95 : float
-        Of the paths: median and 95th percentile over the places with texture.
+    length, length_95 : float or None
+        By which the photo is blurred, as its spectra tell: median and 95th percentile over the places with texture.
+        None where they do not tell it.
     angle : float
         Degrees in [0, 180), 0 horizontal, 90 vertical, 45 from bottom left to top right; a photo does not tell a
         direction from its opposite.
@@ -36,20 +41,27 @@ class Motion:
     camera : float
         In [0, 1], the share of the motion that one smooth movement of the camera explains (shift, turn, zoom); low
         where things move on their own.
+    path_length, path_length_95 : float
+        Of the paths that the film follows, likewise: they are shorter, where the middle frame is still blurred.
     """
 
-    length: float
-    length_95: float
+    length: float | None
+    length_95: float | None
     angle: float
     spread: float
     camera: float
+    path_length: float
+    path_length_95: float
 
     def as_dict(self) -> dict[str, object]:
         """For a machine-readable report."""
-        return {key: round(value, 3) for key, value in asdict(self).items()}
+        return {key: None if value is None else round(value, 3) for key, value in asdict(self).items()}
 
     def __str__(self) -> str:
-        return f"{self.length:.1f} px long (95 % under {self.length_95:.1f} px), at {self.angle:.0f} degrees"
+        way = f"at {self.angle:.0f} degrees"
+        if self.length is None:
+            return way
+        return f"{self.length:.1f} px long (95 % under {self.length_95:.1f} px), {way}"
 
 
 @dataclass(frozen=True)
@@ -72,8 +84,8 @@ class Field:
         """(2, h, w): how far everything goes from the opening of the shutter to its closing."""
         return self.paths[-1] - self.paths[0]
 
-    def motion(self) -> Motion:
-        """The numbers; over all places if none has texture."""
+    def motion(self, length: Length | None = None) -> Motion:
+        """The numbers, with the length that the spectra tell; over all places if none has texture."""
         chosen = self.textured if self.textured.any() else torch.ones_like(self.textured)
         paths = self.paths[:, :, chosen]
         lengths = paths.diff(dim=0).norm(dim=1).sum(0)
@@ -81,7 +93,8 @@ class Field:
         angle, spread = _angles(net)
         where = chosen.nonzero().flip(-1).float()
         median, most = lengths.quantile(lengths.new_tensor([0.5, 0.95])).tolist()
-        return Motion(median, most, angle, spread, _explained(net, where))
+        told, told_most = (None, None) if length is None else (length.median, length.most)
+        return Motion(told, told_most, angle, spread, _explained(net, where), median, most)
 
 
 def measure_field(coefficients: Tensor, blurry: Tensor, times: int = 9) -> Field:
@@ -96,11 +109,19 @@ def measure_field(coefficients: Tensor, blurry: Tensor, times: int = 9) -> Field
     times : int
         Instants, equally spaced over the exposure.
     """
-    thin = lambda image: F.avg_pool2d(image[None].float(), CELL, ceil_mode=True)[0]  # noqa: E731
-    grey = blurry.mean(0, keepdim=True)
-    spread = (thin(grey.square()) - thin(grey).square()).clamp_min(0).sqrt()[0]
-    paths = path_at(thin(coefficients).cpu()[None], times_of(times))[0]
-    return Field(paths, spread.cpu() > TEXTURE)
+    paths = path_at(_thin(coefficients).cpu()[None], times_of(times))[0]
+    return Field(paths, textured(blurry))
+
+
+def textured(image: Tensor) -> Tensor:
+    """Which places, `CELL` pixels apart, of (3, H, W) have something to be seen: (h, w) bool, on the CPU."""
+    grey = image.mean(0, keepdim=True)
+    spread = (_thin(grey.square()) - _thin(grey).square()).clamp_min(0).sqrt()[0]
+    return spread.cpu() > TEXTURE
+
+
+def _thin(image: Tensor) -> Tensor:
+    return F.avg_pool2d(image[None].float(), CELL, ceil_mode=True)[0]
 
 
 def _angles(net: Tensor) -> tuple[float, float]:

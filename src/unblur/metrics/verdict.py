@@ -118,15 +118,26 @@ def quadratic(numbers: Tensor) -> Tensor:
 
 def describe(image: Tensor) -> Tensor:
     """The numbers (N, K) that tell the blur of N places with texture; N is 0 if there are none."""
-    grey = torch.einsum("chw,c->hw", image.detach().float().cpu(), torch.tensor(LUMA))
+    grey = grey_of(image)
     for _ in range(HALVINGS + 1):
-        power = powers(grey)
-        found = _described(power) if len(power) else power.new_zeros(0, 1)
+        found, enough = described(grey)
         # What is smooth all over at this size may be told at half of it.
-        if len(found) >= max(min(3, len(power)), len(power) / 16) or min(grey.shape) < 2 * PLACE:
+        if enough or min(grey.shape) < 2 * PLACE:
             break
         grey = F.avg_pool2d(grey[None], 2)[0]
     return found
+
+
+def grey_of(image: Tensor) -> Tensor:
+    """(3, H, W) to (H, W), stored values, on the CPU."""
+    return torch.einsum("chw,c->hw", image.detach().float().cpu(), torch.tensor(LUMA))
+
+
+def described(grey: Tensor) -> tuple[Tensor, bool]:
+    """The numbers of the places of (H, W) with texture, and whether so many have some that they speak for it."""
+    power = powers(grey)
+    found = _described(power) if len(power) else power.new_zeros(0, 1)
+    return found, 0 < len(found) >= max(min(3, len(power)), len(power) / 16)
 
 
 def powers(grey: Tensor) -> Tensor:

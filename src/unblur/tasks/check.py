@@ -42,7 +42,7 @@ def field_of(film: WholeFilm | PatchedFilm, blurry: Tensor) -> Field | None:
 def verdict_of(film: WholeFilm, blurry: Tensor) -> Verdict:
     """What kind of blur (3, H, W) has, by itself and by the paths of its film."""
     field = field_of(film, blurry)
-    return judge(blurry, None if field is None else field.motion().length)
+    return judge(blurry, None if field is None else field.motion().path_length)
 
 
 def warning_of(verdict: Verdict | None) -> str | None:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from unblur.media.image import Picture
+from unblur.metrics.length import Length, measure_length
 from unblur.metrics.motion import Field, Motion
 from unblur.metrics.verdict import UNSURE, Verdict, judge
 from unblur.tasks.check import check_has_paths, field_of
@@ -53,12 +54,21 @@ class Inspected:
     @cached_property
     def motion(self) -> Motion:
         """How long and which way; it means little where the verdict is not motion."""
-        return self.field.motion()
+        return self.field.motion(self.length)
+
+    @cached_property
+    def length(self) -> Length | None:
+        """How long by the photo's spectra alone, whatever the model.
+
+        None where the verdict is sharp or defocus, since they tell how long a motion is, not whether there was one; and
+        where no place has texture to tell it from.
+        """
+        return measure_length(self.picture.pixels) if self.verdict.kind in ("motion", UNSURE) else None
 
     @cached_property
     def drawing(self) -> Picture:
         """The photo, dimmed, with the paths of a grid of places."""
-        return Picture(draw_field(self.picture.pixels, self.field))
+        return Picture(draw_field(self.picture.pixels, self.field, self.length))
 
     def save(self, path: str | PathLike[str], quality: int = 95) -> Path:
         """Write the drawing; the suffix decides the format. Written whole or not at all."""
@@ -114,4 +124,4 @@ def inspect(
     seen = engine.see(picture.pixels[None], name_of(picture), consistency=0, progress=progress)
     field = field_of(seen.film, picture.pixels)
     assert field is not None
-    return Inspected(picture, judge(picture.pixels, field.motion().length), field, seen.tile, engine)
+    return Inspected(picture, judge(picture.pixels, field.motion().path_length), field, seen.tile, engine)

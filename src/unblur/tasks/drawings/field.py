@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.metrics.motion import CELL, Field
+from unblur.metrics.length import Length
+from unblur.metrics.motion import CELL, Field, Motion
 
 LEAST, MOST = 800, 1600
 """Pixels of the drawing's longer side: small photos are enlarged, large ones made smaller."""
@@ -21,7 +22,7 @@ FOOT = 40
 FRACTION = 4  # bits of a position below the pixel, for OpenCV
 
 
-def draw_field(blurry: Tensor, field: Field) -> Tensor:
+def draw_field(blurry: Tensor, field: Field, length: Length | None = None) -> Tensor:
     """Draw the paths of a field, each from the opening of the shutter to its closing, coloured by direction.
 
     Short motions are drawn several times as long; a line at the foot says so, and how the colours lie. Places without
@@ -33,6 +34,9 @@ def draw_field(blurry: Tensor, field: Field) -> Tensor:
         (3, H, W) in [0, 1].
     field : Field
         Of that photo.
+    length : Length, optional
+        How long the blur is by the photo's spectra: the foot tells it beside the median of the paths, which are drawn
+        as they were found, shorter where the middle frame is still blurred.
 
     Returns
     -------
@@ -48,13 +52,18 @@ def draw_field(blurry: Tensor, field: Field) -> Tensor:
         canvas = F.interpolate(blurry[None], size, mode="bicubic")[0]
     grey = torch.lerp(canvas.mean(0, keepdim=True).expand(3, -1, -1), canvas, 0.5)
     drawn = np.ascontiguousarray((255 * DIM * grey.clamp(0, 1)).byte().permute(1, 2, 0).numpy())
-    motion = field.motion()
+    motion = field.motion(length)
     step = math.ceil(max(SPACING, max(size) / ACROSS) / (scale * CELL))
-    longer = _magnification(motion.length_95 / (step * CELL))
+    longer = _magnification(motion.path_length_95 / (step * CELL))
     for place, path in _chosen(field, step):
         _curve(drawn, scale * (CELL * (place + 0.5)) - 0.5, scale * longer * path)
-    foot = _legend(drawn.shape[1], f"median {motion.length:.1f} px" + (f", drawn {longer} x" if longer > 1 else ""))
+    foot = _legend(drawn.shape[1], _said(motion, longer))
     return torch.from_numpy(np.concatenate((drawn, foot))).permute(2, 0, 1).float() / 255
+
+
+def _said(motion: Motion, longer: int) -> str:
+    blur = "" if motion.length is None else f"blur {motion.length:.1f} px, "
+    return blur + f"paths {motion.path_length:.1f} px" + (f", drawn {longer} x" if longer > 1 else "")
 
 
 def _magnification(length: float) -> int:
