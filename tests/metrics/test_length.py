@@ -23,10 +23,11 @@ def test_longer_than_any_class_is_told_at_a_smaller_size(leaves, moved):
     assert measure_length(blurry).median == pytest.approx(64, rel=0.35)
 
 
-def test_what_is_twice_as_large_is_about_twice_as_long(leaves, moved):
+@pytest.mark.parametrize("times", [2, 4])
+def test_enlarged_it_is_about_as_many_times_as_long(leaves, moved, times):
     blurry = moved(leaves, 12, 30)
-    large = F.interpolate(blurry[None], scale_factor=2.0, mode="bicubic")[0].clamp(0, 1)
-    assert measure_length(large).median == pytest.approx(2 * measure_length(blurry).median, rel=0.35)
+    large = F.interpolate(blurry[None], scale_factor=float(times), mode="bicubic")[0].clamp(0, 1)
+    assert measure_length(large).median == pytest.approx(times * measure_length(blurry).median, rel=0.35)
 
 
 @pytest.mark.parametrize("picture", [torch.full((3, 200, 300), 0.4), torch.rand(3, 63, 400)])

@@ -7,7 +7,7 @@ bands that are finer for them. Nothing sharp is needed, so a middle frame that k
 
 A logistic regression on the numbers and their squares, `metrics.length_coefficients`, gives each place a distribution
 over `LENGTHS`; the mean of the places' logits is that of the photo, and its median the length. What is longer than
-`LONG` is looked at again at half the size.
+`LONG` is looked at again at half the size, and so is what is soft all round.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.metrics.length_coefficients import MEAN, TABLE
-from unblur.metrics.verdict import HALVINGS, WINDOW, described, grey_of, quadratic
+from unblur.metrics.verdict import HALVINGS, KINDS, SURE, WINDOW, described, grey_of, probabilities, quadratic
 
 LENGTHS = tuple(1.75 * (48 / 1.75) ** (step / 11) for step in range(12))
 """Pixels, equally spaced in their logarithm: the middles of the classes."""
@@ -69,10 +69,15 @@ def measure_length(image: Tensor) -> Length | None:
         if enough:
             told = told_by(seen(fine), seen(half))
             found = Length(2**halvings * told.median, 2**halvings * told.most)
-            if told.median < LONG:
+            if told.median < LONG and not _is_soft(fine):
                 break
         fine, enough = half, enough_at_half
     return found
+
+
+def _is_soft(numbers: Tensor) -> bool:
+    """Whether places have lost the finest detail all round, as enlarged photos have: it is motion at half the size."""
+    return float(probabilities(numbers).mean(0)[KINDS.index("defocus")]) > SURE
 
 
 def seen(numbers: Tensor) -> Tensor:
