@@ -47,7 +47,8 @@ from unblur.training.journal import Journal
 from unblur.training.keeper import Keeper
 from unblur.training.order import Ordering
 from unblur.training.prior import fit_prior
-from unblur.training.recipe import PairSet, SequenceSet, is_blur_space, is_film, is_frames, is_order, read_recipe
+from unblur.training.recipe import is_blur_space, is_film, is_frames, is_order, read_recipe
+from unblur.training.sections import PairSet, SequenceSet
 from unblur.training.system import System
 from unblur.zoo.table import SHIPPED, network_class
 
