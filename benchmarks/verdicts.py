@@ -377,6 +377,8 @@ def measures(found: list[Found]) -> str:
 
 
 def _quantiles(ratios: list[float]) -> str:
+    if not ratios:
+        return "-"
     low, middle, high = torch.tensor(ratios).quantile(torch.tensor([0.1, 0.5, 0.9])).tolist()
     return f"{middle:.2f} ({low:.2f}, {high:.2f})"
 
