@@ -56,11 +56,11 @@ def test_noise_decides_nothing():
     assert (propagated(noisy, flat, coarse) - smooth).abs().max() < 0.1
 
 
-@pytest.mark.parametrize("rows", [1, 13, 40])
-def test_bands_are_the_whole(rows):
+@pytest.mark.parametrize("side", [5, 13, 40])
+def test_tiles_are_the_whole(side):
     photo, sharp, _, coarse = two_halves()
     whole = propagated(photo, sharp, coarse)
-    assert torch.allclose(propagated(photo, sharp, coarse, rows=rows, reach=7), whole, atol=1e-4)
+    assert torch.allclose(propagated(photo, sharp, coarse, side=side), whole, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (5, 3)])
@@ -81,3 +81,9 @@ def test_a_film_takes_them():
     film.propagate(photo)
     assert torch.equal(film.state[:, :3], before[:, :3])
     assert torch.allclose(film.state[:, 3:], propagated(photo, sharp, coarse), atol=1e-4)
+
+
+def test_no_numbers_are_left_for_others_to_tell():
+    *_, coarse = two_halves()
+    coarse[..., 40, 40] = float("nan")
+    assert torch.equal(propagated(texture(), texture(), coarse).isnan(), coarse.isnan())

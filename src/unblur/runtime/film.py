@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from math import isqrt
 from typing import Any
 
 import torch
@@ -128,16 +129,15 @@ class MapFilm:
         self._left: Tensor | None = None
 
     def propagate(self, blurry: Tensor) -> None:
-        """Let pixels take the paths around them that explain the photo (1, 3, H, W); in bands, see `propagation`."""
-
-        def attempt(rows: int) -> Tensor:
-            sharp, paths = self.state[:, :3], self.state[:, 3:]
-            return propagated(blurry, sharp, paths, rows=rows, reach=self._margin)
-
-        rows = self._rows(self._pixels(PROPAGATION_COST))
+        """Let pixels take the paths around them that explain the photo (1, 3, H, W); in tiles, see `propagation`."""
+        sharp, paths = self.state[:, :3], self.state[:, 3:]
+        side = max(isqrt(self._pixels(PROPAGATION_COST)), 64)
+        attempt = partial(propagated, blurry, sharp, paths)
         with torch.inference_mode():
-            paths, _ = until_it_fits(attempt, rows, smallest=16, subject=self.subject, multiple=1)
-            self.state[:, 3:] = paths
+            found, _ = until_it_fits(
+                lambda side: attempt(side=side), side, smallest=16, subject=self.subject, multiple=1
+            )
+            self.state[:, 3:] = found
         self._margin = self._reach()
 
     def make_consistent(self, blurry: Tensor, steps: int = STEPS) -> None:

@@ -13,13 +13,15 @@ Where neighbours agree nothing changes, and nothing is computed.
 
 from __future__ import annotations
 
+from math import ceil, isfinite
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.exposure.average import exposed, times_of
 from unblur.exposure.response import Response, from_linear, to_linear
-from unblur.layers.bands import bands_of
+from unblur.layers.bands import Band, bands_of
 from unblur.layers.motion import path_at, warp
 
 ROUNDS = 2
@@ -34,19 +36,13 @@ FLOOR = 1e-4
 ALIKE = 0.25
 """Paths that differ by less, pixels, are one; from three times as much on they are two."""
 LOOK = ROUNDS * (STEP + 2 * (WINDOW // 2))
-"""Rows that a pixel looks far, beside the reach of the paths."""
+"""Pixels that a pixel looks far, beside the reach of the paths."""
 DARKEST = 1e-5
 SIDES = ((STEP, 0), (-STEP, 0), (0, STEP), (0, -STEP))
 
 
 def propagated(
-    blurry: Tensor,
-    sharp: Tensor,
-    paths: Tensor,
-    *,
-    rows: int | None = None,
-    reach: int = 0,
-    response: Response = "srgb",
+    blurry: Tensor, sharp: Tensor, paths: Tensor, *, side: int | None = None, response: Response = "srgb"
 ) -> Tensor:
     """Let neighbours hand on their paths.
 
@@ -56,10 +52,8 @@ def propagated(
         (B, 3, H, W); `blurry` in [0, 1].
     paths : Tensor
         (B, 2 * degree, H, W), coefficients in pixels; see `layers.motion`.
-    rows : int, optional
-        Work on this many rows at a time, and bound the memory so.
-    reach : int
-        How many pixels long the paths are at most to either end; only matters with `rows`.
+    side : int, optional
+        Of the tiles, pixels, that are worked on one at a time, to bound the memory; the result is the same.
     response : {"srgb", "gamma", "linear"}
         Of the camera.
 
@@ -68,27 +62,46 @@ def propagated(
     Tensor
         The shape of `paths`.
     """
-    found = torch.empty_like(paths)
-    height = paths.shape[-2]
-    for band, seen, kept in bands_of(height, rows or height, reach + LOOK):
-        own = paths[..., seen, :].float()
-        for _ in range(ROUNDS):
-            own = _round(blurry[..., seen, :].to(own), sharp[..., seen, :].to(own), own, response)
-        found[..., band, :] = own[..., kept, :].to(found)
+    found = paths.clone()
+    height, width = paths.shape[-2:]
+    for band in bands_of(height, side or height, LOOK):
+        for column in bands_of(width, side or width, LOOK):
+            near = paths[..., band.seen, column.seen].float()
+            longest = float(_length(near).amax())
+            # What is no number is told of where frames are made.
+            if not isfinite(longest) or not _disagreement(near, _candidates(near)).any():
+                continue
+            # As far as light came from, too.
+            margin = LOOK + ceil(min(longest, height + width)) + 1
+            tall, wide = Band.of(band.rows, margin, height), Band.of(column.rows, margin, width)
+            pictures = (image[..., tall.seen, wide.seen].to(near) for image in (blurry, sharp))
+            tile = _chosen(*pictures, paths[..., tall.seen, wide.seen].float(), response)
+            found[..., band.rows, column.rows] = tile[..., tall.kept, wide.kept].to(found)
     return found
 
 
-def _round(blurry: Tensor, sharp: Tensor, paths: Tensor, response: Response) -> Tensor:
-    candidates = [paths, *(_moved(paths, *side) for side in SIDES)]
-    apart = torch.stack([_length(other - paths) for other in candidates[1:]]).amax(0)
-    share = ((apart - ALIKE) / (2 * ALIKE)).clamp(0, 1)
-    if not share.any():
-        return paths
+def _chosen(blurry: Tensor, sharp: Tensor, paths: Tensor, response: Response) -> Tensor:
     light = to_linear(sharp.clamp(0, 1), response)
-    error = torch.stack([_error(blurry, light, candidate, response) for candidate in candidates])
-    weights = torch.softmax(-error / (SOFTNESS * error.amin(0) + FLOOR), 0)
-    chosen = sum((weight * other for weight, other in zip(weights, candidates, strict=True)), torch.zeros_like(paths))
-    return torch.lerp(paths, chosen, share)
+    for _ in range(ROUNDS):
+        candidates = _candidates(paths)
+        error = torch.stack([_error(blurry, light, candidate, response) for candidate in candidates])
+        weights = torch.softmax(-error / (SOFTNESS * error.amin(0) + FLOOR), 0)
+        taken = torch.zeros_like(paths)
+        for weight, candidate in zip(weights, candidates, strict=True):
+            taken.addcmul_(weight, candidate)
+        paths = torch.lerp(paths, taken, _disagreement(paths, candidates))
+    return paths
+
+
+def _candidates(paths: Tensor) -> list[Tensor]:
+    """Its own path for each pixel, and those of its neighbours."""
+    return [paths, *(_moved(paths, *side) for side in SIDES)]
+
+
+def _disagreement(paths: Tensor, candidates: list[Tensor]) -> Tensor:
+    """0 where all candidates are one path, to 1 where there are two: (B, 1, H, W)."""
+    apart = torch.stack([_length(other - paths) for other in candidates[1:]]).amax(0)
+    return ((apart - ALIKE) / (2 * ALIKE)).clamp(0, 1)
 
 
 def _error(blurry: Tensor, light: Tensor, paths: Tensor, response: Response) -> Tensor:
