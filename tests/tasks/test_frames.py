@@ -18,6 +18,7 @@ from unblur.tasks.files.films import FilmOptions, frames_files
 from unblur.tasks.files.jobs import Options
 from unblur.tasks.models import engine as engine_module
 from unblur.tasks.models.engine import Engine
+from unblur.tasks.models.function import film_function
 from unblur.zoo.card import Card
 from unblur.zoo.weights import load_weights, save_weights
 
@@ -275,6 +276,16 @@ def test_the_recurrent_model_moves_what_another_network_sharpened(shipped, recur
     given = unblur.frames(noise(), n=7, model=engine, sharp=other, consistency=0).tensor()
     torch.testing.assert_close(given[3], other, atol=1e-5, rtol=1e-5)
     assert unblur.frames(noise(), n=3, model=engine).residual.linear_light > 0
+
+
+@pytest.mark.parametrize("steps", [0, 4])
+@pytest.mark.parametrize("kind", ["film_network", "picture_network", "recurrent", "cascade"])
+def test_what_is_shown_is_what_is_measured(shipped, request, kind, steps):
+    engine = Engine(request.getfixturevalue(kind), device="cpu", dtype="float32")
+    shown = unblur.frames(noise(40, 36), n=7, model=engine, consistency=steps).tensor()
+    with torch.inference_mode():
+        measured = film_function(engine, False, steps)(noise(40, 36)[None], torch.arange(7) / 6)[0].clamp(0, 1)
+    torch.testing.assert_close(shown, measured, atol=2e-3, rtol=0)
 
 
 def test_what_sharpens_is_chosen_by_the_size(shipped, recurrent, monkeypatch, tmp_path):

@@ -18,7 +18,9 @@ def path_at(coefficients: Tensor, times: Tensor) -> Tensor:
     tau = tau.expand(coefficients.shape[0], -1) if tau.ndim == 1 else tau
     degree = coefficients.shape[1] // 2
     powers = torch.stack([tau**k for k in range(1, degree + 1)], -1)
-    return torch.einsum("btk,bkchw->btchw", powers, coefficients.unflatten(1, (degree, 2)))
+    # Autocast would round positions to steps of pixels.
+    with torch.autocast(coefficients.device.type, enabled=False):
+        return torch.einsum("btk,bkchw->btchw", powers, coefficients.unflatten(1, (degree, 2)))
 
 
 def reverse_time(coefficients: Tensor) -> Tensor:

@@ -171,7 +171,7 @@ class Engine:
             the film has paths.
         give_back : bool
             Give the frames what their mean leaves of the picture, if there are such steps: for who wants them all, and
-            not the middle one alone, which gets none of it. Only where the film starts from a sharp frame.
+            not the middle one alone, which gets none of it. Only where the film has paths.
         progress : callable, optional
             Called with (stage, steps done, steps in all).
         """
@@ -193,8 +193,8 @@ class Engine:
             _staged(progress, "comparing")
             film.propagate(blurry)
             film.make_consistent(blurry, consistency)
-        if give_back and consistency:
-            film.give_back(blurry)
+            if give_back:
+                film.give_back(blurry)
         return Seen(film.state[:, :3].cpu(), film, side or film.tile, refinement)
 
     def _corrected(
