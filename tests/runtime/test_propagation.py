@@ -19,13 +19,15 @@ def texture(seed=3):
     return (0.5 + 2 * (F.avg_pool2d(F.pad(noise, (2, 2, 2, 2), "reflect"), 5, 1) - 0.5)).clamp(0, 1)
 
 
-def straight(*net):
-    return torch.tensor([*net, 0.0, 0.0])[None, :, None, None].expand(1, 4, HEIGHT, WIDTH).contiguous()
+def alike(*path):
+    """One path for all: x, y of tau, then of tau^2."""
+    path = torch.tensor([*path, 0.0, 0.0][:4])
+    return path[None, :, None, None].expand(1, 4, HEIGHT, WIDTH).contiguous()
 
 
 def two_halves():
     """Photo, sharp frame, true paths and those of cells of 16 pixels: the left goes down, the right to the side."""
-    sharp, down, aside = texture(), straight(0.0, 5.0), straight(4.0, 0.0)
+    sharp, down, aside = texture(), alike(0.0, 5.0), alike(4.0, 0.0, 3.0, 0.0)
     film = lambda paths: warp(sharp, follow_back(paths, times_of(33)))  # noqa: E731
     left = torch.arange(WIDTH) < EDGE
     photo = average(torch.where(left, film(down), film(aside)))
@@ -41,8 +43,32 @@ def test_an_edge_is_found():
     assert wrong(propagated(photo, sharp, coarse)) < 0.4 * wrong(coarse)
 
 
+def turned(picture):
+    """Columns to rows from the bottom up; of paths x and y too."""
+    picture = picture.transpose(-1, -2).flip(-2)
+    if picture.shape[1] == 3:
+        return picture
+    return picture[:, [1, 0, 3, 2]] * torch.tensor([1.0, -1.0, 1.0, -1.0])[:, None, None]
+
+
+def test_no_side_is_preferred():
+    pictures = two_halves()[:2] + two_halves()[3:]
+    found = propagated(*pictures)
+    for _ in range(3):
+        pictures, found = [turned(each) for each in pictures], turned(found)
+        assert torch.allclose(propagated(*pictures), found, atol=1e-3)
+
+
+def test_noise_hides_no_edge_and_the_right_path_may_be_two_steps_away():
+    photo, sharp, truth, _ = two_halves()
+    photo = photo + 0.06 * torch.randn(photo.shape, generator=torch.Generator().manual_seed(0))
+    late = truth.roll(-28, -1)
+    wrong = lambda paths: (paths - truth).abs().sum(1)[..., 20:-20, EDGE - 11 : EDGE - 6].mean()  # noqa: E731
+    assert wrong(propagated(photo, sharp, late)) < 0.4 * wrong(late)
+
+
 def test_where_neighbours_agree_nothing_changes():
-    paths = straight(3.0, 1.0)
+    paths = alike(3.0, 1.0)
     paths[:, :2] += torch.linspace(0, 0.01, WIDTH) * torch.tensor([1.0, -1.0])[:, None, None]
     assert torch.equal(propagated(texture(1), texture(2), paths), paths)
 
@@ -51,14 +77,15 @@ def test_noise_decides_nothing():
     """In a flat picture every path explains the photo, and no one wins."""
     *_, coarse = two_halves()
     flat = torch.full((1, 3, HEIGHT, WIDTH), 0.5)
-    noisy = flat + 0.002 * torch.randn(flat.shape, generator=torch.Generator().manual_seed(0))
+    noisy, grain = flat + 0.002 * torch.randn(2, *flat.shape, generator=torch.Generator().manual_seed(0))
     smooth = propagated(flat, flat, coarse)
-    assert (propagated(noisy, flat, coarse) - smooth).abs().max() < 0.1
+    assert (propagated(noisy, grain, coarse) - smooth).abs().max() < 0.1
 
 
-@pytest.mark.parametrize("side", [5, 13, 40])
-def test_tiles_are_the_whole(side):
+@pytest.mark.parametrize(("side", "longer"), [(13, 1), (40, 1), (40, 6)])
+def test_tiles_are_the_whole(side, longer):
     photo, sharp, _, coarse = two_halves()
+    coarse = longer * coarse
     whole = propagated(photo, sharp, coarse)
     assert torch.allclose(propagated(photo, sharp, coarse, side=side), whole, atol=1e-4)
 
