@@ -74,8 +74,8 @@ def propagated(
             # As far as light came from, too.
             margin = LOOK + ceil(min(longest, height + width)) + 1
             tall, wide = Band.of(band.rows, margin, height), Band.of(column.rows, margin, width)
-            pictures = (image[..., tall.seen, wide.seen].to(near) for image in (blurry, sharp))
-            tile = _chosen(*pictures, paths[..., tall.seen, wide.seen].float(), response)
+            photo, frame, own = (image[..., tall.seen, wide.seen].to(near) for image in (blurry, sharp, paths))
+            tile = _chosen(photo, frame, own, response)
             found[..., band.rows, column.rows] = tile[..., tall.kept, wide.kept].to(found)
     return found
 
