@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,20 @@ def test_any_bytes_are_a_pickle_or_refused(data: bytes) -> None:
         path.write_bytes(data)
         with pytest.raises(UnblurError):
             read_meta_info(path)
+
+
+@pytest.mark.parametrize("data", [b"Np10000000\n.", b"\x80\x04Nr\x80\x96\x98\x00."])
+def test_a_number_takes_no_memory(tmp_path: Path, data: bytes) -> None:
+    """What a pickle numbers, up to four bytes' worth, is not made room for: that took all of a machine's memory."""
+    path = tmp_path / "meta_info.pkl"
+    path.write_bytes(data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UnblurError):
+            read_meta_info(path)
+        assert tracemalloc.get_traced_memory()[1] < 10**7
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("resolution", ["3_4_6", ["3_4_6"], ["3_4_6", "1_9_8"]])

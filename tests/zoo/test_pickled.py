@@ -1,4 +1,5 @@
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -49,3 +50,12 @@ def test_numbers_that_do_not_fill_the_shape() -> None:
     whole = pickle.dumps(np.zeros((3, 5), np.float32), protocol=3)
     with pytest.raises(ValueError, match="cannot reshape"):
         read_arrays(whole.replace(b"K\x03K\x05", b"K\x03K\x06"))
+
+
+def test_a_number_takes_no_memory():
+    tracemalloc.start()
+    try:
+        assert read_arrays(b"Np10000000\n.") is None
+        assert tracemalloc.get_traced_memory()[1] < 10**7
+    finally:
+        tracemalloc.stop()

@@ -36,8 +36,11 @@ def read_meta_info(path: Path) -> dict[str, tuple[int, int, int]]:
     return dict(zip(keys, shapes if len(shapes) == len(keys) else shapes * len(keys), strict=True))
 
 
-class _Plain(pickle.Unpickler):
-    """Builds dictionaries, lists, numbers and strings, and nothing else."""
+class _Plain(pickle._Unpickler):
+    """Builds dictionaries, lists, numbers and strings, and nothing else.
+
+    Python's own, not that in C, which makes room for as many things as four bytes of a damaged pickle may number.
+    """
 
     def find_class(self, module: str, name: str) -> NoReturn:
         raise pickle.UnpicklingError(f"asks for {module}.{name}, which a list of keys does not need")

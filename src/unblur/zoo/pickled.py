@@ -81,8 +81,11 @@ class _Kind:
             raise ValueError(f"byte order {state[1]}")
 
 
-class _Reader(pickle.Unpickler):
-    """Knows arrays by their names, and refuses every other."""
+class _Reader(pickle._Unpickler):
+    """Knows arrays by their names, and refuses every other.
+
+    Python's own, not that in C, which makes room for as many things as four bytes of a damaged pickle may number.
+    """
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)
