@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from unblur.data.val1 import load_val1
 from unblur.exposure.camera import MotionSpec
 from unblur.exposure.synthetic import render
-from unblur.layers import dense, multi_axis
+from unblur.layers import dense
 from unblur.layers.multi_axis import GatedMlp
 from unblur.media.image import read_image
 from unblur.metrics.fidelity import psnr
@@ -71,8 +71,8 @@ def ship(package: Path) -> None:
 @contextmanager
 def plain() -> Iterator[None]:
     """Every layer as torch offers it, on the whole picture at once: what is taken where gradients are wanted."""
-    at_once = [patch.object(module, "BAND", 2**62) for module in (dense, multi_axis)]
-    with at_once[0], at_once[1], patch.object(dense, "_prefers_convolution", lambda _: False), torch.enable_grad():
+    at_once = patch.object(dense, "BAND", 2**62)
+    with at_once, patch.object(dense, "_prefers_convolution", lambda _: False), torch.enable_grad():
         yield
 
 

@@ -56,6 +56,7 @@ from unblur.zoo.weights import load_weights
 RULES = {
     "paths": ("none", "sorted", "motion", "learned", "true"),
     "continuous": ("none", "sorted", "motion", "learned", "true", "regularised"),
+    "redrawn": ("none", "sorted", "motion", "learned", "true"),
     "fixed": ("naive", "invariant", "hypercut", "learned"),
 }
 COUNT = 7
@@ -122,27 +123,60 @@ def moves_canonically(clip: Tensor) -> Tensor:
     return is_canonical(*dominant_motion([optical_flow(*two) for two in pairwise(grey)]))
 
 
-class Moved(nn.Module):
-    """A sharp middle frame, moved along paths that are learned."""
+class FromSharp(nn.Module):
+    """A network that begins with a sharp middle frame, which stays as `film-small` has it."""
 
     def __init__(self) -> None:
         super().__init__()
         film: Any = load_weights("film-small").network
         # In a list, so that it is neither trained nor counted.
         self.restorer = [film.restorer.eval().requires_grad_(False)]
+
+    @torch.no_grad()
+    def sharp(self, blurry: Tensor) -> Tensor:
+        """Blurry (B, 3, H, W) to the middle frame, of the same shape, in [0, 1]."""
+        return self.restorer[0](blurry).float().clamp(0, 1)
+
+
+class Moved(FromSharp):
+    """It is moved along paths that are learned."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self.paths = PathNet(degree=2, widths=(24, 48, 96), blocks=(1, 2, 3))
 
     def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
         """(B, 3, H, W) and (B, T) to (B, T, 3, H, W)."""
-        with torch.no_grad():
-            sharp = self.restorer[0](blurry).float().clamp(0, 1)
+        sharp = self.sharp(blurry)
         return warp(sharp, follow_back(self.paths(blurry, sharp), times, 2))
+
+
+class Redrawn(FromSharp):
+    """It is an input of a network of moments, whose answers are corrections of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moments = MomentNet(channels=32, blocks=2, deformable=False, drafts=True, fold=2)
+
+    def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
+        """(B, 3, H, W) and (B, T) or (T,) to (B, T, 3, H, W)."""
+        return self.moments(blurry, times, self.drafts(blurry, times))
+
+    def scales(self, blurry: Tensor, times: Tensor) -> list[Tensor]:
+        """The same at three sizes."""
+        return self.moments.scales(blurry, times, self.drafts(blurry, times))
+
+    def drafts(self, blurry: Tensor, times: Tensor) -> Tensor:
+        """The middle frame for every time: (B, T, 2, 3, H, W)."""
+        return self.sharp(blurry)[:, None, None].expand(-1, times.shape[-1], 2, -1, -1, -1)
 
 
 def system(family: str, rule: str, order: str, alpha: float) -> Any:
     """The network and what it is trained for."""
     if family == "paths":
         return Film(Moved())
+    if family == "redrawn":
+        return Film(Redrawn())
     if family == "continuous":
         weight = alpha if rule == "regularised" else 0.0
         network = MomentNet(channels=16, blocks=2, deformable=False)

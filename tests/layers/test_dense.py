@@ -111,3 +111,16 @@ def test_bfloat16_under_autocast(inference: bool) -> None:
         out = mixer(layer.activated(features))
     assert out.dtype is torch.bfloat16
     torch.testing.assert_close(out.float(), expected, atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("inference", [True, False])
+def test_a_norm_may_go_into_the_layer_after_it(inference: bool) -> None:
+    norm, layer, features = Norm(6), Dense(6, 5), (3 * torch.randn(4, 6, 5) + 2).mT
+    for parameter in norm.parameters():
+        torch.nn.init.normal_(parameter)
+    before = features.clone()
+    with torch.inference_mode(inference):
+        plain = norm.plain(features)
+        torch.testing.assert_close(dense(plain, *norm.before(layer)), layer(norm(features)), atol=1e-5, rtol=1e-5)
+    assert plain.is_contiguous()
+    assert torch.equal(features, before)

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unblur.layers import multi_axis
+from unblur.layers import dense
 from unblur.layers.dense import Mix
 from unblur.layers.multi_axis import GatedMlp, MultiAxis, MultiAxisMlp
 
@@ -42,7 +42,7 @@ def _by_loops(layer: MultiAxis, features: Tensor, axis) -> Tensor:
 @pytest.mark.parametrize("band", [1, 2**40])
 @torch.no_grad()
 def test_as_by_loops(band: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(multi_axis, "BAND", band)
+    monkeypatch.setattr(dense, "BAND", band)
     features = torch.rand(2, 4, 6, 3)
     mlp = MultiAxisMlp(3, 2)
     torch.testing.assert_close(mlp(features), features + _by_loops(mlp, features, _gated))
@@ -56,7 +56,7 @@ def test_learns_the_same_in_bands_and_at_once(monkeypatch: pytest.MonkeyPatch) -
     mlp, features = MultiAxisMlp(4, 2), torch.rand(1, 4, 4, 4, requires_grad=True)
     gradients = []
     for band in (1, 2**40):
-        monkeypatch.setattr(multi_axis, "BAND", band)
+        monkeypatch.setattr(dense, "BAND", band)
         gradients.append(torch.autograd.grad(mlp(features).square().sum(), [features, *mlp.parameters()]))
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)

@@ -6,7 +6,8 @@ On GPUs, and where gradients are wanted, all is as torch offers it. On CPUs the 
 * matrix products by oneDNN, on x86, which runs them at twice the speed of the library that torch takes for float32, and
   applies GELU to what is still in its registers; where gradients are wanted, as convolutions of two taps, which torch
   leaves to oneDNN too;
-* norms as a few operations on whole arrays, which take half the time where channels are as few as 32;
+* norms as a few operations on whole arrays, which take half the time where channels are as few as 32, and their scales
+  and shifts multiplied into what comes next;
 * all of it on as many pixels at once as stay in the cache.
 """
 
@@ -21,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 EPSILON = 1e-6
-# Features to work on at once: what stays in a CPU's cache, with all that is made of them on the way.
+# Features for one thread to work on at once: what stays in its cache, with all that is made of them on the way.
 BAND = 2**18
 
 
@@ -77,6 +78,10 @@ class Mix(nn.Linear):
     def forward(self, features: Tensor) -> Tensor:
         return mix(features, self.weight).add_(self.bias.view(-1, *(1 for _ in features.shape[1:])))
 
+    def folded(self) -> Callable[[Tensor], Tensor]:
+        """Itself: it has no norms."""
+        return self
+
 
 class Norm(nn.LayerNorm):
     """Layer normalisation of the channels."""
@@ -87,11 +92,18 @@ class Norm(nn.LayerNorm):
     def forward(self, features: Tensor) -> Tensor:
         if torch.is_grad_enabled() or features.device.type != "cpu":
             return super().forward(features)
-        plain, channels = features.float(), features.shape[-1]
-        centred = plain - plain.mean(-1, keepdim=True)
-        length = torch.linalg.vector_norm(centred, dim=-1, keepdim=True)
-        centred.mul_(length.square_().add_(channels * EPSILON).rsqrt_())
-        return centred.mul_(self.weight * channels**0.5).add_(self.bias).to(features.dtype)
+        centred, channels = _directions(features), features.shape[-1]
+        return torch.addcmul(self.bias, centred, self.weight * channels**0.5, out=centred).to(features.dtype)
+
+    def plain(self, features: Tensor) -> Tensor:
+        """Of mean 0 and variance 1, before scale and shift: (..., C), strided or not, to a contiguous one."""
+        if torch.is_grad_enabled() or features.device.type != "cpu":
+            return F.layer_norm(features, self.normalized_shape, eps=self.eps)
+        return _directions(features, features.shape[-1] ** 0.5).to(features.dtype)
+
+    def before(self, layer: nn.Linear) -> tuple[Tensor, Tensor]:
+        """Weights (C', C) and a bias (C',) that make of `plain` what the layer makes of the norm."""
+        return layer.weight * self.weight, layer.bias + layer.weight @ self.bias
 
 
 def dense(features: Tensor, weight: Tensor, bias: Tensor | None = None, *, gelu: bool = False) -> Tensor:
@@ -125,7 +137,7 @@ def by_bands(function: Callable[..., Tensor], *features: Tensor, into: Tensor | 
     if torch.is_grad_enabled() or features[0].device.type != "cpu":
         return function(*features)
     pixels = [some.flatten(0, -2) for some in features]
-    step = max(1, BAND // features[0].shape[-1])
+    step = max(1, at_once() // features[0].shape[-1])
     out = None if into is None else into.flatten(0, -2)
     for start in range(0, len(pixels[0]), step):
         band = slice(start, start + step)
@@ -134,6 +146,20 @@ def by_bands(function: Callable[..., Tensor], *features: Tensor, into: Tensor | 
         out[band] = made
     assert out is not None
     return out.view(*features[0].shape[:-1], -1)
+
+
+def at_once() -> int:
+    """Features to work on at once, on all threads together."""
+    return BAND * torch.get_num_threads()
+
+
+def _directions(features: Tensor, length: float = 1.0) -> Tensor:
+    """Channels (..., C) with their mean taken off, as vectors of one length, in new memory."""
+    plain, channels = features.float(), features.shape[-1]
+    centred = torch.sub(plain, plain.mean(-1, keepdim=True), out=plain.new_empty(features.shape))
+    lengths = torch.linalg.vector_norm(centred, dim=-1, keepdim=True)
+    lengths = lengths.square_().add_(channels * EPSILON).rsqrt_()
+    return centred.mul_(lengths if length == 1 else lengths.mul_(length))
 
 
 def _left_to_onednn(features: Tensor) -> bool:

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unblur.layers.dense import BAND, Dense, Mix, Norm, dense, mix
+from unblur.layers.dense import Dense, Mix, Norm, at_once, dense, mix
 
 
 class GatedMlp(nn.Module):
@@ -32,9 +33,21 @@ class GatedMlp(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(P, R, C), P the positions that are mixed, to the same shape."""
-        value, gate = self.widen.activated(self.norm(features)).chunk(2, -1)
-        gate = mix(self.gate_norm(gate), self.mix.weight).add_(1 + self.mix.bias[:, None, None])
-        return self.narrow(gate.mul_(value)).add_(features)
+        return self.folded()(features)
+
+    def folded(self) -> Callable[[Tensor], Tensor]:
+        """Itself, with its norms multiplied into what follows them: for many features in turn."""
+        widen, scale = self.norm.before(self.widen), self.gate_norm.weight
+        # Positions and channels commute: M (s x + b) = s (M x) + (M 1) b.
+        shift = (self.mix.weight.sum(1, keepdim=True) * self.gate_norm.bias + 1 + self.mix.bias[:, None])[:, None]
+
+        def apply(features: Tensor) -> Tensor:
+            value, gate = dense(self.norm.plain(features), *widen, gelu=True).chunk(2, -1)
+            gate = mix(self.gate_norm.plain(gate), self.mix.weight)
+            gate = torch.addcmul(shift.to(gate.dtype), gate, scale.to(gate.dtype))
+            return self.narrow(gate.mul_(value)).add_(features)
+
+        return apply
 
 
 class MultiAxis(nn.Module):
@@ -46,7 +59,7 @@ class MultiAxis(nn.Module):
     size : int
         The grid has ``size ** 2`` cells, a block as many pixels.
     axis : callable
-        Makes a module of (P, R, C) with ``P = size ** 2``.
+        Makes a module that has `folded`: a function of (P, R, C) with ``P = size ** 2``.
     """
 
     residual = False
@@ -62,19 +75,29 @@ class MultiAxis(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(B, H, W, C), sides multiples of `size`, to the same shape."""
         out = torch.empty_like(features, memory_format=torch.contiguous_format)
-        halves = zip(self.widen.weight.chunk(2), self.widen.bias.chunk(2), self.narrow.weight.chunk(2, 1), strict=True)
-        axes = ((self.grid, by_cells), (self.block, by_blocks))
-        for (axis, cut), (widen, shift, narrow) in zip(axes, halves, strict=True):
-            sources, targets = cut(features, self.size), cut(out, self.size)
+        weight, shift = self.norm.before(self.widen)
+        halves = zip(weight.chunk(2), shift.chunk(2), self.narrow.weight.chunk(2, 1), strict=True)
+        axes: tuple[Any, ...] = ((self.grid, by_cells, self.narrow.bias), (self.block, by_blocks, None))
+        for (axis, cut, bias), (widen, shift, narrow) in zip(axes, halves, strict=True):
+            sources, targets, apply = cut(features, self.size), cut(out, self.size), axis.folded()
             for band in bands(sources):
-                tokens = sources[band].reshape(self.size**2, -1, sources.shape[-1])
-                made = dense(axis(dense(self.norm(tokens), widen, shift, gelu=True)), narrow)
-                if axis is self.grid:
-                    made = made.add_(self.narrow.bias)
-                    targets[band] = (made.add_(tokens) if self.residual else made).view(targets[band].shape)
+                source, target = sources[band], targets[band]
+                tokens = self.norm.plain(source).view(self.size**2, -1, source.shape[-1])
+                made = dense(apply(dense(tokens, widen, shift, gelu=True)), narrow, bias).view(source.shape)
+                if axis is self.block:
+                    target += made
+                elif self.residual:
+                    _add(made, source, target)
                 else:
-                    targets[band] += made.view(targets[band].shape)
+                    target.copy_(made)
         return out
+
+
+def _add(some: Tensor, others: Tensor, out: Tensor) -> None:
+    if torch.is_grad_enabled():
+        out.copy_(some + others)
+    else:
+        torch.add(some, others, out=out)
 
 
 def by_cells(features: Tensor, size: int) -> Tensor:
@@ -94,7 +117,7 @@ def by_blocks(features: Tensor, size: int) -> Tensor:
 def bands(cut: Tensor) -> list[tuple[slice, ...]]:
     """What to work on at once: as much as fits into the cache, or all where there is none to speak of."""
     rows, columns = cut.shape[3:5]
-    fitting = max(1, BAND // cut[:, :, :, 0, 0].numel()) if cut.device.type == "cpu" else rows * columns
+    fitting = max(1, at_once() // cut[:, :, :, 0, 0].numel()) if cut.device.type == "cpu" else rows * columns
     high, wide = max(1, fitting // columns), min(fitting, columns)
     starts = product(range(0, rows, high), range(0, columns, wide))
     return [(*3 * (slice(None),), slice(top, top + high), slice(left, left + wide)) for top, left in starts]
