@@ -6,7 +6,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unblur.metrics.verdict import KINDS, MOST, describe, judge, powers
+from unblur.metrics import verdict as module
+from unblur.metrics.length import measure_length
+from unblur.metrics.verdict import HALVINGS, KINDS, MOST, Spectra, describe, judge, powers
 
 
 def test_a_sharp_picture(leaves):
@@ -79,3 +81,21 @@ def test_white_noise_has_power_one():
     power = powers(torch.randn(512, 512, generator=torch.Generator().manual_seed(0)))
     assert torch.allclose(power.mean((0, 1)), torch.ones(1), atol=0.15)
     assert len(describe(torch.rand(3, 256, 256))) == 0
+
+
+@pytest.mark.parametrize("enlarged", [1, 3])
+def test_kind_and_length_share_what_spectra_tell(monkeypatch, leaves, moved, enlarged):
+    """Each size of the photo is described once for both, and what they say is what each says alone."""
+    photo = moved(F.interpolate(leaves[None], scale_factor=float(enlarged), mode="bicubic")[0].clamp(0, 1), 12, 30)
+    alone = judge(photo), measure_length(photo)
+    sizes, described = [], module.described
+    monkeypatch.setattr(module, "described", lambda grey: sizes.append(grey.shape) or described(grey))
+    spectra = Spectra(photo)
+    assert (judge(spectra), measure_length(spectra)) == alone
+    assert len(sizes) == len(set(sizes)) >= 2
+    assert sizes[:2] == [photo.shape[1:], (photo.shape[1] // 2, photo.shape[2] // 2)]
+
+
+def test_spectra_of_what_is_halved_to_nothing():
+    spectra = Spectra(torch.rand(3, 130, 500))
+    assert [len(spectra.at(halvings)[0]) for halvings in range(2, HALVINGS + 2)] == [0] * HALVINGS

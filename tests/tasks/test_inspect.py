@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import unblur
 from unblur.errors import UnblurError
 from unblur.media.image import read_image
+from unblur.metrics import verdict
 from unblur.metrics.motion import measure_field
 from unblur.networks.moments import MomentNet
 from unblur.tasks.drawings.field import FOOT, LEAST, MOST, draw_field
@@ -33,6 +34,13 @@ def test_a_known_shift_is_recovered(trained, leaves, moved, length, degrees):
     assert seen.motion.camera > 0.8
     assert "motion blur" in str(seen)
     assert "degrees" in str(seen)
+
+
+def test_the_whole_photo_is_described_once(monkeypatch, trained, leaves, moved):
+    photo, sizes, described = moved(leaves, 12, 30), [], verdict.described
+    monkeypatch.setattr(verdict, "described", lambda grey: sizes.append(grey.shape) or described(grey))
+    assert unblur.inspect(photo, model=trained).length is not None
+    assert sizes.count(photo.shape[1:]) == 1
 
 
 def test_sharp_and_out_of_focus(trained, leaves, defocused):

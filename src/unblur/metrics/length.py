@@ -17,11 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.metrics.length_coefficients import MEAN, TABLE
-from unblur.metrics.verdict import HALVINGS, KINDS, SURE, WINDOW, described, grey_of, probabilities, quadratic
+from unblur.metrics.verdict import HALVINGS, KINDS, SURE, Spectra, probabilities, quadratic
 
 LENGTHS = tuple(1.75 * (48 / 1.75) ** (step / 11) for step in range(12))
 """Pixels, equally spaced in their logarithm: the middles of the classes."""
@@ -47,31 +46,29 @@ class Length:
     most: float
 
 
-def measure_length(image: Tensor) -> Length | None:
+def measure_length(image: Tensor | Spectra) -> Length | None:
     """The length of the motion that a photo is blurred by; None if no place has texture to tell it from.
 
     As far as it is blurred by motion: of what is out of focus or sharp it tells the motion that would look alike.
 
     Parameters
     ----------
-    image : Tensor
-        (3, H, W) RGB in [0, 1], stored values, any size; under 64 pixels a side it is always None.
+    image : Tensor or Spectra
+        (3, H, W) RGB in [0, 1], stored values, any size; under 64 pixels a side it is always None. Or what its spectra
+        tell, to share it with `unblur.metrics.verdict.judge`.
 
     Examples
     --------
     >>> measure_length(torch.full((3, 200, 200), 0.5))
     """
-    grey, found = grey_of(image), None
-    fine, enough = described(grey)
+    spectra, found = image if isinstance(image, Spectra) else Spectra(image), None
     for halvings in range(HALVINGS + 1):
-        grey = F.avg_pool2d(grey[None], 2)[0] if min(grey.shape) >= 2 * WINDOW else grey[:0]
-        half, enough_at_half = described(grey)
+        (fine, enough), (half, _) = spectra.at(halvings), spectra.at(halvings + 1)
         if enough:
             told = told_by(seen(fine), seen(half))
             found = Length(2**halvings * told.median, 2**halvings * told.most)
             if told.median < LONG and not _is_soft(fine):
                 break
-        fine, enough = half, enough_at_half
     return found
 
 

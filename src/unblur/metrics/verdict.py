@@ -70,13 +70,36 @@ class Verdict:
         return {"verdict": self.kind, "probabilities": shares, "places": self.places}
 
 
-def judge(image: Tensor, length: float | None = None) -> Verdict:
-    """Tell whether a photo is blurred by motion, out of focus, or sharp.
+class Spectra:
+    """What the spectra of a photo tell, at its size and at halves of it: each is looked at once, when it is asked for.
 
     Parameters
     ----------
     image : Tensor
-        (3, H, W) RGB in [0, 1], stored values, any size; under 64 pixels a side it is always "unsure".
+        (3, H, W) RGB in [0, 1], stored values.
+    """
+
+    def __init__(self, image: Tensor) -> None:
+        self.side = min(image.shape[-2:])
+        self._grey = grey_of(image)
+        self._known: list[tuple[Tensor, bool]] = []
+
+    def at(self, halvings: int) -> tuple[Tensor, bool]:
+        """As `described` tells of the photo, its sides halved so often."""
+        while len(self._known) <= halvings:
+            self._grey = _halved(self._grey) if self._known else self._grey
+            self._known.append(described(self._grey))
+        return self._known[halvings]
+
+
+def judge(image: Tensor | Spectra, length: float | None = None) -> Verdict:
+    """Tell whether a photo is blurred by motion, out of focus, or sharp.
+
+    Parameters
+    ----------
+    image : Tensor or Spectra
+        (3, H, W) RGB in [0, 1], stored values, any size; under 64 pixels a side it is always "unsure". Or what its
+        spectra tell, to share it with `unblur.metrics.length.measure_length`.
     length : float, optional
         Of the motion that a path network found, in pixels: what looks sharp but was found to move is "unsure".
 
@@ -116,21 +139,25 @@ def quadratic(numbers: Tensor) -> Tensor:
     return torch.cat((numbers, numbers.square()), 1)
 
 
-def describe(image: Tensor) -> Tensor:
+def describe(image: Tensor | Spectra) -> Tensor:
     """The numbers (N, K) that tell the blur of N places with texture; N is 0 if there are none."""
-    grey = grey_of(image)
-    for _ in range(HALVINGS + 1):
-        found, enough = described(grey)
+    spectra = image if isinstance(image, Spectra) else Spectra(image)
+    for halvings in range(HALVINGS + 1):
+        found, enough = spectra.at(halvings)
         # What is smooth all over at this size may be told at half of it.
-        if enough or min(grey.shape) < 2 * PLACE:
+        if enough or spectra.side >> halvings < 2 * PLACE:
             break
-        grey = F.avg_pool2d(grey[None], 2)[0]
     return found
 
 
 def grey_of(image: Tensor) -> Tensor:
     """(3, H, W) to (H, W), stored values, on the CPU."""
     return torch.einsum("chw,c->hw", image.detach().float().cpu(), torch.tensor(LUMA))
+
+
+def _halved(grey: Tensor) -> Tensor:
+    """(H, W) to (H // 2, W // 2); to nothing where no window would fit."""
+    return F.avg_pool2d(grey[None], 2)[0] if min(grey.shape) >= 2 * WINDOW else grey.new_zeros(0, 0)
 
 
 def described(grey: Tensor) -> tuple[Tensor, bool]:

@@ -13,7 +13,7 @@ from torch import nn
 from unblur.media.image import Picture
 from unblur.metrics.length import Length, measure_length
 from unblur.metrics.motion import Field, Motion
-from unblur.metrics.verdict import UNSURE, Verdict, judge
+from unblur.metrics.verdict import UNSURE, Spectra, Verdict, judge
 from unblur.tasks.check import check_has_paths, field_of
 from unblur.tasks.drawings.field import draw_field
 from unblur.tasks.models.engine import Engine, Progress, load
@@ -43,6 +43,8 @@ class Inspected:
         Side of the tiles that were used.
     engine : Engine
         What found the paths.
+    spectra : Spectra
+        Of the photo, which the verdict was read from.
     """
 
     picture: Picture
@@ -50,6 +52,7 @@ class Inspected:
     field: Field
     tile: int
     engine: Engine
+    spectra: Spectra
 
     @cached_property
     def motion(self) -> Motion:
@@ -63,7 +66,7 @@ class Inspected:
         None where the verdict is sharp or defocus, since they tell how long a motion is, not whether there was one; and
         where no place has texture to tell it from.
         """
-        return measure_length(self.picture.pixels) if self.verdict.kind in ("motion", UNSURE) else None
+        return measure_length(self.spectra) if self.verdict.kind in ("motion", UNSURE) else None
 
     @cached_property
     def drawing(self) -> Picture:
@@ -124,4 +127,6 @@ def inspect(
     seen = engine.see(picture.pixels[None], name_of(picture), consistency=0, progress=progress)
     field = field_of(seen.film, picture.pixels)
     assert field is not None
-    return Inspected(picture, judge(picture.pixels, field.motion().path_length), field, seen.tile, engine)
+    spectra = Spectra(picture.pixels)
+    verdict = judge(spectra, field.motion().path_length)
+    return Inspected(picture, verdict, field, seen.tile, engine, spectra)
