@@ -99,6 +99,15 @@ def test_no_draft_is_made_twice_as_far_as_memory_goes(monkeypatch: pytest.Monkey
         assert all(torch.equal(one, other) for one, other in zip(frames, fewer, strict=True))
 
 
+def test_a_draft_that_is_kept_keeps_no_other_in_memory() -> None:
+    blurry = torch.rand(1, 3, 20, 24, generator=torch.Generator().manual_seed(0))
+    drafts = film_of(blurry)._drafts([0.25, 0.3, 0.75])
+    made, (there, _), (again, _) = next(drafts), next(drafts), next(drafts)
+    assert torch.equal(again, made[1])
+    assert there.untyped_storage().nbytes() == 2 * there.nbytes, "made with another"
+    assert again.untyped_storage().nbytes() == again.nbytes
+
+
 def test_tiles_are_the_whole() -> None:
     blurry = torch.rand(1, 3, 150, 210, generator=torch.Generator().manual_seed(0))
     network = Telling()
@@ -157,6 +166,7 @@ def test_what_is_measured_sees_the_drafts_of_each_time_and_of_the_other_end() ->
     blurry = 2 * torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     times = torch.tensor([0.0, 0.25, 1.0])
     frames = film_function(engine, False, 4)(blurry, times)
+    assert engine.drafter.runner.network.made == [0, 1, 0.25, 0.75], "each once"
     fading = lambda channel, times: (blurry[:, None, channel] * times.view(3, 1, 1)).clamp(0, 1)  # noqa: E731
     torch.testing.assert_close(frames[:, :, 0], fading(0, 1 - times))
     torch.testing.assert_close(frames[:, :, 1], fading(1, times))

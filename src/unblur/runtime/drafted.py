@@ -19,6 +19,11 @@ APART = 6
 """Decimals of times, beyond which two are one."""
 
 
+def ends_of(times: Sequence[float]) -> list[tuple[float, float]]:
+    """Each time and 1 minus it, rounded: what is one moment is one number."""
+    return [(round(time, APART), round(1 - time, APART)) for time in times]
+
+
 class DraftedFilm:
     """Frames of a network for drafts.
 
@@ -62,7 +67,7 @@ class DraftedFilm:
 
     def _drafts(self, times: Sequence[float]) -> Iterator[tuple[Tensor, Tensor]]:
         """Those (3, H, W) at each time and at 1 minus it; as far as memory goes, none is made twice."""
-        pairs = [(round(time, APART), round(1 - time, APART)) for time in times]
+        pairs = ends_of(times)
         most = working_memory(CPU) // SHARE // (4 * self.blurry[0].numel())
         kept: dict[float, Tensor] = {}
         for number, (time, pair) in enumerate(zip(times, pairs, strict=True), 1):
@@ -71,11 +76,16 @@ class DraftedFilm:
             yield kept[pair[0]], kept[pair[1]]
             # Where not all can stay, those do that are seen soonest.
             soon = dict.fromkeys(key for coming in pairs[number:] for key in coming if key in kept)
-            kept = {key: kept[key] for key in list(soon)[:most]}
+            kept = {key: _alone(kept[key]) for key in list(soon)[:most]}
 
     def _seen(self, time: Tensor, blurry: Tensor, there: Tensor, back: Tensor) -> Tensor:
         """The frame (1, 3, h, w) of a tile, with the drafts at its time and at 1 minus it."""
         return self.runner.draw(blurry, time, torch.stack((there, back), 1)[:, None])[:, 0]
+
+
+def _alone(draft: Tensor) -> Tensor:
+    """Without the memory of others that were made with it."""
+    return draft if draft.untyped_storage().nbytes() == draft.nbytes else draft.clone()
 
 
 WholeFilm = MapFilm | RetiledFilm | DraftedFilm

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from unblur.errors import UnblurError
 from unblur.exposure.response import to_linear
 from unblur.metrics.protocols import Film
 from unblur.runtime.consistency import consistent
+from unblur.runtime.drafted import ends_of
 from unblur.runtime.propagation import propagated
 from unblur.runtime.refine import refine as refined
 from unblur.runtime.remainder import INSTANTS, given_back, remainder
@@ -70,12 +72,16 @@ def _film(engine: Engine, refine: bool, steps: int) -> Film:
 
 
 def _corrected(network: nn.Module, general: Film) -> Film:
-    """A network that sees drafts, on those of a general film."""
+    """A network that sees drafts, on those of a general film, each of which is made once."""
 
     def film(blurry: Tensor, times: Tensor) -> Tensor:
-        both = general(blurry, torch.cat((times, 1 - times))).clamp(0, 1)
-        drafts: Tensor = network(blurry, times, both.unflatten(1, (2, len(times))).transpose(1, 2))
-        return drafts
+        pairs, both_ends = ends_of(times.tolist()), torch.stack((times, 1 - times), 1)
+        moments = dict(zip(chain(*pairs), both_ends.flatten().tolist(), strict=True))
+        drafts = general(blurry, torch.tensor(list(moments.values())).to(times)).clamp(0, 1)
+        places = {key: number for number, key in enumerate(moments)}
+        both = drafts[:, [[places[key] for key in pair] for pair in pairs]]
+        frames: Tensor = network(blurry, times, both)
+        return frames
 
     return film
 
