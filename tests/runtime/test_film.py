@@ -233,6 +233,17 @@ def test_values_that_are_not_numbers_are_refused():
     assert finished(torch.tensor([-1.0, 2.0]), "a.png").tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("row", [0, 31])
+def test_paths_that_are_not_numbers_are_refused(value, row, monkeypatch):
+    """They would be drawn, without a word, as the first pixel."""
+    runner, state = runner_of(Small()), torch.zeros(1, 7, 32, 2**16)
+    state[0, 4, row, 9] = value
+    monkeypatch.setattr(runner, "cost", lambda *about: 1.0)
+    with pytest.raises(UnblurError, match=r"a.png: .* not numbers; use --dtype float32"):
+        MapFilm(runner, state, 64, "a.png")
+
+
 def test_a_network_is_set_to_evaluation():
     network = Small().train()
     runner = runner_of(network)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from math import isqrt
+from math import isfinite, isqrt
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ from unblur.runtime.memory import working_memory
 from unblur.runtime.propagation import propagated
 from unblur.runtime.refine import Correction, bend
 from unblur.runtime.remainder import INSTANTS, given_back, remainder
-from unblur.runtime.runner import Runner, finished
+from unblur.runtime.runner import Runner, finished, not_numbers
 from unblur.runtime.tiling import Progress, until_it_fits
 
 CACHED = 2**18
@@ -231,14 +231,22 @@ class MapFilm:
         return self.runner.decode(state, torch.tensor([0.5]), mixed=False)
 
     def _reach(self) -> int:
-        """Rows of margin that a band needs: what the network says of its state, else all of them."""
+        """Rows of margin that a band needs: what the network says of its state, else all of them.
+
+        Raises
+        ------
+        UnblurError
+            Paths that lead nowhere: frames would be drawn, of the picture's first pixel.
+        """
         reach = getattr(self.runner.network, "reach", None)
         if reach is None:
             return self._height
         rows = max(2**20 // self._width, 1)
         with self.runner.inference(mixed=False):
-            farthest = max(float(reach(band)) for band in self.state.split(rows, 2))
-        return int(min(farthest, self._height)) + 2 if farthest == farthest else self._height
+            reaches = [float(reach(band)) for band in self.state.split(rows, 2)]
+        if not all(map(isfinite, reaches)):
+            raise not_numbers(self.subject)
+        return int(min(max(reaches), self._height)) + 2
 
 
 class RetiledFilm:

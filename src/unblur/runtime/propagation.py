@@ -68,7 +68,7 @@ def propagated(
         for column in bands_of(width, side or width, LOOK):
             near = paths[..., band.seen, column.seen].float()
             longest = float(_length(near).amax())
-            # What is no number is told of where frames are made.
+            # What is no number is told of where films are made.
             if not isfinite(longest) or not _disagreement(near, _candidates(near)).any():
                 continue
             # As far as light came from, too.

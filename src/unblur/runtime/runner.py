@@ -218,11 +218,16 @@ class Runner:
         return torch.full((1, 3, side, side), 0.5, device=self.device)
 
 
+def not_numbers(subject: str) -> UnblurError:
+    """What to tell of a network's result for a picture that cannot be drawn."""
+    problem = "the network's result has values that are not numbers"
+    return UnblurError(subject, problem, "use --dtype float32, or another model")
+
+
 def finished(image: Tensor, subject: str) -> Tensor:
     """Clamp a result to [0, 1], float32 on the CPU; refuse one with values that are not numbers."""
     image = image.to("cpu", torch.float32)
     if not all(math.isfinite(extreme) for extreme in torch.aminmax(image)):
-        problem = "the network's result has values that are not numbers"
-        raise UnblurError(subject, problem, "use --dtype float32, or another model")
+        raise not_numbers(subject)
     # In place where it may: the picture can be large.
     return image.clamp(0, 1) if image.is_inference() else image.clamp_(0, 1)

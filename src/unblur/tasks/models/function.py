@@ -26,18 +26,17 @@ def film_function(engine: Engine, refine: bool, steps: int) -> Film:
     Raises
     ------
     UnblurError
-        The films have no paths to refine; and when it is called, frames that are no numbers.
+        The films have no paths to refine; and when it is called, frames or paths that are no numbers.
     """
     film = _film(engine, refine, steps)
+    return lambda blurry, times: _checked(engine, "frames", film(blurry, times))
 
-    def checked(blurry: Tensor, times: Tensor) -> Tensor:
-        frames = film(blurry, times)
-        if not torch.isfinite(frames).all():
-            problem = "makes frames with values that are not numbers"
-            raise UnblurError(f"--model {engine.name}", problem, "use --dtype float32, or another model")
-        return frames
 
-    return checked
+def _checked(engine: Engine, kind: str, made: Tensor) -> Tensor:
+    if not torch.isfinite(made).all():
+        problem = f"makes {kind} with values that are not numbers"
+        raise UnblurError(f"--model {engine.name}", problem, "use --dtype float32, or another model")
+    return made
 
 
 def _film(engine: Engine, refine: bool, steps: int) -> Film:
@@ -59,6 +58,7 @@ def _film(engine: Engine, refine: bool, steps: int) -> Film:
         sharp = restorer(blurry)
         sharp = sharp if isinstance(sharp, Tensor) else sharp[-1]
         state = paths.orient(paths.follow(blurry, sharp.float()))
+        _checked(engine, "paths", state[:, 3:])
         state = refined(blurry, state) if refine else state
         if not steps:
             return paths.decode(state, times)
