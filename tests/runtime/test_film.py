@@ -244,6 +244,42 @@ def test_paths_that_are_not_numbers_are_refused(value, row, monkeypatch):
         MapFilm(runner, state, 64, "a.png")
 
 
+def beside(monkeypatch, film, room):
+    """A film whose frames are drawn on a device of endless memory, while so many bytes are free on the CPU."""
+    film.runner.device = torch.device("cuda")
+    monkeypatch.setattr(film_module, "working_memory", lambda device: room if device.type == "cpu" else 10**12)
+    return film
+
+
+@pytest.mark.parametrize("place", ["cpu", "meta"])
+def test_what_is_done_to_the_state_takes_the_memory_of_where_it_lies(monkeypatch, place):
+    """Not of the device that draws the frames."""
+    film, sides = film_of(runner_of(Small()), picture(400, 30), tile=512, subject="a.png"), []
+    beside(monkeypatch, film, 8_000_000).state = film.state.to(place)
+    monkeypatch.setattr(film_module, "propagated", lambda *given, side: sides.append(side) or given[2])
+    monkeypatch.setattr(film_module, "consistent", lambda *given, rows, **more: sides.append(rows) or given[1])
+    monkeypatch.setattr(film, "_reach", lambda: film._margin)
+    film.propagate(picture(400, 30))
+    film.make_consistent(picture(400, 30))
+    here = [81, 133 - 2 * film._margin]  # of 4 MB, at 600 and 1000 bytes
+    assert sides == (here if place == "cpu" else [28867, 400 - 2 * film._margin])
+
+
+@pytest.mark.parametrize("network", [Small, Moments])
+def test_frames_are_held_in_the_memory_of_where_they_are_put_together(monkeypatch, network):
+    film, drawn = film_of(runner_of(network()), picture(10, 12), tile=512, subject="a.png"), []
+    beside(monkeypatch, film, 3 * 12 * 10 * 12)
+
+    def decoded(*given):
+        times = next(each for each in given if isinstance(each, torch.Tensor) and each.ndim == 1)
+        drawn.append(len(times))
+        return torch.zeros(len(times), 3, 10, 12)
+
+    monkeypatch.setattr(film, "_decoded", decoded)
+    assert len(list(film.frames([i / 6 for i in range(7)]))) == 7
+    assert drawn == [3, 3, 1]
+
+
 def test_a_network_is_set_to_evaluation():
     network = Small().train()
     runner = runner_of(network)

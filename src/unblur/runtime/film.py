@@ -36,6 +36,9 @@ CONSISTENCY_COST = 1000
 """Bytes that a step of `consistency` takes for a pixel."""
 PROPAGATION_COST = 600
 """Bytes that a round of `propagation` takes for a pixel."""
+FRAME_COST = 12
+"""Bytes that a finished frame takes for a pixel."""
+CPU = torch.device("cpu")
 Average = tuple[slice, Tensor]
 NOTHING = torch.zeros(())
 
@@ -109,7 +112,7 @@ def _followed(runner: Runner, side: int, pictures: int, coarse: Sequence[tuple[T
 
 def _store(runner: Runner, size: int) -> torch.device:
     """Where a state of `size` bytes is kept: on the device if that leaves most of it to the passes."""
-    return runner.device if size < working_memory(runner.device) // 4 else torch.device("cpu")
+    return runner.device if size < working_memory(runner.device) // 4 else CPU
 
 
 class MapFilm:
@@ -131,7 +134,7 @@ class MapFilm:
     def propagate(self, blurry: Tensor) -> None:
         """Let pixels take the paths around them that explain the photo (1, 3, H, W); in tiles, see `propagation`."""
         sharp, paths = self.state[:, :3], self.state[:, 3:]
-        side = max(isqrt(self._pixels(PROPAGATION_COST)), 64)
+        side = max(isqrt(_at_once(self.state.device, PROPAGATION_COST)), 64)
         attempt = partial(propagated, blurry, sharp, paths)
         with torch.inference_mode():
             found, _ = until_it_fits(
@@ -147,7 +150,7 @@ class MapFilm:
             sharp, paths = self.state[:, :3], self.state[:, 3:]
             return consistent(blurry, sharp, paths, steps=steps, rows=rows, margin=self._margin)
 
-        rows = self._rows(self._pixels(CONSISTENCY_COST))
+        rows = self._rows(_at_once(self.state.device, CONSISTENCY_COST))
         sharp, _ = until_it_fits(attempt, rows, smallest=16, subject=self.subject, multiple=1)
         with torch.inference_mode():
             self.state[:, :3] = sharp
@@ -167,7 +170,8 @@ class MapFilm:
 
     def frames(self, times: Sequence[float]) -> Iterator[Tensor]:
         """(3, H, W) in [0, 1] on the CPU, for every time, one after the other."""
-        batch = max(self._pixels() // (self._height * self._width), 1)
+        most = min(self._pixels(), working_memory(CPU) // FRAME_COST)
+        batch = max(most // (self._height * self._width), 1)
         for chosen in torch.tensor(times, dtype=torch.float32).split(batch):
             frames = torch.empty(len(chosen), 3, self._height, self._width)
             for band, drawn in self._banded(partial(self._decoded, chosen)):
@@ -220,11 +224,9 @@ class MapFilm:
             return self._height
         return max(min(pixels // self._width, self._height) - 2 * self._margin, 2 * self._margin, 64)
 
-    def _pixels(self, cost: float | None = None) -> int:
-        """Pixels to work on at once, at `cost` bytes each."""
-        # Half of the memory: the state, the frame and what is being written are there too.
-        pixels = int(working_memory(self.runner.device) / 2 / (cost or self._cost))
-        return min(pixels, CACHED) if self.runner.device.type == "cpu" else pixels
+    def _pixels(self) -> int:
+        """Pixels of frames to draw at once; on the network's device, wherever the state is."""
+        return _at_once(self.runner.device, self._cost)
 
     def _probe(self, side: int) -> Tensor:
         state = torch.zeros(1, self.state.shape[1], side, side, device=self.runner.device)
@@ -249,6 +251,13 @@ class MapFilm:
         return int(min(max(reaches), self._height)) + 2
 
 
+def _at_once(device: torch.device, cost: float) -> int:
+    """Pixels to work on at once on a device, at `cost` bytes each."""
+    # Half of the memory: the state, the frame and what is being written are there too.
+    pixels = int(working_memory(device) / 2 / cost)
+    return min(pixels, CACHED) if device.type == "cpu" else pixels
+
+
 class RetiledFilm:
     """Frames from tiles run anew; see the module's description."""
 
@@ -259,7 +268,8 @@ class RetiledFilm:
 
     def frames(self, times: Sequence[float]) -> Iterator[Tensor]:
         """(3, H, W) in [0, 1] on the CPU, for every time, one after the other."""
-        batch = self._batch(self._height * self._width * 12)
+        # Of tiles on the device, and of the whole picture where they are put together.
+        batch = min(self._batch(self._height * self._width * FRAME_COST, place) for place in (self.runner.device, CPU))
         for first in range(0, len(times), batch):
             chosen = torch.tensor(times[first : first + batch], dtype=torch.float32)
             for frame in self._tiled(lambda piece, t=chosen: self._decoded(piece, t)):
@@ -300,9 +310,9 @@ class RetiledFilm:
         half = torch.tensor([0.5])
         return self.runner.cost("frame", lambda side: _frame(self.runner, side, half))
 
-    def _batch(self, size: int) -> int:
-        """How many things of `size` bytes to hold at once."""
-        return max(int(working_memory(self.runner.device) / max(size, 1)), 1)
+    def _batch(self, size: int, device: torch.device | None = None) -> int:
+        """How many things of `size` bytes to hold at once, on the network's device or another."""
+        return max(int(working_memory(device or self.runner.device) / max(size, 1)), 1)
 
 
 def averaged(frames: Iterator[Tensor], responses: Sequence[Response]) -> Iterator[Average]:
