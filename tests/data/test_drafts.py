@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from unblur.data.drafts import draft_paths, drafted, has_drafts
+from unblur.data.drafts import Note, draft_paths, drafted, drafts_folder, has_drafts, note_weights, noted, unsaid
 from unblur.data.metadata import Entry, Metadata
 from unblur.data.sequences import MetadataSequences, SequenceBatches, heldout_sequences
 from unblur.errors import UnblurError
 from unblur.media.image import Picture
+from unblur.runtime.drafted import METHOD
 
 
 def grey(path: Path, level: int, side: int = 16) -> None:
@@ -49,6 +50,26 @@ def test_no_name_of_a_model_leads_elsewhere(metadata: Metadata, model: str) -> N
     with pytest.raises(UnblurError, match="cannot be kept in a folder of that name; give the model a name") as caught:
         draft_paths(metadata, metadata.entries[0], model)
     assert "\n" not in str(caught.value)
+
+
+def test_what_made_them_is_noted_and_older_notes_are_read(metadata: Metadata) -> None:
+    assert unsaid(noted(metadata, "some")) == "weights"
+    note_weights(metadata, "some", {"weights": "a", "some": "b"})
+    assert noted(metadata, "some") == Note({"weights": "a", "some": "b"}, METHOD)
+    assert unsaid(noted(metadata, "some")) is None
+    path = drafts_folder(metadata, "some") / "weights.json"
+    path.write_text('{"weights": "a", "some": "b"}')
+    assert noted(metadata, "some") == Note({"weights": "a", "some": "b"}, None)
+    assert unsaid(noted(metadata, "some")) == "version of the method"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"a": 1}', '{"method": 1}', '{"method": "1", "weights": {}}', '{"weights": {"a": 1}}']
+)
+def test_a_note_that_says_nothing(metadata: Metadata, text: str) -> None:
+    (drafts_folder(metadata, "some") / "weights.json").write_text(text)
+    with pytest.raises(UnblurError, match="does not say which weights made these drafts; remove the folder"):
+        noted(metadata, "some")
 
 
 def test_an_interrupted_run_left_none(metadata: Metadata) -> None:

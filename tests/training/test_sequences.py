@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from unblur.data.drafts import draft_paths, note_weights
+from unblur.data.drafts import draft_paths, drafts_folder, note_weights
 from unblur.data.metadata import Entry, Metadata, read_metadata, write_metadata
 from unblur.errors import UnblurError
 from unblur.media.image import Picture, read_image
 from unblur.media.video import write_clip
 from unblur.networks.moments import MomentNet
 from unblur.networks.paths import FilmNet
+from unblur.runtime.drafted import METHOD
 from unblur.training.cli import _data, main
 from unblur.training.film import Film, Loss
 from unblur.training.recipe import is_blur_space, read_recipe
@@ -230,6 +231,13 @@ def test_drafts_by_other_weights_than_those_that_ship(tmp_path: Path, caplog: py
     assert not caplog.text
     note_weights(metadata, "some", {"some": "0" * 64, "film-small": "0" * 64})
     with pytest.raises(UnblurError, match="drafts/some: holds drafts by other weights of film-small; remove"):
+        data(path)
+    note = drafts_folder(metadata, "some") / "weights.json"
+    note.write_text(json.dumps({"some": "0" * 64}))
+    data(path)
+    assert "its drafts by some do not say by which version of the method" in caplog.text
+    note.write_text(json.dumps({"method": METHOD + 1, "weights": {"some": "0" * 64}}))
+    with pytest.raises(UnblurError, match="drafts/some: holds drafts by another version of the method; remove"):
         data(path)
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from unblur.data.metadata import Entry, Metadata
 from unblur.errors import UnblurError
 from unblur.media.atomic import atomic_path
+from unblur.runtime.drafted import METHOD
 
 FOLDER = "drafts"
 WEIGHTS = "weights.json"
-"""In the folder of a model: the sum of the weights of each network that took part."""
+"""In the folder of a model: what made its drafts, see `Note`."""
 
 
 def drafts_folder(metadata: Metadata, model: str) -> Path:
@@ -57,8 +58,24 @@ def drafted(metadata: Metadata, model: str) -> Metadata:
     return replace(metadata, entries=chosen)
 
 
-def weights_of(metadata: Metadata, model: str) -> dict[str, str] | None:
-    """The sum of the weights of each network that made the drafts by a model; None where that was not noted.
+@dataclass(frozen=True)
+class Note:
+    """What made the drafts by a model.
+
+    Attributes
+    ----------
+    weights : mapping of str to str
+        The sum of the weights of each network that took part.
+    method : int or None
+        As `unblur.runtime.drafted.METHOD` was; None for drafts of before there was one.
+    """
+
+    weights: Mapping[str, str]
+    method: int | None = METHOD
+
+
+def noted(metadata: Metadata, model: str) -> Note | None:
+    """What made the drafts by a model; None where that was not noted.
 
     Raises
     ------
@@ -69,31 +86,50 @@ def weights_of(metadata: Metadata, model: str) -> dict[str, str] | None:
     if not path.is_file():
         return None
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        known = None
-    if not isinstance(known, dict) or not all(isinstance(value, str) for value in known.values()):
-        raise UnblurError(
-            path, "does not say which weights made these drafts", "remove the folder, and make them again"
-        )
-    return known
+        return _read(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        problem = "does not say which weights made these drafts"
+        raise UnblurError(path, problem, "remove the folder, and make them again") from error
 
 
-def check_weights(metadata: Metadata, model: str, known: Mapping[str, str], weights: Mapping[str, str]) -> None:
-    """Refuse drafts whose weights, as far as they are `known`, are not `weights`.
+def _read(known: object) -> Note:
+    """Of a note as it is now, or as it was: the weights alone."""
+    if isinstance(known, dict) and isinstance(known.get("weights"), dict):
+        weights, method = known["weights"], known.get("method")
+    else:
+        weights, method = known, None
+    if not isinstance(weights, dict) or not all(isinstance(value, str) for value in weights.values()):
+        raise ValueError("no sums")
+    if method is not None and type(method) is not int:
+        raise ValueError("no version")
+    return Note(weights, method)
+
+
+def unsaid(note: Note | None) -> str | None:
+    """What drafts do not say by which they were made, if there is something."""
+    if note is None:
+        return "weights"
+    return "version of the method" if note.method is None else None
+
+
+def check_weights(metadata: Metadata, model: str, note: Note, weights: Mapping[str, str]) -> None:
+    """Refuse drafts whose weights, as far as they are noted, are not `weights`, or that were made in another way.
 
     Raises
     ------
     UnblurError
-        Naming the first network that has changed.
+        Naming the first that has changed.
     """
-    for name, value in weights.items():
-        if known.get(name) != value:
-            problem = f"holds drafts by other weights of {name}"
-            raise UnblurError(drafts_folder(metadata, model), problem, "remove the folder, and make them again")
+    changed = [f"other weights of {name}" for name, value in weights.items() if note.weights.get(name) != value]
+    if note.method not in (None, METHOD):
+        changed.append("another version of the method")
+    if changed:
+        problem = f"holds drafts by {changed[0]}"
+        raise UnblurError(drafts_folder(metadata, model), problem, "remove the folder, and make them again")
 
 
 def note_weights(metadata: Metadata, model: str, weights: Mapping[str, str]) -> None:
-    """Note which weights make the drafts by a model; see `weights_of`."""
+    """Note which weights make the drafts by a model, by the method of now; see `noted`."""
+    note = {"method": METHOD, "weights": dict(weights)}
     with atomic_path(drafts_folder(metadata, model) / WEIGHTS) as temporary:
-        temporary.write_text(json.dumps(dict(weights), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(note, indent=1, sort_keys=True) + "\n", encoding="utf-8")

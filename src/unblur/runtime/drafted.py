@@ -12,6 +12,13 @@ from unblur.runtime.film import Average, MapFilm, RetiledFilm, averaged
 from unblur.runtime.memory import working_memory
 from unblur.runtime.runner import Runner, finished
 
+METHOD = 1
+"""Version of how films are made that are drafts, beside the weights; it is noted with drafts that are kept.
+
+Raise it when the same weights make other frames than before, by more than rounding: what decodes paths, `propagation`,
+`consistency`, `remainder`, and what calls them, `Engine.see` and `film_function` of `tasks.models`. A network that
+learned from drafts has never seen others.
+"""
 CPU = torch.device("cpu")
 SHARE = 4
 """Drafts that are kept take a part of so many of the memory for a pass."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from unblur.data.augmentation import NO_CHANGE
 from unblur.data.conversion import open_exposures
 from unblur.data.crops import ExposurePairs, PairBatches, heldout_batches
-from unblur.data.drafts import check_weights, weights_of
+from unblur.data.drafts import check_weights, noted, unsaid
 from unblur.data.fields import SyntheticFields
 from unblur.data.metadata import Metadata
 from unblur.data.pairs import Pairs, open_pairs
@@ -348,13 +348,13 @@ def _opened_sequences(one: SequenceSet, recipe: Namespace, size: int) -> Sequenc
 
 
 def _check_weights(metadata: Metadata, model: str) -> None:
-    """Refuse drafts by others than the models that ship: behind those the network will run."""
-    known = weights_of(metadata, model)
-    if known is None:
-        log.warning("%s: its drafts by %s do not say by which weights", metadata.name, model)
-        return
-    shipped = {name: SHIPPED[name].sha256 for name in known if name in SHIPPED}
-    check_weights(metadata, model, known, shipped)
+    """Refuse drafts by others than the models that ship, made as they are now: behind those the network will run."""
+    note = noted(metadata, model)
+    if missing := unsaid(note):
+        log.warning("%s: its drafts by %s do not say by which %s", metadata.name, model, missing)
+    if note is not None:
+        shipped = {name: SHIPPED[name].sha256 for name in note.weights if name in SHIPPED}
+        check_weights(metadata, model, note, shipped)
 
 
 def _opened(one: PairSet) -> Pairs:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from unblur.cli import main
-from unblur.data.drafts import draft_paths, weights_of
+from unblur.data import drafts
+from unblur.data.drafts import Note, draft_paths, noted
 from unblur.data.metadata import Entry, Metadata, write_metadata
 from unblur.errors import UnblurError
 from unblur.media.image import Picture, read_image
 from unblur.networks.frame_cascade import FrameCascade
+from unblur.runtime.drafted import METHOD
 from unblur.tasks.datasets.drafts import make_drafts
 from unblur.tasks.models.engine import Engine, load
 from unblur.tasks.models.function import film_function
@@ -63,7 +66,7 @@ def test_a_second_run_adds_what_is_missing(metadata: Metadata) -> None:
 def test_drafts_know_the_weights_that_made_them(metadata: Metadata) -> None:
     engine = load("fast", device="cpu", dtype="float32")
     assert make_drafts([metadata.root], engine, limit=1).results[0].facts["warning"] is None
-    assert weights_of(metadata, "film-small") == {"film-small": SHIPPED["film-small"].sha256}
+    assert noted(metadata, "film-small") == Note({"film-small": SHIPPED["film-small"].sha256}, METHOD)
     other = Engine(engine.runner.network, Card("film-small", "film", sha256="0" * 64), device="cpu", dtype="float32")
     (error,) = make_drafts([metadata.root], other).errors
     folder = metadata.root / "drafts/film-small"
@@ -74,9 +77,36 @@ def test_drafts_know_the_weights_that_made_them(metadata: Metadata) -> None:
     outcome = make_drafts([metadata.root], other).results[0]
     assert outcome.facts["made"] == 2
     assert "do not say by which weights" in str(outcome.facts["warning"])
-    assert weights_of(metadata, "film-small") is None, "some of them are by others"
+    assert noted(metadata, "film-small") is None, "some of them are by others"
     (folder / "weights.json").write_text("[]")
     assert "does not say which weights made these drafts" in str(make_drafts([metadata.root], other).errors[0])
+
+
+def test_drafts_know_the_version_of_the_method_that_made_them(
+    metadata: Metadata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = load("fast", device="cpu", dtype="float32")
+    make_drafts([metadata.root], engine, limit=1)
+    note, weights = metadata.root / "drafts/film-small/weights.json", engine.weights
+    with monkeypatch.context() as later:
+        later.setattr(drafts, "METHOD", METHOD + 1)
+        (error,) = make_drafts([metadata.root], engine).errors
+        assert f"{note.parent}: holds drafts by another version of the method; remove the folder" in str(error)
+    before = json.dumps(weights)
+    note.write_text(before)
+    outcome = make_drafts([metadata.root], engine).results[0]
+    assert outcome.facts["made"] == 2, "begun before there were versions, it goes on"
+    assert "do not say by which version of the method; remove" in str(outcome.facts["warning"])
+    assert note.read_text() == before, "some of them are by others"
+
+
+def test_a_note_without_drafts_is_made_anew(metadata: Metadata) -> None:
+    engine = load("fast", device="cpu", dtype="float32")
+    note = metadata.root / "drafts/film-small/weights.json"
+    note.parent.mkdir(parents=True)
+    note.write_text(json.dumps(engine.weights))
+    assert make_drafts([metadata.root], engine, limit=1).results[0].facts["warning"] is None
+    assert noted(metadata, "film-small") == Note(engine.weights)
 
 
 def test_only_the_blurry_picture_is_read(metadata: Metadata) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unblur.data.conversion import exposures_file, open_exposures
-from unblur.data.drafts import check_weights, draft_paths, drafts_folder, has_drafts, note_weights, weights_of
+from unblur.data.drafts import check_weights, draft_paths, drafts_folder, has_drafts, note_weights, noted, unsaid
 from unblur.data.metadata import NAME, Entry, Metadata
 from unblur.data.pictures import read_pixels
 from unblur.errors import UnblurError
@@ -41,7 +41,8 @@ def make_drafts(
     """Keep what a film model makes of every exposure, at the times of its frames, beside the exposures.
 
     An exposure that has drafts by this model is left alone, so a run that was interrupted goes on. Drafts by other
-    weights of the same name are refused; those that do not say which are taken, with a warning.
+    weights of the same name, or by another version of the method, are refused; those that do not say which are taken,
+    with a warning.
 
     Parameters
     ----------
@@ -84,7 +85,7 @@ def _drafted(job: Job, film: Film, engine: Engine, limit: int | None, listener: 
     check_makes(engine, times.tolist(), str(job.source), "name a model of films for any number of frames")
     chosen = random.Random(len(metadata.entries)).sample(range(len(metadata.entries)), len(metadata.entries))[:limit]
     missing = [index for index in chosen if not has_drafts(metadata, metadata.entries[index], engine.name)]
-    noted, warning = _weights_noted(metadata, engine)
+    is_noted, warning = _weights_noted(metadata, engine)
     for start in range(0, len(missing), AT_ONCE):
         listener.progress("drafting", start, len(missing))
         some = missing[start : start + AT_ONCE]
@@ -92,9 +93,9 @@ def _drafted(job: Job, film: Film, engine: Engine, limit: int | None, listener: 
             pictures = torch.stack([blurry for _, blurry in group]).to(engine.runner.device)
             with engine.runner.inference():
                 frames = film(pictures, times.to(pictures)).float().clamp(0, 1).cpu()
-            if not noted:
+            if not is_noted:
                 note_weights(metadata, engine.name, engine.weights)
-                noted = True
+                is_noted = True
             for (entry, _), several in zip(group, frames, strict=True):
                 _write(metadata, entry, engine.name, several)
     told = f"{len(missing)} of {len(metadata.entries)} exposures" if missing else f"{len(chosen)} there already"
@@ -118,21 +119,23 @@ def _check_apart(metadata: Metadata, model: str) -> None:
 
 
 def _weights_noted(metadata: Metadata, engine: Engine) -> tuple[bool, str | None]:
-    """Whether a note of the weights need not be made any more, and what to say where drafts have none.
+    """Whether a note of the weights need not be made any more, and what to say where drafts have none, or an old one.
 
     Raises
     ------
     UnblurError
-        The drafts that are there are by other weights.
+        The drafts that are there are by other weights, or by another version of the method.
     """
-    known = weights_of(metadata, engine.name)
-    if known is not None:
-        check_weights(metadata, engine.name, known, engine.weights)
+    note = noted(metadata, engine.name)
+    if note is not None:
+        check_weights(metadata, engine.name, note, engine.weights)
+    missing, folder = unsaid(note), drafts_folder(metadata, engine.name)
+    if missing is None:
         return True, None
-    folder = drafts_folder(metadata, engine.name)
     if next(folder.rglob("*.png"), None) is None:
         return False, None
-    return True, f"holds drafts by {engine.name} that do not say by which weights; remove {folder} to make them again"
+    # The note stays as it is, whatever is added: some of them are by others.
+    return True, f"holds drafts by {engine.name} that do not say by which {missing}; remove {folder} to make them again"
 
 
 def _blurry(metadata: Metadata, entry: Entry) -> Tensor:

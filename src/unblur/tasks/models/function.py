@@ -1,4 +1,7 @@
-"""A model as a function of blurry pictures and times: what is measured of it, and kept for others to learn from."""
+"""A model as a function of blurry pictures and times: what is measured of it, and kept for others to learn from.
+
+What makes other frames of the same weights makes other drafts: then `runtime.drafted.METHOD` is to be raised.
+"""
 
 from __future__ import annotations
 
