@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
@@ -13,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from unblur.data.arrays import store_arrays, stored_arrays
 from unblur.data.clips import Limits, clip_exposures
 from unblur.data.pictures import Pixels
 from unblur.data.sequences import Exposed
 from unblur.data.stills import to_uint8
 from unblur.errors import UnblurError
-from unblur.media.atomic import atomic_path
 from unblur.media.video import read_clip
 
 CACHE_VERSION = 1
@@ -107,13 +106,11 @@ def _cached(path: Path, frames: int, size: int, most: int, limits: Limits, cache
     digest = hashlib.sha256(repr((CACHE_VERSION, AVERAGED, ROOM, frames, size, most, limits)).encode())
     digest.update(path.read_bytes())
     entry = Path(cache) / f"passages-{digest.hexdigest()[:32]}.npz"
+    stored = stored_arrays(entry)
+    if stored is not None and "passages" in stored:
+        return stored["passages"]
     if entry.exists():
-        try:
-            with np.load(entry) as stored:
-                return np.asarray(stored["passages"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            log.warning("%s: damaged, made again", entry)
+        log.warning("%s: damaged, made again", entry)
     found = _found(path, frames, size, most, limits)
-    with atomic_path(entry) as temporary, temporary.open("wb") as file:
-        np.savez(file, passages=found)
+    store_arrays(entry, {"passages": found})
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unblur.data.arrays import store_arrays, stored_arrays
 from unblur.errors import UnblurError
 from unblur.exposure.response import from_linear, to_linear
-from unblur.media.folder import atomic_path
 from unblur.media.image import read_image
 from unblur.media.video import read_clip
 
@@ -222,14 +221,11 @@ def _cached(path: Path, options: tuple[int, int, int], cache: Path) -> list[tupl
     digest = hashlib.sha256(repr((CACHE_VERSION, options, path.suffix.lower())).encode())
     digest.update(path.read_bytes())
     entry = Path(cache) / f"{digest.hexdigest()[:32]}.npz"
+    stored = stored_arrays(entry)
+    if stored is not None:
+        return [(int(name), pixels) for name, pixels in stored.items()]
     if entry.exists():
-        try:
-            with np.load(entry) as stored:
-                return [(int(name), stored[name]) for name in stored.files]
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-            log.warning("%s: damaged, made again", entry)
+        log.warning("%s: damaged, made again", entry)
     found = _extract(path, options)
-    contents: dict[str, Any] = {str(index): pixels for index, pixels in found}
-    with atomic_path(entry) as temporary, temporary.open("wb") as file:
-        np.savez(file, **contents)
+    store_arrays(entry, {str(index): pixels for index, pixels in found})
     return found
