@@ -10,8 +10,10 @@ direction that a coin chose. A network learns them
   ``none`` (as stored); ``sorted`` (frames by where the picture's content is, x, then y, then time, and rank in place of
   time, as CFMD-GAN does with the left eye); ``motion`` (of the optical flow); ``learned`` (of an order network);
   ``true`` (of the path itself); ``regularised`` (``learned``, and the order network's score of the predictions);
-* ``paths``: the same rules for a network that only learns how each pixel of a sharp middle frame moves
-  (`networks.paths.PathNet` without evidence; the frame is `film-small`'s, and stays as it is);
+* ``redrawn``: the same rules for a network of moments that is given a sharp middle frame, and corrects it (the frame
+  is `film-small`'s, and stays as it is);
+* ``paths``: the same rules for a network that only learns how each pixel of that frame moves
+  (`networks.paths.PathNet` without evidence);
 * at seven fixed times (`networks.frame_cascade.FrameCascade`): ``naive`` (frame by frame, as stored); ``invariant``
   (pairs of frames in any order); ``hypercut`` (that, and the order network's score of the predictions); ``learned``
   (frame by frame, in the order network's direction).
@@ -56,7 +58,7 @@ from unblur.zoo.weights import load_weights
 RULES = {
     "paths": ("none", "sorted", "motion", "learned", "true"),
     "continuous": ("none", "sorted", "motion", "learned", "true", "regularised"),
-    "redrawn": ("none", "sorted", "motion", "learned", "true"),
+    "redrawn": ("none", "sorted", "motion", "learned", "true", "regularised"),
     "fixed": ("naive", "invariant", "hypercut", "learned"),
 }
 COUNT = 7
@@ -160,13 +162,13 @@ class Redrawn(FromSharp):
 
     def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
         """(B, 3, H, W) and (B, T) or (T,) to (B, T, 3, H, W)."""
-        return self.moments(blurry, times, self.drafts(blurry, times))
+        return self.moments(blurry, times, self.beside(blurry, times))
 
     def scales(self, blurry: Tensor, times: Tensor) -> list[Tensor]:
         """The same at three sizes."""
-        return self.moments.scales(blurry, times, self.drafts(blurry, times))
+        return self.moments.scales(blurry, times, self.beside(blurry, times))
 
-    def drafts(self, blurry: Tensor, times: Tensor) -> Tensor:
+    def beside(self, blurry: Tensor, times: Tensor) -> Tensor:
         """The middle frame for every time: (B, T, 2, 3, H, W)."""
         return self.sharp(blurry)[:, None, None].expand(-1, times.shape[-1], 2, -1, -1, -1)
 
@@ -175,11 +177,9 @@ def system(family: str, rule: str, order: str, alpha: float) -> Any:
     """The network and what it is trained for."""
     if family == "paths":
         return Film(Moved())
-    if family == "redrawn":
-        return Film(Redrawn())
-    if family == "continuous":
+    if family in ("continuous", "redrawn"):
         weight = alpha if rule == "regularised" else 0.0
-        network = MomentNet(channels=16, blocks=2, deformable=False)
+        network = Redrawn() if family == "redrawn" else MomentNet(channels=16, blocks=2, deformable=False)
         return Film(network, Loss(order=weight, order_network=order if weight else None))
     cascade = FrameCascade(middle_width=32, middle_refine=16, side_width=24, side_refine=16)
     losses = {
