@@ -45,6 +45,8 @@ def window_means(features: Tensor, window: int) -> Tensor:
 def _moving_mean(features: Tensor, window: int, axis: int) -> Tensor:
     """Along one axis, by differences of running sums: the cost does not grow with the window."""
     length = features.shape[axis]
+    if torch.compiler.is_exporting():
+        return _moving_mean_of_any(features, window, axis)
     if length <= window:
         return features.mean(axis, keepdim=True)
     sums = features.cumsum(axis)
@@ -54,3 +56,13 @@ def _moving_mean(features: Tensor, window: int, axis: int) -> Tensor:
     # Window number i covers pixels i .. i + window - 1; a pixel near the border takes the first or the last one.
     nearest = (torch.arange(length, device=features.device) - (window - 1) // 2).clamp(0, length - window)
     return inside.index_select(axis, nearest)
+
+
+def _moving_mean_of_any(features: Tensor, window: int, axis: int) -> Tensor:
+    """The same for a graph that must serve lines longer and shorter than the window."""
+    line = torch.arange(features.shape[axis], device=features.device)
+    length = line[-1] + 1
+    covered = length.clamp_max(window)
+    first = (line - (covered - 1) // 2).clamp_min(0).minimum(length - covered)
+    sums = F.pad(features.cumsum(axis).movedim(axis, -1), (1, 0)).movedim(-1, axis)
+    return (sums.index_select(axis, first + covered) - sums.index_select(axis, first)) / covered

@@ -62,7 +62,7 @@ def in_bands(apply: Callable[[Tensor], Tensor], features: Tensor, pixels: int, m
     """
     height, width = features.shape[-2:]
     rows = max(pixels // (width * step), 1) * step
-    if torch.is_grad_enabled() or height <= rows + margin:
+    if torch.is_grad_enabled() or torch.compiler.is_exporting() or height <= rows + margin:
         return apply(features)
     parts = []
     for _, seen, kept in bands_of(height, rows, margin):

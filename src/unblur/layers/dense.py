@@ -90,14 +90,14 @@ class Norm(nn.LayerNorm):
         super().__init__(channels, EPSILON)
 
     def forward(self, features: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or features.device.type != "cpu":
+        if plain_only() or features.device.type != "cpu":
             return super().forward(features)
         centred, channels = _directions(features), features.shape[-1]
         return torch.addcmul(self.bias, centred, self.weight * channels**0.5, out=centred).to(features.dtype)
 
     def plain(self, features: Tensor) -> Tensor:
         """Of mean 0 and variance 1, before scale and shift: (..., C), strided or not, to a contiguous one."""
-        if torch.is_grad_enabled() or features.device.type != "cpu":
+        if plain_only() or features.device.type != "cpu":
             return F.layer_norm(features, self.normalized_shape, eps=self.eps)
         return _directions(features, features.shape[-1] ** 0.5).to(features.dtype)
 
@@ -122,6 +122,11 @@ def mix(features: Tensor, weight: Tensor) -> Tensor:
     return mixed.view(-1, *features.shape[1:])
 
 
+def plain_only() -> bool:
+    """Whether arrays are as large as they get, and written once: for gradients, and for a graph to be exported."""
+    return torch.is_grad_enabled() or torch.compiler.is_exporting()
+
+
 def by_bands(function: Callable[..., Tensor], *features: Tensor, into: Tensor | None = None) -> Tensor:
     """``function(*features)`` for a function of single pixels, on CPUs as many at once as stay in the cache.
 
@@ -134,7 +139,7 @@ def by_bands(function: Callable[..., Tensor], *features: Tensor, into: Tensor | 
     into : Tensor, optional
         One of them, which nobody reads later: bands may be written there, as fresh memory costs time.
     """
-    if torch.is_grad_enabled() or features[0].device.type != "cpu":
+    if plain_only() or features[0].device.type != "cpu":
         return function(*features)
     pixels = [some.flatten(0, -2) for some in features]
     step = max(1, at_once() // features[0].shape[-1])
@@ -163,7 +168,7 @@ def _directions(features: Tensor, length: float = 1.0) -> Tensor:
 
 
 def _left_to_onednn(features: Tensor) -> bool:
-    if torch.is_grad_enabled() or features.device.type != "cpu" or torch.compiler.is_compiling() or not _on_x86():
+    if plain_only() or features.device.type != "cpu" or torch.compiler.is_compiling() or not _on_x86():
         return False
     numbers = _numbers(features)
     return numbers is torch.float32 or (numbers is torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
@@ -177,6 +182,8 @@ def _product(features: Tensor, weight: Tensor, bias: Tensor | None = None, *, ge
 
 
 def _prefers_convolution(features: Tensor) -> bool:
+    if torch.compiler.is_exporting():
+        return False
     plain = features.device.type == "cpu" and features.shape[-1] % 2 == 0 and _numbers(features) is torch.float32
     return plain and _on_x86()
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unblur.layers.dense import Dense, Mix, Norm, at_once, dense, mix
+from unblur.layers.dense import Dense, Mix, Norm, at_once, dense, mix, plain_only
 
 
 class GatedMlp(nn.Module):
@@ -94,7 +94,7 @@ class MultiAxis(nn.Module):
 
 
 def _add(some: Tensor, others: Tensor, out: Tensor) -> None:
-    if torch.is_grad_enabled():
+    if plain_only():
         out.copy_(some + others)
     else:
         torch.add(some, others, out=out)
@@ -116,6 +116,8 @@ def by_blocks(features: Tensor, size: int) -> Tensor:
 
 def bands(cut: Tensor) -> list[tuple[slice, ...]]:
     """What to work on at once: as much as fits into the cache, or all where there is none to speak of."""
+    if torch.compiler.is_exporting():
+        return [()]
     rows, columns = cut.shape[3:5]
     fitting = max(1, at_once() // cut[:, :, :, 0, 0].numel()) if cut.device.type == "cpu" else rows * columns
     high, wide = max(1, fitting // columns), min(fitting, columns)

@@ -40,7 +40,7 @@ def pointwise(convolution: nn.Conv2d, *parts: Tensor) -> Tensor:
     shares = convolution.weight[..., 0, 0].split([part.shape[1] for part in parts], dim=1)
     out = mix_channels(parts[0], shares[0], convolution.bias)
     for part, share in zip(parts[1:], shares[1:], strict=True):
-        more = enlarge(mix_channels(part, share), out.shape[-1] // part.shape[-1])
+        more = enlarge(mix_channels(part, share), int(out.shape[-1] // part.shape[-1]))
         out = out.add_(more) if out.shape == more.shape else out + more
     return out
 

@@ -193,6 +193,11 @@ class State(NamedTuple):
         rows = slice(first, first + 1) if first == last else pictures
         return State(Views(*(view[rows] for view in self.views)), self.begun[rows], self.height, self.width)
 
+    def repeated(self, count: int) -> State:
+        """Every picture so many times."""
+        each = lambda view: view[:, None].expand(-1, count, -1, -1, -1).flatten(0, 1)  # noqa: E731
+        return State(Views(*map(each, self.views)), each(self.begun), self.height, self.width)
+
     def to(self, dtype: torch.dtype) -> State:
         """The same state as numbers of another type."""
         views = Views(*(view.to(dtype) for view in self.views))
@@ -309,7 +314,17 @@ class MomentNet(nn.Module):
             state = state.to(self.skeleton.entry.weight.dtype)
         controls = self.control(times.flatten())
         plan = [[block.fold(control) for block in self._blocks(i)] for i, control in enumerate(controls)]
-        pictures = [picture for picture in range(batch) for _ in range(times.shape[1])]
+        answers = self._grouped(state, times.shape[1], plan, every_scale)
+        scales = SCALES if every_scale else SCALES[-1:]
+        sizes = [(-(-state.height // scale), -(-state.width // scale)) for scale in scales]
+        return [crop(a.unflatten(0, (batch, -1)), size) for a, size in zip(answers, sizes, strict=True)]
+
+    def _grouped(self, state: State, count: int, plan: list[list[Folded]], every_scale: bool) -> list[Tensor]:
+        """`count` frames of each picture, (B * count, 3, h, w) of every size, as many at once as suits the device."""
+        if torch.compiler.is_exporting():
+            # How many there are is known only when the graph runs.
+            return self._frames(state if count == 1 else state.repeated(count), plan, every_scale)
+        pictures = [picture for picture in range(state.begun.shape[0]) for _ in range(count)]
         at_once = self._at_once(state, len(pictures))
         groups = []
         for start in range(0, len(pictures), at_once):
@@ -318,10 +333,7 @@ class MomentNet(nn.Module):
             group = self._frames(state.of(pictures[frames]), folded, every_scale)
             # A network that is told no time makes one frame for all.
             groups.append([answer.expand(len(pictures[frames]), -1, -1, -1) for answer in group])
-        answers = [torch.cat(group) if len(groups) > 1 else group[0] for group in zip(*groups, strict=True)]
-        scales = SCALES if every_scale else SCALES[-1:]
-        sizes = [(-(-state.height // scale), -(-state.width // scale)) for scale in scales]
-        return [crop(a.unflatten(0, (batch, -1)), size) for a, size in zip(answers, sizes, strict=True)]
+        return [torch.cat(group) if len(groups) > 1 else group[0] for group in zip(*groups, strict=True)]
 
     def _frames(self, state: State, plan: list[list[Folded]], every_scale: bool) -> list[Tensor]:
         def stage(number: int, features: Tensor) -> Tensor:
@@ -334,7 +346,7 @@ class MomentNet(nn.Module):
         return self.skeleton.run(state.views, stage, every_scale=every_scale)
 
     def _at_once(self, state: State, frames: int) -> int:
-        if torch.is_grad_enabled() or torch.compiler.is_exporting():
+        if torch.is_grad_enabled():
             return frames
         pixels = self.pixels_at_once or (CUDA_PIXELS if state.begun.is_cuda else CPU_PIXELS)
         return max(1, pixels // state.views.full[0, 0].numel())
