@@ -30,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-models_app = typer.Typer(help="The models that are here: list, show, convert.", no_args_is_help=True)
+models_app = typer.Typer(help="The models that are here: list, show, convert, export.", no_args_is_help=True)
 data_app = typer.Typer(help="Make training data from your own photos and clips.", no_args_is_help=True)
 order_app = typer.Typer(help="Which way time runs in clips: score, label, check.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
@@ -420,6 +420,38 @@ def models_convert(
         print_json({**report, "model": entry.as_dict()})
     else:
         typer.echo(f"{source} -> {out}  ({entry})")
+    return OK
+
+
+@models_app.command("export", epilog="Example: unblur models export best -o maxim.onnx")
+def models_export(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A model.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE.onnx", help="The file to write.")],
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="restorer, film, score, encoder or decoder, as the model has; its first if left out."
+        ),
+    ] = None,
+    opset: Annotated[int, typer.Option(min=18, help="Of ONNX's operators.")] = 18,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file that is there; it is left alone otherwise.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Write a model as an ONNX file, for programs without Python, and check that it answers as torch does."""
+    from unblur.tasks.models.export import export_model
+
+    with context.obj.running(as_json) as console:
+        done = export_model(model, out, part, opset=opset, overwrite=overwrite, progress=console.progress)
+    if as_json:
+        report = {"command": "models export", "unblur": __version__, "input": model, "output": str(out)}
+        print_json({**report, "export": done.as_dict()})
+        return OK
+    typer.echo(f"{model} -> {out}  ({done})")
+    for line in done.lines():
+        typer.echo(f"  {line}")
     return OK
 
 
