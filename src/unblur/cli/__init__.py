@@ -1,0 +1,5 @@
+"""The `unblur` command; see `program`."""
+
+from unblur.cli.program import main
+
+__all__ = ["main"]

@@ -1,0 +1,55 @@
+"""Options and arguments that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Photos = Annotated[list[str], typer.Argument(metavar="PHOTO", help="Pictures, folders or globs.")]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", metavar="best|fast|NAME|FILE", help="A model; if left out, best where it is quick."),
+]
+Tile = Annotated[
+    str, typer.Option("--tile", metavar="auto|N", help="Side of the tiles that large pictures are cut into.")
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
+Dtype = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16, float16.")]
+MaxPixels = Annotated[int | None, typer.Option("--max-pixels", min=1, help="Refuse pictures with more pixels.")]
+Skip = Annotated[
+    bool, typer.Option("--skip-existing", help="Leave outputs that are there; they are replaced otherwise.")
+]
+Check = Annotated[
+    bool, typer.Option("--check/--no-check", help="Warn of photos that are out of focus, or sharp already.")
+]
+Consistency = Annotated[
+    int | None,
+    typer.Option(
+        "--consistency",
+        metavar="N",
+        help="Steps that bring the photo's light back into the sharp frame; 4, or 0 for none.",
+    ),
+]
+FindFaces = Annotated[
+    bool, typer.Option("--faces", help="Restore faces by a model of their own, the rest by the general one.")
+]
+FaceModel = Annotated[str | None, typer.Option("--face-model", metavar="NAME|FILE", help="A model of faces.")]
+FaceBox = Annotated[
+    list[str] | None,
+    typer.Option("--face-box", metavar="L,T,R,B", help="A face, in pixels of the upright photo; may be repeated."),
+]
+PartitionName = Annotated[
+    str | None, typer.Option("--partition", metavar="train|val|test", help="Of metadata; all if left out.")
+]
+Root = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Where metadata's paths start, or a folder with it in it.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable report, and nothing else, on stdout.")]
+
+
+def one_of(option: str, given: str, *known: str) -> None:
+    """Refuse what an option does not know."""
+    if given not in known:
+        raise typer.BadParameter(f"{given!r} is not one of {', '.join(known)}", param_hint=option)

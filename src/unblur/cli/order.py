@@ -1,0 +1,84 @@
+"""`unblur order`: which way time runs in clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unblur.cli.options import Device, Json, PartitionName, Root, one_of
+
+app = typer.Typer(help="Which way time runs in clips: score, label, check.", no_args_is_help=True)
+
+Clips = Annotated[
+    list[str], typer.Argument(metavar="METADATA.json|MANIFEST|CLIP|FOLDER", help="Of exposures; or clips, globs.")
+]
+OrderModel = Annotated[
+    str | None, typer.Option("--model", metavar="NAME|FILE", help="An order network; order-small if left out.")
+]
+Side = Annotated[int, typer.Option(help="Larger frames are scored with so many pixels a side; 0 for as they are.")]
+
+
+@app.command(
+    "check",
+    help="Measure how far the pairs of clips agree: hit, con@2, con@3; name the clips where they do not.",
+    epilog="Example: unblur order check metadata.json --partition test",
+)
+@app.command(
+    "score",
+    help="Score clips: which way time runs, and how sure that is.",
+    epilog="Example: unblur order score clip.mp4",
+)
+def order_measure(
+    context: typer.Context,
+    clips: Clips,
+    model: OrderModel = None,
+    side: Side = 128,
+    partition: PartitionName = None,
+    root: Root = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> int:
+    """`order score` and `order check`."""
+    from unblur.tasks.ordering import files as task
+
+    measure = task.check_files if context.info_name == "check" else task.score_files
+    options = _order_options(model, device, side, partition, root)
+    with context.obj.running(as_json) as console:
+        report = measure(clips, options, console)
+        if report.rows:
+            console.table(report)
+        return console.close(report)
+
+
+@app.command("label", epilog="Example: unblur order label metadata.json -o ordered.json")
+def order_label(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(metavar="METADATA.json|MANIFEST|FOLDER", help="Of exposures.")],
+    out: Annotated[
+        str | None, typer.Option("-o", "--out", metavar="FILE", help="NAME.ordered.json beside it if left out.")
+    ] = None,
+    model: OrderModel = None,
+    side: Side = 128,
+    partition: PartitionName = None,
+    root: Root = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> int:
+    """Write new metadata in which every clip says which way it runs."""
+    from unblur.tasks.ordering import files as task
+
+    options = _order_options(model, device, side, partition, root)
+    with context.obj.running(as_json) as console:
+        report = task.label_files(source, out, options, console)
+        console.table(report)
+        return console.close(report)
+
+
+def _order_options(model: str | None, device: str, side: int, partition: str | None, root: Path | None) -> Any:
+    if partition is not None:
+        one_of("--partition", partition, "train", "val", "test")
+    from unblur.tasks.ordering.files import OrderOptions
+
+    return OrderOptions(model, device, side, partition, root)  # type: ignore[arg-type]
