@@ -29,6 +29,7 @@ from unblur.networks.order_net import OrderNet
 from unblur.networks.paths import FilmNet
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 INSTALL = "pip install 'unblur[export]'"
 OPSET = 18
 """The first for which torch writes every operator; its own opset, so nothing is translated."""
@@ -92,7 +93,7 @@ class Graph:
         sides = {"batch": batch, "times": times, "rows": rows, "columns": columns}
         sides |= {"height": self.multiple * rows, "width": self.multiple * columns}
         generator = torch.Generator().manual_seed(0)
-        shapes = ([sides.get(str(axis), axis) for axis in port.axes] for port in self.inputs)
+        shapes = ([axis if isinstance(axis, int) else sides[axis] for axis in port.axes] for port in self.inputs)
         return tuple(torch.rand(shape, generator=generator) for shape in shapes)
 
 
@@ -283,12 +284,14 @@ def _difference(graph: Graph, path: Path) -> float:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the exporter's warnings, which are for who writes networks."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    levels = [logger.level for logger in loggers]
     try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

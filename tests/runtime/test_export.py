@@ -1,0 +1,126 @@
+"""Networks as ONNX graphs: of any batch and size, and what is only done for a CPU's caches left out."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from unblur.errors import UnblurError
+from unblur.layers.attention import window_means
+from unblur.networks.blur_space import BlurSpace
+from unblur.networks.maxim import Maxim
+from unblur.networks.mimo_unet import MimoUNet
+from unblur.networks.moment_critic import MomentCritic
+from unblur.networks.moments import MomentNet
+from unblur.networks.nafnet import NAFNet
+from unblur.networks.order_net import OrderNet
+from unblur.networks.paths import FilmNet
+from unblur.runtime import export
+from unblur.runtime.export import graphs_of, write_graph
+
+SMALL = {"widths": (4,), "blocks": (1,)}
+
+
+def lively(network: nn.Module) -> nn.Module:
+    """With nothing at zero, which a new network's last layers are."""
+    for parameter in network.parameters():
+        if not parameter.abs().max() > 0:
+            nn.init.normal_(parameter, std=0.2)
+    return network.eval().requires_grad_(False)
+
+
+def answers(path, graph, *sides):
+    """What the file and torch say of the same random pictures."""
+    inputs = graph.example(*sides)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (said,) = session.run(None, {port.name: x.numpy() for port, x in zip(graph.inputs, inputs, strict=True)})
+    return said, graph.network(*inputs).numpy()
+
+
+@pytest.mark.parametrize(
+    ("network", "least"),
+    [
+        (lambda: NAFNet(4, (1,), 1, (1,), pool=10), 1),
+        (lambda: OrderNet(4, 4, 1, fold=2), 2),
+        (lambda: MomentNet(4, 1, deformable=False), 1),
+    ],
+)
+def test_graphs_serve_other_sizes_than_they_were_traced_with(network, least, tmp_path):
+    torch.manual_seed(0)
+    (graph,) = graphs_of(lively(network())).values()
+    path = tmp_path / "graph.onnx"
+    assert write_graph(graph, path) < 1e-4
+    onnx.checker.check_model(str(path))
+    for sides in ((1, 1, least, 7), (3, 2, 6, least)):
+        said, known = answers(path, graph, *sides)
+        np.testing.assert_allclose(said, known, atol=1e-3 * np.abs(known).max())
+    inputs = {value.name: value for value in onnx.load(path).graph.input}
+    sides = [side.dim_param or side.dim_value for side in inputs[graph.inputs[0].name].type.tensor_type.shape.dim]
+    assert sides == ["batch", 3, "height", "width"]
+
+
+@pytest.mark.parametrize(
+    ("network", "inputs"),
+    [
+        (lambda: Maxim(8, 2, sizes=(4, 2), groups=1, bottlenecks=1), lambda: (torch.rand(2, 3, 32, 48),)),
+        (lambda: MimoUNet(4, 1), lambda: (torch.rand(2, 3, 8, 12),)),
+        (lambda: MomentNet(4, 1), lambda: (torch.rand(2, 3, 8, 12), torch.rand(3))),
+        (
+            lambda: MomentNet(24, 1, drafts=True, fold=2),
+            lambda: (torch.rand(2, 3, 8, 16), torch.rand(3), torch.rand(2, 3, 2, 3, 8, 16)),
+        ),
+        (lambda: NAFNet(4, (1,), 1, (1,), pool=10), lambda: (torch.rand(1, 3, 8, 30),)),
+    ],
+)
+def test_what_is_exported_is_what_runs(network, inputs, monkeypatch):
+    torch.manual_seed(0)
+    network, given = lively(network()), inputs()
+    with torch.inference_mode():
+        known = network(*given)
+        monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+        torch.testing.assert_close(network(*given), known, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 5, 20), (1, 2, 20, 7), (1, 2, 6, 7), (1, 2, 19, 23)])
+def test_means_over_windows_are_the_same_in_a_graph(shape, monkeypatch):
+    features = torch.rand(shape)
+    known = window_means(features, 7)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    made = window_means(features, 7)
+    torch.testing.assert_close(made, known.expand_as(made), atol=1e-6, rtol=1e-5)
+
+
+def test_graphs_say_what_they_take():
+    assert list(graphs_of(FilmNet(dict(SMALL), dict(SMALL)))) == ["restorer", "film"]
+    with_evidence = FilmNet(dict(SMALL), {**SMALL, "evidence": {"hidden": 4, "blocks": 1}})
+    assert list(graphs_of(with_evidence)) == ["restorer"], "its paths solve equations"
+    encoder, decoder = graphs_of(BlurSpace(4, 1, 1, 4, 1)).values()
+    assert (encoder.does, decoder.does) == ("sharp, blurry -> code", "sharp, code -> reblurred")
+    assert [x.shape for x in decoder.example(2, 1, 2, 3)] == [(2, 3, 256, 384), (2, 4, 2, 3)]
+    corrects = graphs_of(MomentNet(24, 1, drafts=True, fold=2))["film"]
+    assert corrects.does == "blurry, times, drafts -> frames"
+    assert corrects.multiple == 8
+    assert str(corrects.inputs[1]) == "times (times), in [0, 1]: 0 shutter opens, 1 closes"
+    assert graphs_of(MomentCritic(4, 4)) == {}
+
+
+def test_a_graph_that_answers_otherwise_is_refused(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    graph = graphs_of(lively(FilmNet(dict(SMALL), dict(SMALL))))["restorer"]
+    path = tmp_path / "graph.onnx"
+    write_graph(graph, path)
+    program = type("Program", (), {"model_proto": onnx.load(path)})
+    monkeypatch.setattr(export, "_traced", lambda *_: program)
+    assert write_graph(graph, path) < 1e-4
+    with torch.no_grad():
+        graph.network.unet.outro.bias.add_(0.01)
+    with pytest.raises(UnblurError, match=r"--part restorer: its ONNX graph answers up to 1\.0e-02 beside torch"):
+        write_graph(graph, path)
+
+
+def test_an_opset_that_cannot_be_is_refused_in_one_line(tmp_path):
+    graph = graphs_of(lively(FilmNet(dict(SMALL), dict(SMALL))))["restorer"]
+    with pytest.raises(UnblurError, match="--opset 18"):
+        write_graph(graph, tmp_path / "graph.onnx", opset=99)
