@@ -204,8 +204,13 @@ def write_graph(
     """
     import onnx
 
-    program = _traced(graph, opset)
-    model = program.model_proto
+    newest = onnx.defs.onnx_opset_version()
+    if not OPSET <= opset <= newest:
+        raise UnblurError(f"--opset {opset}", "is not one that can be written", f"use {OPSET} to {newest}")
+    model = _traced(graph, opset).model_proto
+    # Where torch cannot translate a graph it writes another opset, and says so in a log.
+    if (written := next(known.version for known in model.opset_import if not known.domain)) != opset:
+        raise UnblurError(f"--opset {opset}", f"torch wrote opset {written} instead", f"use {OPSET}")
     _describe(model, graph, properties or {})
     onnx.save_model(model, str(path))
     difference = _difference(graph, Path(path))
@@ -288,7 +293,7 @@ def _quiet() -> Iterator[None]:
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
-            logger.setLevel(logging.ERROR)
+            logger.setLevel(logging.CRITICAL)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
