@@ -105,9 +105,7 @@ def test_means_over_windows_are_the_same_in_a_graph(shape, monkeypatch):
 
 
 def test_graphs_say_what_they_take():
-    assert list(graphs_of(FilmNet(dict(SMALL), dict(SMALL)))) == ["restorer", "film"]
-    with_evidence = FilmNet(dict(SMALL), {**SMALL, "evidence": {"hidden": 4, "blocks": 1}})
-    assert list(graphs_of(with_evidence)) == ["restorer"], "its paths solve equations"
+    assert list(graphs_of(FilmNet(dict(SMALL), dict(SMALL)))) == ["restorer"]
     encoder, decoder = graphs_of(BlurSpace(4, 1, 1, 4, 1)).values()
     assert (encoder.does, decoder.does) == ("sharp, blurry -> code", "sharp, code -> reblurred")
     assert [x.shape for x in decoder.example(2, 1, 2, 3)] == [(2, 3, 256, 384), (2, 4, 2, 3)]
@@ -127,8 +125,8 @@ def test_a_graph_that_answers_otherwise_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(export, "_traced", lambda *_: program)
     assert write_graph(graph, path) < 1e-4
     with torch.no_grad():
-        graph.network.unet.outro.bias.add_(0.01)
-    with pytest.raises(UnblurError, match=r"--part restorer: its ONNX graph answers up to 1\.0e-02 beside torch"):
+        graph.network.unet.outro.bias.add_(0.1)
+    with pytest.raises(UnblurError, match=r"--part restorer: its ONNX graph answers up to \d\.\de-0\d beside torch"):
         write_graph(graph, path)
 
 

@@ -34,7 +34,7 @@ INSTALL = "pip install 'unblur[export]'"
 OPSET = 18
 """The first for which torch writes every operator; its own opset, so nothing is translated."""
 TOLERANCE = 1e-3
-"""Of what a graph answers, where a picture goes from 0 to 1."""
+"""Of what a graph answers; where answers go far beyond 1, as those to noise may, a share of the largest."""
 RGB = "RGB in [0, 1]"
 
 
@@ -102,12 +102,12 @@ def graphs_of(network: nn.Module) -> dict[str, Graph]:
     pictures = ("batch", 3, "height", "width")
     blurry, sharp = Port("blurry", pictures, RGB), Port("sharp", pictures, f"{RGB}, not yet clamped")
     if isinstance(network, FilmNet):
-        restorer = Graph("restorer", network.restorer, (blurry,), sharp, *2 * (network.restorer.unet.multiple,))
-        return _named(restorer, *([] if _solves(network) else [_film(network, network.multiple)]))
+        # Its paths come from spectra and from solving linear equations, which ONNX has no operators for.
+        return _named(Graph("restorer", network.restorer, (blurry,), sharp, *2 * (network.restorer.unet.multiple,)))
     if isinstance(network, MimoUNet | NAFNet | Maxim):
         return _named(Graph("restorer", network, (blurry,), sharp, *2 * (network.multiple,)))
     if isinstance(network, MomentNet):
-        return _named(_film(network, network.multiple, drafts=network.drafts))
+        return _named(_film(network))
     if isinstance(network, OrderNet):
         frames = Port("first", pictures, RGB), Port("second", pictures, RGB)
         return _named(Graph("score", network, frames, Port("score", ("batch",), "above 0: first is earlier"), 32, 64))
@@ -125,21 +125,16 @@ def _named(*graphs: Graph) -> dict[str, Graph]:
     return {graph.part: graph for graph in graphs}
 
 
-def _solves(network: FilmNet) -> bool:
-    """Whether its paths solve linear equations and look at spectra, which ONNX has no operators for."""
-    return network.paths.evidence is not None
-
-
-def _film(network: nn.Module, multiple: int, *, drafts: bool = False) -> Graph:
+def _film(network: MomentNet) -> Graph:
     pictures = (3, "height", "width")
     inputs = [
         Port("blurry", ("batch", *pictures), RGB),
         Port("times", ("times",), "in [0, 1]: 0 shutter opens, 1 closes"),
     ]
-    if drafts:
+    if network.drafts:
         inputs.append(Port("drafts", ("batch", "times", 2, *pictures), f"{RGB}: frames at t, and at 1 - t"))
     frames = Port("frames", ("batch", "times", *pictures), f"{RGB}, not yet clamped")
-    return Graph("film", network, tuple(inputs), frames, multiple, multiple)
+    return Graph("film", network, tuple(inputs), frames, *2 * (network.multiple,))
 
 
 class _Encoder(nn.Module):
@@ -195,7 +190,8 @@ def write_graph(
     Returns
     -------
     float
-        The largest difference from torch, on random pictures of two sizes that it was not traced with.
+        The largest difference from torch, on random pictures of two sizes that it was not traced with; divided by the
+        largest answer where that is above 1.
 
     Raises
     ------
@@ -282,8 +278,10 @@ def _difference(graph: Graph, path: Path) -> float:
         (answer,) = session.run(None, feed)
         if answer.shape != tuple(known.shape):
             return float("inf")
-        differences.append(float((torch.from_numpy(answer) - known).abs().max()))
-    return max(differences)
+        difference = (torch.from_numpy(answer) - known).abs().max() / known.abs().max().clamp_min(1)
+        differences.append(float(difference))
+    # What is not a number would hide among numbers from `max`.
+    return max(differences, key=lambda difference: (difference != difference, difference))
 
 
 @contextmanager

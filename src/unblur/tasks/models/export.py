@@ -125,7 +125,7 @@ def export_model(
     graphs = graphs_of(loaded.network)
     graph = _chosen(loaded, graphs, part)
     if progress is not None:
-        progress("writing the graph, a minute or some", 0, 1)
+        progress("writing the graph, which takes minutes", 0, 1)
     with atomic_path(target) as temporary:
         difference = write_graph(graph, temporary, opset=opset, properties=_facts(loaded.card))
     others = tuple(name for name in graphs if name != graph.part)
@@ -157,7 +157,7 @@ def _chosen(loaded: Loaded, graphs: dict[str, Graph], part: str | None) -> Graph
 
 def _missing(network: nn.Module, name: str, part: str) -> str:
     if part == "film" and isinstance(network, FilmNet):
-        return f"{name} finds paths by solving linear equations, which ONNX has no operator for"
+        return f"{name} finds paths by solving linear equations, which ONNX has no operators for"
     return f"{name} has no such part"
 
 
