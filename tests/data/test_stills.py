@@ -92,6 +92,9 @@ def test_cache_gives_the_same_and_is_used(tmp_path: Path, monkeypatch: pytest.Mo
     (entry,) = cache.iterdir()
     entry.write_bytes(entry.read_bytes()[:100])
     assert np.array_equal(load_stills(data, cache=cache)[0].pixels, first[0].pixels)
+    with entry.open("wb") as file:
+        np.savez(file, x=first[0].pixels)
+    assert np.array_equal(load_stills(data, cache=cache)[0].pixels, first[0].pixels)
     Image.fromarray(scene(5)).save(data / "a.png")
     assert not np.array_equal(load_stills(data, cache=cache)[0].pixels, first[0].pixels)
 

@@ -124,9 +124,18 @@ def test_a_graph_that_answers_otherwise_is_refused(tmp_path, monkeypatch):
     program = type("Program", (), {"model_proto": onnx.load(path)})
     monkeypatch.setattr(export, "_traced", lambda *_: program)
     assert write_graph(graph, path) < 1e-4
+    with pytest.raises(UnblurError, match="--opset 19: torch wrote opset 18 instead"):
+        write_graph(graph, path, opset=19)
+    # No line of code of this machine, and nothing that hides behind a number.
+    assert "unet.py" not in path.read_bytes().decode("latin-1")
+    monkeypatch.setattr(graph.network, "forward", lambda blurry: blurry * float("nan"))
+    with pytest.raises(UnblurError, match="answers up to nan"):
+        write_graph(graph, path)
+    monkeypatch.undo()
+    monkeypatch.setattr(export, "_traced", lambda *_: program)
     with torch.no_grad():
         graph.network.unet.outro.bias.add_(0.1)
-    with pytest.raises(UnblurError, match=r"--part restorer: its ONNX graph answers up to \d\.\de-0\d beside torch"):
+    with pytest.raises(UnblurError, match=r"restorer: its ONNX graph answers up to \d\.\de-0\d beside torch"):
         write_graph(graph, path)
 
 

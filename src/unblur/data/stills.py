@@ -222,7 +222,7 @@ def _cached(path: Path, options: tuple[int, int, int], cache: Path) -> list[tupl
     digest.update(path.read_bytes())
     entry = Path(cache) / f"{digest.hexdigest()[:32]}.npz"
     stored = stored_arrays(entry)
-    if stored is not None:
+    if stored is not None and all(name.removeprefix("-").isdecimal() for name in stored):
         return [(int(name), pixels) for name, pixels in stored.items()]
     if entry.exists():
         log.warning("%s: damaged, made again", entry)

@@ -1,7 +1,7 @@
 """Dense layers, norms and GELU for features whose channels come last, as fast as a CPU does them.
 
-On GPUs, and where gradients are wanted, all is as torch offers it. On CPUs the same numbers are had in other ways
-(``benchmarks/maxim.py`` compares them):
+On GPUs, and where gradients are wanted, products and norms are as torch offers them. On CPUs the same numbers are had
+in other ways (``benchmarks/maxim.py`` compares them):
 
 * matrix products by oneDNN, on x86, which runs them at twice the speed of the library that torch takes for float32, and
   applies GELU to what is still in its registers; where gradients are wanted, as convolutions of two taps, which torch

@@ -33,6 +33,8 @@ LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 INSTALL = "pip install 'unblur[export]'"
 OPSET = 18
 """The first for which torch writes every operator; its own opset, so nothing is translated."""
+NEWEST = 24
+"""The last that onnxruntime was seen to read when torch wrote it."""
 TOLERANCE = 1e-3
 """Of what a graph answers; where answers go far beyond 1, as those to noise may, a share of the largest."""
 RGB = "RGB in [0, 1]"
@@ -200,9 +202,8 @@ def write_graph(
     """
     import onnx
 
-    newest = onnx.defs.onnx_opset_version()
-    if not OPSET <= opset <= newest:
-        raise UnblurError(f"--opset {opset}", "is not one that can be written", f"use {OPSET} to {newest}")
+    if not OPSET <= opset <= NEWEST:
+        raise UnblurError(f"--opset {opset}", "is not one that can be written", f"use {OPSET} to {NEWEST}")
     model = _traced(graph, opset).model_proto
     # Where torch cannot translate a graph it writes another opset, and says so in a log.
     if (written := next(known.version for known in model.opset_import if not known.domain)) != opset:
@@ -212,7 +213,7 @@ def write_graph(
     difference = _difference(graph, Path(path))
     if not difference <= TOLERANCE:
         problem = f"its ONNX graph answers up to {difference:.1e} beside torch, so it was not kept"
-        raise UnblurError(f"--part {graph.part}", problem, "try another --opset, or report the model")
+        raise UnblurError(graph.part, problem, "try another --opset, or report the model")
     return difference
 
 
@@ -237,7 +238,7 @@ def _traced(graph: Graph, opset: int) -> Any:
             )
         except torch.onnx.errors.OnnxExporterError as error:
             problem = f"torch cannot write it with opset {opset} ({' '.join(str(error).split())[:100]})"
-            raise UnblurError(f"--part {graph.part}", problem, f"use --opset {OPSET}, or report the model") from error
+            raise UnblurError(graph.part, problem, f"use --opset {OPSET}, or report the model") from error
 
 
 def _describe(model: Any, graph: Graph, properties: Mapping[str, str]) -> None:
@@ -252,10 +253,24 @@ def _describe(model: Any, graph: Graph, properties: Mapping[str, str]) -> None:
     facts |= {f"input.{port.name}": str(port) for port in graph.inputs}
     facts |= {f"output.{graph.output.name}": str(graph.output)}
     facts |= {"sides.multiple": str(graph.multiple), "sides.least": str(graph.least)}
+    # Where torch's lines of code lie on this machine.
+    for node in _nodes(model):
+        del node.metadata_props[:]
+        node.ClearField("doc_string")
     del model.metadata_props[:]
     for key, value in facts.items():
         model.metadata_props.add(key=key, value=value)
     model.producer_name, model.producer_version = "unblur", facts.get("unblur", "")
+
+
+def _nodes(model: Any) -> Iterator[Any]:
+    """All of a model, those of functions and of graphs within nodes, too."""
+    waiting = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        inner = [graph for attribute in node.attribute for graph in (attribute.g, *attribute.graphs)]
+        waiting += [each for graph in inner for each in graph.node]
 
 
 def _difference(graph: Graph, path: Path) -> float:
@@ -266,8 +281,8 @@ def _difference(graph: Graph, path: Path) -> float:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # of which onnxruntime has a class for every kind of fault
-        problem = f"onnxruntime cannot read what torch wrote ({' '.join(str(error).split())[:100]})"
-        raise UnblurError(f"--part {graph.part}", problem, f"use --opset {OPSET}") from error
+        problem = f"onnxruntime cannot read what torch wrote ({type(error).__name__})"
+        raise UnblurError(graph.part, problem, f"use --opset {OPSET}, or report the model") from error
     least, most = graph.least // graph.multiple, max(2, 64 // graph.multiple)
     differences = []
     for sides in ((1, 1, most + 1, least), (2, 2, max(least, most - 1), most + 3)):

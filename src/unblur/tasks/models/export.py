@@ -33,7 +33,7 @@ class Exported:
     graph : Graph
     opset : int
     difference : float
-        The largest from torch, on random pictures.
+        The largest from torch, on random pictures; as a share of the largest answer where that is above 1.
     size : int
         Bytes.
     others : tuple of str
@@ -57,7 +57,9 @@ class Exported:
         sides = f"height and width: multiples of {self.graph.multiple}"
         sides += f", at least {self.graph.least}" if self.graph.least > self.graph.multiple else ""
         others = [f"other parts: --part {' or '.join(self.others)}"] if self.others else []
-        licence = [f"licence: {self.card.licence}"] if self.card.licence else []
+        # A foreign card may hold what moves a terminal's cursor.
+        said = "".join(letter if letter.isprintable() else "?" for letter in self.card.licence)
+        licence = [f"licence: {said}"] if said else []
         return [*ports, sides, *licence, *others]
 
     def as_dict(self) -> dict[str, object]:
@@ -128,6 +130,8 @@ def export_model(
         progress("writing the graph, which takes minutes", 0, 1)
     with atomic_path(target) as temporary:
         difference = write_graph(graph, temporary, opset=opset, properties=_facts(loaded.card))
+        # Minutes later.
+        _checked(target, overwrite)
     others = tuple(name for name in graphs if name != graph.part)
     return Exported(target, loaded.card, graph, opset, difference, target.stat().st_size, others)
 
@@ -156,7 +160,7 @@ def _chosen(loaded: Loaded, graphs: dict[str, Graph], part: str | None) -> Graph
 
 
 def _missing(network: nn.Module, name: str, part: str) -> str:
-    if part == "film" and isinstance(network, FilmNet):
+    if part == "film" and isinstance(network, FilmNet) and network.paths.evidence is not None:
         return f"{name} finds paths by solving linear equations, which ONNX has no operators for"
     return f"{name} has no such part"
 
