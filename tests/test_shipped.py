@@ -63,6 +63,27 @@ def test_the_order_network_tells_a_film_from_its_reverse():
     assert sum(there.confidence for there, _ in found) / len(found) > 0.8
 
 
+def strange_pictures() -> dict[str, torch.Tensor]:
+    """(1, 3, 64, 64) of what no clip of faces holds."""
+    across, down = torch.meshgrid(torch.linspace(0, 1, 64), torch.linspace(0, 1, 64), indexing="xy")
+    flat = torch.zeros_like(across)
+    return {
+        "red": torch.stack((flat + 1, flat, flat))[None],
+        "slopes": torch.stack((across, down, 1 - across))[None],
+        "noise": torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1)),
+    }
+
+
+@pytest.mark.parametrize("name", strange_pictures())
+def test_the_model_of_faces_leaves_what_is_no_face_nearly_as_it_is(name):
+    picture = strange_pictures()[name]
+    drafts = picture[:, None, None].expand(-1, 2, 2, -1, -1, -1)
+    with torch.inference_mode():
+        made = load_weights(FACES).network.eval()(picture, torch.tensor([0.0, 0.5]), drafts)
+    assert (made - picture[:, None]).abs().mean() < 0.06
+    assert (made - picture[:, None]).abs().max() < 0.6
+
+
 def test_the_example_becomes_sharper():
     blurry = read_image(EXAMPLES / "pan.png")
     truth = read_image(EXAMPLES / "pan_truth.png").pixels

@@ -42,7 +42,7 @@ SHIPPED: dict[str, Shipped] = {
         "order-small.safetensors", "247e485f84728bcd5a9fea57d1944e755f30be1222d8b58dc9014878fce2001e"
     ),
     "moments-face-small": Shipped(
-        "moments-face-small.safetensors", "e092bd4233b2bdc614c219fd5aaf44a69a9fd4dfeba55c52391005c928c19f8d"
+        "moments-face-small.safetensors", "24ff6e30bc6a518c694911dbc47cf6253570b5a8dfa063a4cca20e8bd3aacf3b"
     ),
     "maxim": Shipped("maxim.safetensors", "f136c30c69950773f49e5601c33feb6d343e5fd309462bb0e8452c46a9e3e366"),
 }
