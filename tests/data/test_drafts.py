@@ -64,7 +64,16 @@ def test_what_made_them_is_noted_and_older_notes_are_read(metadata: Metadata) ->
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"a": 1}', '{"method": 1}', '{"method": "1", "weights": {}}', '{"weights": {"a": 1}}']
+    "text",
+    [
+        "",
+        "[]",
+        '{"a": 1}',
+        '{"method": 1}',
+        '{"method": "1", "weights": {}}',
+        '{"method": true, "weights": {}}',
+        '{"weights": {"a": 1}}',
+    ],
 )
 def test_a_note_that_says_nothing(metadata: Metadata, text: str) -> None:
     (drafts_folder(metadata, "some") / "weights.json").write_text(text)

@@ -122,5 +122,10 @@ def test_a_norm_may_go_into_the_layer_after_it(inference: bool) -> None:
     with torch.inference_mode(inference):
         plain = norm.plain(features)
         torch.testing.assert_close(dense(plain, *norm.before(layer)), layer(norm(features)), atol=1e-5, rtol=1e-5)
+        assert norm.plain(features.bfloat16()).dtype is torch.bfloat16
     assert plain.is_contiguous()
     assert torch.equal(features, before)
+
+
+def test_every_thread_has_its_share_of_a_band() -> None:
+    assert module.at_once() == module.BAND * torch.get_num_threads()

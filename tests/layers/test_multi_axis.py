@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from unblur.layers import dense
 from unblur.layers.dense import Mix
-from unblur.layers.multi_axis import GatedMlp, MultiAxis, MultiAxisMlp
+from unblur.layers.multi_axis import GatedMlp, MultiAxis, MultiAxisMlp, bands, by_blocks
 
 
 @pytest.fixture(autouse=True)
@@ -60,3 +60,11 @@ def test_learns_the_same_in_bands_and_at_once(monkeypatch: pytest.MonkeyPatch) -
         gradients.append(torch.autograd.grad(mlp(features).square().sum(), [features, *mlp.parameters()]))
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_a_graph_that_is_exported_holds_no_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dense, "BAND", 1)
+    cut = by_blocks(torch.zeros(1, 8, 8, 3), 2)
+    assert len(bands(cut)) > 1
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    assert bands(cut) == [()]
