@@ -11,26 +11,23 @@ from __future__ import annotations
 
 import argparse
 import base64
-import json
 import statistics
-import tarfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from maxim import exposure, row, table
 from torch import Tensor
 
 from unblur.zoo.convert import convert
+from unblur.zoo.tfjs import read_graph
 from unblur.zoo.weights import load_weights
 
 Node = Mapping[str, Any]
-KINDS = {"float32": np.float32, "int32": np.int32}
 TYPES = {"DT_FLOAT": torch.float32, "DT_INT32": torch.int32}
 
 
@@ -53,11 +50,10 @@ def convolve(node: Node, features: Tensor, kernel: Tensor) -> Tensor:
     """(B, H, W, C) with (h, w, C, C')."""
     image, weight, steps = features.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1), strides(node)
     if said(node, "padding") == "SAME":
-        missing = [
+        high, wide = (
             max((-(-size // step) - 1) * step + reach - size, 0)
             for size, step, reach in zip(image.shape[2:], steps, kernel.shape[:2], strict=True)
-        ]
-        (high, wide) = missing
+        )
         image = F.pad(image, (wide // 2, wide - wide // 2, high // 2, high - high // 2))
     return F.conv2d(image, weight, stride=steps).permute(0, 2, 3, 1)
 
@@ -131,20 +127,12 @@ class Graph:
     Parameters
     ----------
     package : path
-        The ``.tgz`` of npm.
+        The ``.tgz`` of npm, or its folder.
     """
 
     def __init__(self, package: Path) -> None:
-        with tarfile.open(package) as archive:
-            files = {Path(member.name).name: member for member in archive if "/models/" in member.name}
-            read: Callable[[str], bytes] = lambda name: archive.extractfile(files[name]).read()  # type: ignore[union-attr]  # noqa: E731
-            model = json.loads(read("model.json"))
-            self.weights = {
-                name: tensor
-                for group in model["weightsManifest"]
-                for name, tensor in _tensors(group["weights"], b"".join(map(read, group["paths"])))
-            }
-        nodes = {node["name"]: node for node in model["modelTopology"]["node"]}
+        self.weights, listed = read_graph(package)
+        nodes = {node["name"]: node for node in listed}
         self.nodes, self.last = _in_order(nodes, "Identity")
 
     @torch.inference_mode()
@@ -161,17 +149,6 @@ class Graph:
                 if self.last[one] == place:
                     values.pop(one, None)
         return values["Identity"].permute(0, 3, 1, 2)
-
-
-def _tensors(listed: list[Mapping[str, Any]], content: bytes) -> list[tuple[str, Tensor]]:
-    found, offset = [], 0
-    for entry in listed:
-        shape, kind = entry["shape"], KINDS[entry["dtype"]]
-        count = int(np.prod(shape))
-        array = np.frombuffer(content, kind, count, offset).reshape(shape)
-        found.append((entry["name"], torch.from_numpy(array.copy())))
-        offset += array.nbytes
-    return found
 
 
 def _source(name: str) -> str:

@@ -69,12 +69,24 @@ def read_package(path: Path) -> dict[str, Tensor]:
     UnblurError
         If the package is damaged, or its paths, sizes or shapes are not what they should be.
     """
+    tensors, nodes = read_graph(path)
+    with _damage(path, MODEL):
+        return _named(path, tensors, nodes)
+
+
+def read_graph(path: Path) -> tuple[dict[str, Tensor], list[Mapping[str, Any]]]:
+    """The constants of a package's graph, by their names and as they are laid out there, and its nodes.
+
+    Raises
+    ------
+    UnblurError
+        As for `read_package`.
+    """
     files = _files_of_folder(path) if path.is_dir() else _files_of_archive(path)
     with _damage(path, MODEL):
         model = json.loads(files[MODEL])
         groups, nodes = model["weightsManifest"], model["modelTopology"]["node"]
-        tensors = {name: tensor for group in groups for name, tensor in _weights(path, group, files)}
-        return _named(path, tensors, nodes)
+        return {name: tensor for group in groups for name, tensor in _weights(path, group, files)}, nodes
 
 
 def read_manifest(path: Path, model: str) -> dict[str, Tensor]:
