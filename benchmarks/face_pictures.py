@@ -14,7 +14,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 
 import unblur
 from unblur.exposure.camera import MotionSpec
-from unblur.exposure.synthetic import CLEAN, render
+from unblur.exposure.synthetic_exposure import CLEAN, render
 from unblur.media.image import Picture, read_image
 
 SIDE = 256

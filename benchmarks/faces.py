@@ -7,13 +7,13 @@
 
 Small networks, each trained with three seeds from nothing, without a critic, on the same windows of faces:
 
-* ``moments``: `networks.moments.MomentNet`, two frames of each window, which are sorted by FMR;
+* ``moments``: `networks.cfmd.MomentNet`, two frames of each window, which are sorted by FMR;
 * ``moments, in time``: the same without FMR, frames in time's order (the paper's table 5);
 * ``moments, no CACA``: sorted, with channel attention that is not told the time (table 5);
 * ``moments, CADC``: sorted, with deformable convolutions: five times as slow, and so not among the usual ones;
 * ``mimo``: `networks.mimo_unet.MimoUNet` as large, which learns the frame in the middle of time alone: the paper's
   networks with an asterisk, trained again on faces (tables 2 and 3);
-* ``cascade``: `networks.frame_cascade.FrameCascade`, smaller, windows of seven frames in time's order by the
+* ``cascade``: `networks.jin.FrameCascade`, smaller, windows of seven frames in time's order by the
   order-invariant loss (table 4).
 
 The budget is the same for all: seconds of the process (--seconds), or steps (--steps). The usual five with three seeds
@@ -42,17 +42,17 @@ from unblur.data.augmentation import Augmentation
 from unblur.data.face_exposures import FaceExposures, Order, load_faces
 from unblur.data.sequences import MetadataSequences, SequenceBatches
 from unblur.exposure.average import times_of
-from unblur.networks.frame_cascade import FAINT, FrameCascade
+from unblur.networks.jin import FAINT, FrameCascade
 from unblur.networks.mimo_unet import MimoUNet
-from unblur.networks.moments import MomentNet
+from unblur.networks.cfmd import MomentNet
 from unblur.runtime.precision import autocast, resolve_dtype
-from unblur.tasks.measuring.asked import Asked
-from unblur.tasks.measuring.faces_judge import Found, Judge
-from unblur.tasks.measuring.film_report import INPUT
-from unblur.training.film import Film
-from unblur.training.frames import FrameLoss, Frames
-from unblur.zoo.card import Card
-from unblur.zoo.weights import save_weights
+from unblur.evaluation.options import Asked
+from unblur.evaluation.evaluator import Found, Judge
+from unblur.evaluation.film_table import INPUT
+from unblur.training.film_training import Film
+from unblur.training.frames_training import FrameLoss, Frames
+from unblur.models.card import Card
+from unblur.models.weights import save_weights
 
 MOMENTS: dict[str, Any] = {"channels": 16, "blocks": 2, "deformable": False}
 USUAL = "moments;moments, in time;moments, no CACA;mimo;cascade"

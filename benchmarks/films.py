@@ -50,7 +50,7 @@ def drawer(name: str, blurry):
     import torch
 
     if name.startswith("film"):
-        from unblur.networks.paths import FilmNet
+        from unblur.networks.path_film import FilmNet
 
         network = FilmNet().eval().to(memory_format=torch.channels_last)
 
@@ -66,7 +66,7 @@ def drawer(name: str, blurry):
 
         network = MimoUNet().eval()
         return lambda times: network(blurry)
-    from unblur.networks.moments import MomentNet
+    from unblur.networks.cfmd import MomentNet
 
     network = MomentNet().eval()
     if name == "moments":

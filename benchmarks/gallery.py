@@ -14,7 +14,7 @@ from torch import Tensor
 
 import unblur
 from unblur.exposure.camera import MotionSpec
-from unblur.exposure.synthetic import render
+from unblur.exposure.synthetic_exposure import render
 from unblur.media.image import Picture, read_image
 from unblur.metrics.fidelity import psnr
 

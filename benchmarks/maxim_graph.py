@@ -23,9 +23,9 @@ import torch.nn.functional as F
 from maxim import exposure, row, table
 from torch import Tensor
 
-from unblur.zoo.convert import convert
-from unblur.zoo.tfjs import read_graph
-from unblur.zoo.weights import load_weights
+from unblur.models.convert.released import convert
+from unblur.models.convert.tfjs import read_graph
+from unblur.models.weights import load_weights
 
 Node = Mapping[str, Any]
 TYPES = {"DT_FLOAT": torch.float32, "DT_INT32": torch.int32}

@@ -4,7 +4,7 @@
   beside the features, one frame at a time; with our deformable convolution, so that only the formulation differs;
 * ``released, usual operator``: the same with deformable convolution as usually written in plain torch, nine times
   `grid_sample`; one frame, as it is slow;
-* ``unblur``: `unblur.networks.moments`, in float32 and under bfloat16 autocast;
+* ``unblur``: `unblur.networks.cfmd`, in float32 and under bfloat16 autocast;
 * ``MIMO-UNet``: what a single sharp picture costs without any time.
 
 Each runs in a process of its own, with random weights of the released size, on random pictures; peak memory is that of
@@ -36,7 +36,7 @@ from torch import Tensor, nn
 
 from unblur.layers.deformable import deformable_conv2d
 from unblur.networks.mimo_unet import MimoUNet
-from unblur.networks.moments import SLOPE, MomentNet
+from unblur.networks.cfmd import SLOPE, MomentNet
 
 METHODS = ("released", "released, usual operator", "unblur", "unblur, bfloat16", "MIMO-UNet")
 Numbers = dict[str, float]

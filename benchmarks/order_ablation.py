@@ -6,15 +6,15 @@
 Exposures of stills, 6 to 12 pixels long, of a camera that moves nearly straight and steadily, each stored in a
 direction that a coin chose. A network learns them
 
-* continuous (`networks.moments.MomentNet`, three of the seven frames at a time), in the direction of a rule:
+* continuous (`networks.cfmd.MomentNet`, three of the seven frames at a time), in the direction of a rule:
   ``none`` (as stored); ``sorted`` (frames by where the picture's content is, x, then y, then time, and rank in place of
   time, as CFMD-GAN does with the left eye); ``motion`` (of the optical flow); ``learned`` (of an order network);
   ``true`` (of the path itself); ``regularised`` (``learned``, and the order network's score of the predictions);
 * ``redrawn``: the same rules for a network of moments that is given a sharp middle frame, and corrects it (the frame
   is `film-small`'s, and stays as it is);
 * ``paths``: the same rules for a network that only learns how each pixel of that frame moves
-  (`networks.paths.PathNet` without evidence);
-* at seven fixed times (`networks.frame_cascade.FrameCascade`): ``naive`` (frame by frame, as stored); ``invariant``
+  (`networks.path_film.PathNet` without evidence);
+* at seven fixed times (`networks.jin.FrameCascade`): ``naive`` (frame by frame, as stored); ``invariant``
   (pairs of frames in any order); ``hypercut`` (that, and the order network's score of the predictions); ``learned``
   (frame by frame, in the order network's direction).
 
@@ -39,21 +39,21 @@ import torch
 from learning import add_line, learn, read_lines, spread
 from torch import Tensor, nn
 
-from unblur.data.flow import dominant_motion, optical_flow
+from unblur.analysis.optical_flow import dominant_motion, optical_flow
 from unblur.data.stills import load_stills
-from unblur.data.synthetic import SyntheticExposures
+from unblur.data.synthetic_batches import SyntheticExposures
 from unblur.exposure.average import times_of
 from unblur.exposure.camera import MotionSpec, is_canonical
-from unblur.layers.motion import follow_back, warp
+from unblur.layers.paths import follow_back, warp
 from unblur.metrics.fidelity import psnr
 from unblur.metrics.sequence import best_direction, directed
-from unblur.networks.frame_cascade import FrameCascade
-from unblur.networks.moments import MomentNet
-from unblur.networks.paths import PathNet
-from unblur.training.direction import order_network, runs_forward
-from unblur.training.film import Film, Loss
-from unblur.training.frames import FrameLoss, Frames
-from unblur.zoo.weights import load_weights
+from unblur.networks.jin import FrameCascade
+from unblur.networks.cfmd import MomentNet
+from unblur.networks.path_film import PathNet
+from unblur.training.film_direction import order_network, runs_forward
+from unblur.training.film_training import Film, Loss
+from unblur.training.frames_training import FrameLoss, Frames
+from unblur.models.weights import load_weights
 
 RULES = {
     "paths": ("none", "sorted", "motion", "learned", "true"),

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 from unblur.data.stills import load_stills
-from unblur.data.synthetic import SyntheticExposures
+from unblur.data.synthetic_batches import SyntheticExposures
 from unblur.exposure.camera import MotionSpec
 from unblur.metrics.ordering import clip_order, symmetric_pairs
-from unblur.zoo.weights import load_weights
+from unblur.models.weights import load_weights
 
 PATHS = {
     "varied": MotionSpec(length=(4.0, 16.0)),

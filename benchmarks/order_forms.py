@@ -6,7 +6,7 @@
 * ``released``: as in HyperCUT's program: a linear stem, a hyperplane through the origin;
 * ``offset``: the same with working activations and a true offset;
 * ``antisymmetric``: half the difference of the pair's score and its reverse's;
-* ``one-sided``: that, with `losses.ordering.one_sided` in place of the paper's loss.
+* ``one-sided``: that, with `losses.order_loss.one_sided` in place of the paper's loss.
 
 All with pixels folded by 2 (`--fold 1` for the paper's size), three symmetric pairs of clips of seven frames and
 AdaMax. Hit (of the widest pair), con@2 and con@3 at the end on exposures of other stills, and the first step, of every
@@ -26,10 +26,10 @@ from learning import add_line, read_lines, spread
 from torch import Tensor
 
 from unblur.data.stills import load_stills
-from unblur.data.synthetic import SyntheticExposures
+from unblur.data.synthetic_batches import SyntheticExposures
 from unblur.exposure.camera import MotionSpec
-from unblur.networks.order_net import OrderNet
-from unblur.training.order import Ordering, OrderLoss
+from unblur.networks.hypercut import OrderNet
+from unblur.training.order_training import Ordering, OrderLoss
 
 FORMS: dict[str, tuple[Any, Any]] = {
     "released": ("released", "paper"),

@@ -5,7 +5,7 @@
 
 From the photo alone:
 
-* ``cascade``: `FilmNet`, restorer and path network taught apart (`losses.film.part_terms`);
+* ``cascade``: `FilmNet`, restorer and path network taught apart (`losses.film_loss.part_terms`);
 * ``end to end``: `FilmNet`, taught by its frames alone;
 * ``joint``, ``joint, frames``: one trunk for the sharp frame and the paths, taught by both, and by its frames alone;
 * ``decoder``: moments: a trunk, then a light decoder per time, without warping.
@@ -35,13 +35,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur.data.stills import load_stills
-from unblur.data.synthetic import SyntheticExposures
+from unblur.data.synthetic_batches import SyntheticExposures
 from unblur.exposure.camera import MotionSpec
-from unblur.layers.motion import follow_back, warp
-from unblur.losses.film import guess_error, nearer_direction, part_terms, rule_error
+from unblur.layers.paths import follow_back, warp
+from unblur.losses.film_loss import guess_error, nearer_direction, part_terms, rule_error
 from unblur.losses.pixel import charbonnier
 from unblur.losses.priors import path_error
-from unblur.networks.paths import FilmNet, PathNet
+from unblur.networks.path_film import FilmNet, PathNet
 from unblur.networks.unet import UNet
 from unblur.training.muon import Muon, split
 

@@ -24,13 +24,13 @@ from blur_pictures import below, beside
 from gallery import CASES, exposures
 from torch import Tensor
 
-from unblur.data.val1 import load_val1
+from unblur.evaluation.val1 import load_val1
 from unblur.media.image import Picture
 from unblur.metrics.fidelity import psnr
-from unblur.runtime.search import Found, search
-from unblur.runtime.search_options import SearchOptions
-from unblur.tasks.models.engine import load
-from unblur.tasks.models.space import load_space
+from unblur.pipeline.search import Found, search
+from unblur.pipeline.search_options import SearchOptions
+from unblur.pipeline.restore import load
+from unblur.pipeline.blur_transfer import load_space
 from unblur.tasks.search import start_code
 
 

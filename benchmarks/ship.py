@@ -13,14 +13,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from unblur.networks.order_net import OrderNet
-from unblur.tasks.measuring.asked import Asked
-from unblur.tasks.measuring.evaluate import INPUT, evaluate
-from unblur.tasks.measuring.evaluate_faces import evaluate_faces
-from unblur.tasks.measuring.evaluate_order import evaluate_order
-from unblur.tasks.measuring.evaluate_space import evaluate_space
-from unblur.zoo.card import Card
-from unblur.zoo.weights import FILES, load_weights, save_weights
+from unblur.networks.hypercut import OrderNet
+from unblur.evaluation.options import Asked
+from unblur.evaluation.film_protocol import INPUT, evaluate
+from unblur.evaluation.faces_protocol import evaluate_faces
+from unblur.evaluation.order_protocol import evaluate_order
+from unblur.evaluation.blur_space_protocol import evaluate_space
+from unblur.models.card import Card
+from unblur.models.weights import FILES, load_weights, save_weights
 
 FIELDS = "made-up fields of paths, no pictures; it reads pictures with the evidence of film-small, which learned from "
 SOURCES = (

@@ -11,7 +11,7 @@ relative to the whole picture's.
 
 `--reach` prints how far an output pixel can look at most: the reach of the gradient in the network with all its weights
 positive. For parts that see the whole picture (channel attention) there is no such number; what evidence of the spectra
-adds to the paths (`networks.evidence`) does not show in it.
+adds to the paths (`networks.spectral_motion`) does not show in it.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ import torch
 from torch import Tensor, nn
 
 from unblur.exposure.camera import MotionSpec
-from unblur.exposure.synthetic import render
+from unblur.exposure.synthetic_exposure import render
 from unblur.media.image import read_image
-from unblur.networks.moments import MomentNet
-from unblur.networks.paths import FilmNet
+from unblur.networks.cfmd import MomentNet
+from unblur.networks.path_film import FilmNet
 from unblur.runtime.runner import Runner
 from unblur.runtime.tiling import tiled
-from unblur.zoo.table import NETWORKS, network_class
-from unblur.zoo.weights import load_weights
+from unblur.models.registry import NETWORKS, network_class
+from unblur.models.weights import load_weights
 
 LENGTH = (8.0, 20.0)
 TIMES = torch.tensor([0.0, 0.5, 1.0])

@@ -31,12 +31,15 @@ import unblur
 from unblur.data.stills import Still, load_stills
 from unblur.exposure.camera import MotionSpec
 from unblur.exposure.response import from_linear, to_linear
-from unblur.exposure.synthetic import SensorSpec, random_masks, render
+from unblur.exposure.synthetic_exposure import SensorSpec, random_masks, render
 from unblur.media.folder import find_images
 from unblur.media.image import read_image
-from unblur.metrics import coefficients, length, length_coefficients, verdict
-from unblur.metrics.motion import Field, Motion, textured
-from unblur.metrics.verdict import KINDS
+from unblur.analysis import blur_type_coefficients as coefficients
+from unblur.analysis import blur_length as length
+from unblur.analysis import blur_length_coefficients as length_coefficients
+from unblur.analysis import blur_type as verdict
+from unblur.analysis.motion_field import Field, Motion, textured
+from unblur.analysis.blur_type import KINDS
 
 SIZE = (288, 384)
 PER_STILL = {"sharp": 6, "motion": 8, "defocus": 6}
@@ -240,7 +243,7 @@ def regress(inputs: Tensor, loss: Callable[[Tensor], Tensor], decay: float, clas
 
 
 def fit(found: list[Found]) -> str:
-    """The text of `unblur.metrics.coefficients`.
+    """The text of `unblur.analysis.blur_type_coefficients`.
 
     The mean of the places' probabilities is to be the photo's, which leaves it open which of them moved. The classes
     count alike; photos of which only a part is in focus are left out.
@@ -259,7 +262,7 @@ def fit(found: list[Found]) -> str:
     places = torch.cat([each.places for each in found])
     centre = places.mean(0)
     table = regress(verdict.quadratic(places - centre), loss, 3e-4)
-    text = '"""Coefficients of `unblur.metrics.verdict`, fitted by `benchmarks/verdicts.py --fit`."""\n'
+    text = '"""Coefficients of `unblur.analysis.blur_type`, fitted by `benchmarks/verdicts.py --fit`."""\n'
     text += "\n# Of each number of `verdict.describe`, what is taken off first.\n"
     text += f"CENTRE = {_rounded([centre.tolist()])[0]}\n"
     text += "\n# Rows: sharp, motion, defocus. Columns: the numbers, their squares, a constant.\n"
@@ -267,7 +270,7 @@ def fit(found: list[Found]) -> str:
 
 
 def fit_lengths(made: Iterable[Example]) -> str:
-    """The text of `unblur.metrics.length_coefficients`: the mean of the places' logits is to tell the photo's length.
+    """The text of `unblur.analysis.blur_length_coefficients`: the mean of the places' logits is to tell the photo's length.
 
     The classes next to the true length are right as well, as far as they are near: else a length between two would be
     told as one of them.
@@ -288,7 +291,7 @@ def fit_lengths(made: Iterable[Example]) -> str:
     right = (-0.5 * ((torch.tensor(wanted)[:, None] - classes) / NEAR).square()).softmax(1)
     loss = lambda logits: -(right * logits.log_softmax(1)).sum(1).mean()  # noqa: E731
     table = _rounded(regress(inputs, loss, 1e-2, len(classes)))
-    text = '"""Coefficients of `unblur.metrics.length`, fitted by `benchmarks/verdicts.py --fit-lengths`."""\n\n'
+    text = '"""Coefficients of `unblur.analysis.blur_length`, fitted by `benchmarks/verdicts.py --fit-lengths`."""\n\n'
     text += "# fmt: off\n# Of what a place shows, and its square, the mean: at the size of the photo, at half of it.\n"
     text += f"MEAN = {_filled(mean)}\n\n# Rows: `length.LENGTHS`. Columns: what is seen at either size, a constant.\n"
     return text + f"TABLE = {_filled(table)}\n"

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from unblur.data.stills import load_stills
-from unblur.data.synthetic import SyntheticExposures
-from unblur.tasks.datasets.exposures import BlurOptions, blur_data
+from unblur.data.synthetic_batches import SyntheticExposures
+from unblur.datasets.blur import BlurOptions, blur_data
 
 photos, out = Path(sys.argv[1]), Path(sys.argv[2])
 

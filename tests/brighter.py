@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from unblur.networks.order_net import OrderNet
+from unblur.networks.hypercut import OrderNet
 
 
 class Brighter(OrderNet):

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import torch
 
-from unblur.runtime.faces import Face
+from unblur.pipeline.face_detection import Face
 
 
 def draw_face(picture, left, top, side):

@@ -14,13 +14,13 @@ import unblur.training
 from unblur.cli import main
 from unblur.media.image import Picture, read_image
 from unblur.media.video import read_clip
-from unblur.networks.order_net import OrderNet
-from unblur.networks.paths import FilmNet, Restorer
-from unblur.tasks.models import choice
-from unblur.tasks.models import engine as engine_module
-from unblur.zoo.card import Card
-from unblur.zoo.table import ALIASES
-from unblur.zoo.weights import save_weights
+from unblur.networks.hypercut import OrderNet
+from unblur.networks.path_film import FilmNet, Restorer
+from unblur.models import auto_select as choice
+from unblur.pipeline import restore as engine_module
+from unblur.models.card import Card
+from unblur.models.registry import ALIASES
+from unblur.models.weights import save_weights
 
 SMALL = {"widths": (8, 8), "blocks": (1, 1)}
 CARD = Card("tiny", "film", licence="Apache-2.0")
@@ -417,7 +417,7 @@ def test_interruption_is_130_and_quiet(capsys, photos, shipped, tmp_path):
 def test_training_gets_its_arguments_untouched(monkeypatch, capsys):
     seen = []
     training = SimpleNamespace(main=lambda argv: seen.append(argv) or 1)
-    monkeypatch.setitem(sys.modules, "unblur.training.cli", training)
+    monkeypatch.setitem(sys.modules, "unblur.training.build", training)
     monkeypatch.setattr(unblur.training, "cli", training, raising=False)
     arguments = ["recipe.yaml", "--trainer.devices", "2", "--x=1", "more"]
     assert run(capsys, "train", *arguments)[0] == 1
@@ -440,7 +440,7 @@ def test_models_are_told_of(capsys, tmp_path):
 
 
 def test_a_protocol_is_measured(capsys, tmp_path, monkeypatch):
-    from unblur.tasks.measuring import evaluate
+    from unblur.evaluation import film_protocol as evaluate
 
     def exposures(root, cache, *, limit, progress):
         raise unblur.UnblurError(root, f"limit {limit}, cache {cache}", "none")

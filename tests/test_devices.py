@@ -14,50 +14,51 @@ from written_faces import write_faces
 
 import unblur
 from unblur.data.face_exposures import load_faces
-from unblur.data.fields import SyntheticFields
+from unblur.data.path_fields import SyntheticFields
 from unblur.data.stills import Still
-from unblur.data.synthetic import SyntheticExposures
+from unblur.data.synthetic_batches import SyntheticExposures
 from unblur.exposure.average import times_of
 from unblur.exposure.camera import MotionSpec
-from unblur.exposure.synthetic import SensorSpec
-from unblur.layers import deformable, motion
+from unblur.exposure.synthetic_exposure import SensorSpec
+from unblur.layers import paths as motion
+from unblur.layers import deformable
 from unblur.losses.perceptual import Lpips, alexnet
 from unblur.metrics.fidelity import psnr, ssim
 from unblur.metrics.frechet import Moments, described
 from unblur.metrics.identity import IdentityDistance
-from unblur.metrics.motion import measure_field
-from unblur.metrics.protocols import score
+from unblur.analysis.motion_field import measure_field
+from unblur.evaluation.protocols import score
 from unblur.metrics.sequence import p_metric
-from unblur.metrics.verdict import judge
+from unblur.analysis.blur_type import judge
 from unblur.networks.arcface import ArcFaceNet
-from unblur.networks.dlib_faces import DlibFaces
-from unblur.networks.image_prior import ImagePrior
+from unblur.networks.dlib_resnet import DlibFaces
+from unblur.networks.deep_image_prior import ImagePrior
 from unblur.networks.inception import Inception
-from unblur.networks.moments import MomentNet
-from unblur.networks.order_net import OrderNet
+from unblur.networks.cfmd import MomentNet
+from unblur.networks.hypercut import OrderNet
 from unblur.runtime import device as device_module
-from unblur.runtime import film as film_module
+from unblur.pipeline import film as film_module
 from unblur.runtime import runner as runner_module
-from unblur.runtime import variables
-from unblur.runtime.consistency import consistent
-from unblur.runtime.drafted import DraftedFilm
-from unblur.runtime.film import film_from, film_of
-from unblur.runtime.refine import find_correction
+from unblur.pipeline import search_variables as variables
+from unblur.pipeline.consistency import consistent
+from unblur.pipeline.refiner_film import DraftedFilm
+from unblur.pipeline.film import film_from, film_of
+from unblur.pipeline.refine import find_correction
 from unblur.runtime.runner import Runner
-from unblur.runtime.search import search
-from unblur.runtime.search_options import SearchOptions
-from unblur.tasks.measuring.asked import Measures
-from unblur.tasks.measuring.faces_judge import Judge
-from unblur.tasks.models.function import film_function
-from unblur.tasks.models.space import load_space
+from unblur.pipeline.search import search
+from unblur.pipeline.search_options import SearchOptions
+from unblur.evaluation.options import Measures
+from unblur.evaluation.evaluator import Judge
+from unblur.pipeline.function import film_function
+from unblur.pipeline.blur_transfer import load_space
 from unblur.tasks.search_plan import SearchPlan
-from unblur.training.adversarial import Adversarial, AdversarialLoss
-from unblur.training.blur_space import BlurSpaceSystem, CodeLoss
-from unblur.training.film import Film, Loss
+from unblur.training.gan_training import Adversarial, AdversarialLoss
+from unblur.training.blur_space_training import BlurSpaceSystem, CodeLoss
+from unblur.training.film_training import Film, Loss
 from unblur.training.muon import Muon, split
-from unblur.training.prior import fit_prior
-from unblur.zoo.features import Observer
-from unblur.zoo.table import NETWORKS, network_class
+from unblur.training.code_statistics import fit_prior
+from unblur.models.feature_extractors import Observer
+from unblur.models.registry import NETWORKS, network_class
 
 EVIDENCE = {"hidden": 8, "blocks": 1, "window": 16, "reaches": (2, 3), "sigma": 2.0}
 UNET = {"widths": (4, 8), "blocks": (1, 1)}

@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 
 import unblur
-from unblur.data.flow import compare
+from unblur.analysis.optical_flow import compare
 from unblur.exposure.average import times_of
 from unblur.exposure.camera import MotionSpec
-from unblur.exposure.synthetic import render
+from unblur.exposure.synthetic_exposure import render
 from unblur.media.image import read_image
 from unblur.metrics.fidelity import psnr
-from unblur.zoo.table import BLUR_SPACE, DEFAULT, FACES, ORDER, SHIPPED
-from unblur.zoo.weights import FILES, load_weights
+from unblur.models.registry import BLUR_SPACE, DEFAULT, FACES, ORDER, SHIPPED
+from unblur.models.weights import FILES, load_weights
 
 OURS = [name for name in SHIPPED if name != "maxim"]
 EXAMPLES = Path(__file__).parents[1] / "examples"

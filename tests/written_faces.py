@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from unblur.data.metadata import Entry, Metadata, write_metadata
+from unblur.data.exposure_metadata import Entry, Metadata, write_metadata
 from unblur.media.image import Picture, write_image
 
 

@@ -15,13 +15,13 @@ from unblur.errors import UnblurError
 
 if TYPE_CHECKING:
     from unblur.tasks.burst import burst
-    from unblur.tasks.datasets.augment import augment
+    from unblur.datasets.augment import augment
     from unblur.tasks.deblur import deblur
     from unblur.tasks.faces import load_faces
     from unblur.tasks.frames import frames
     from unblur.tasks.inspect import inspect
-    from unblur.tasks.models.engine import load
-    from unblur.tasks.models.space import load_space
+    from unblur.pipeline.restore import load
+    from unblur.pipeline.blur_transfer import load_space
     from unblur.tasks.order import order
     from unblur.tasks.reblur import apply_blur, encode_blur, sample_blur
     from unblur.tasks.search import deblur_by_search
@@ -47,16 +47,16 @@ __all__ = [
 # Imported when first used: torch takes seconds, `import unblur` and the command line's help must not.
 _HOMES = {
     "apply_blur": "unblur.tasks.reblur",
-    "augment": "unblur.tasks.datasets.augment",
+    "augment": "unblur.datasets.augment",
     "burst": "unblur.tasks.burst",
     "deblur": "unblur.tasks.deblur",
     "deblur_by_search": "unblur.tasks.search",
     "encode_blur": "unblur.tasks.reblur",
     "frames": "unblur.tasks.frames",
     "inspect": "unblur.tasks.inspect",
-    "load": "unblur.tasks.models.engine",
+    "load": "unblur.pipeline.restore",
     "load_faces": "unblur.tasks.faces",
-    "load_space": "unblur.tasks.models.space",
+    "load_space": "unblur.pipeline.blur_transfer",
     "order": "unblur.tasks.order",
     "sample_blur": "unblur.tasks.reblur",
 }

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unblur.data.annotation import read_box
+from unblur.data.baist_boxes import read_box
 from unblur.data.exposure_layouts import Found, find_exposures
 from unblur.errors import UnblurError
 

@@ -10,8 +10,8 @@ import pytest
 from unblur.data.manifest import Record, write_manifest
 from unblur.data.pairs import Pairs, open_pairs, open_sharp
 from unblur.errors import UnblurError
-from unblur.tasks.datasets.store import store_pictures
-from unblur.tasks.files.listener import Silent
+from unblur.datasets.lmdb import store_pictures
+from unblur.tasks.progress import Silent
 
 Write = Callable[..., Path]
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unblur.data.augmentation import NO_CHANGE, Augmentation, enlarged, moved, noisy, recoloured
-from unblur.data.metadata import Entry, Metadata
+from unblur.data.exposure_metadata import Entry, Metadata
 from unblur.data.sequences import (
     Exposed,
     MetadataSequences,

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from unblur.layers.consensus import aligned, local_planes
-from unblur.layers.motion import reverse_time
+from unblur.layers.paths import reverse_time
 
 
 def plane(height: int = 9, width: int = 12) -> torch.Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unblur.metrics.fidelity import psnr, ssim
 from unblur.metrics.sequence import BothWays, Order, best_direction, directed, p_metric
-from unblur.networks.order_net import OrderNet
+from unblur.networks.hypercut import OrderNet
 
 
 def clips(seed: int, b: int = 3, t: int = 5, side: int = 12) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from unblur.layers import dense
 from unblur.layers.multi_axis import MultiAxis
 from unblur.networks.maxim import ChannelWeights, Maxim
 from unblur.runtime.runner import Runner
-from unblur.zoo.weights import load_weights
+from unblur.models.weights import load_weights
 
 CPU = torch.device("cpu")
 GOLDEN = Path(__file__).parent / "golden" / "maxim.npz"

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from unblur.errors import UnblurError
-from unblur.zoo.convert import RELEASED, _filled, _renamed, convert
-from unblur.zoo.hypercut import DEVIATION, MEAN
-from unblur.zoo.weights import load_weights
+from unblur.models.convert.released import RELEASED, _filled, _renamed, convert
+from unblur.models.convert.hypercut_keys import DEVIATION, MEAN
+from unblur.models.weights import load_weights
 
 FOLDER = Path(__file__).parent / "golden"
 GOLDEN, BLUR_SPACE, FRAME_NETS = (FOLDER / f"{name}.npz" for name in ("mimo", "blur_space", "frame_nets"))

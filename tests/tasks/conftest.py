@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from unblur.networks.paths import FilmNet, Restorer
-from unblur.tasks.models import engine as engine_module
-from unblur.tasks.models.engine import Engine
-from unblur.zoo.table import ALIASES
+from unblur.networks.path_film import FilmNet, Restorer
+from unblur.pipeline import restore as engine_module
+from unblur.pipeline.restore import Engine
+from unblur.models.registry import ALIASES
 
 SMALL = {"widths": (8, 8), "blocks": (1, 1)}
 

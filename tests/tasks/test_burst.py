@@ -20,16 +20,16 @@ from unblur.exposure.average import average
 from unblur.exposure.camera import is_canonical
 from unblur.media.image import Picture
 from unblur.media.video import read_clip
-from unblur.metrics.motion import Field
-from unblur.networks.moments import MomentNet
-from unblur.networks.order_net import OrderNet
+from unblur.analysis.motion_field import Field
+from unblur.networks.cfmd import MomentNet
+from unblur.networks.hypercut import OrderNet
 from unblur.tasks.burst import HELD, PULL, REMEMBERED, Burst, Shot, _agreement, _passages, passage
-from unblur.tasks.files import reel as module
-from unblur.tasks.files.reel import Reel
+from unblur.tasks import burst_queue as module
+from unblur.tasks.burst_queue import Reel
 from unblur.tasks.frames import Film
-from unblur.tasks.models.engine import Engine
-from unblur.zoo.card import Card
-from unblur.zoo.weights import save_weights
+from unblur.pipeline.restore import Engine
+from unblur.models.card import Card
+from unblur.models.weights import save_weights
 
 ON = ["--device", "cpu", "--dtype", "float32"]
 

@@ -13,9 +13,9 @@ from unblur.exposure.average import average, times_of
 from unblur.exposure.response import to_linear
 from unblur.media.image import Picture, read_image
 from unblur.metrics.fidelity import psnr
-from unblur.tasks.models import engine as engine_module
-from unblur.tasks.models.engine import Engine, load
-from unblur.tasks.report import measure_residual
+from unblur.pipeline import restore as engine_module
+from unblur.pipeline.restore import Engine, load
+from unblur.pipeline.reblur_residual import measure_residual
 
 
 def noise(height=20, width=30, seed=0):

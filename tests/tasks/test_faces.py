@@ -10,12 +10,12 @@ from torch import nn
 from unblur.cli import main
 from unblur.errors import UnblurError
 from unblur.media.image import Picture, read_image, write_image
-from unblur.networks.moments import MomentNet
+from unblur.networks.cfmd import MomentNet
 from unblur.tasks import faces as task
 from unblur.tasks.deblur import deblur
 from unblur.tasks.faces import load_faces
 from unblur.tasks.frames import frames
-from unblur.tasks.models.engine import Engine
+from unblur.pipeline.restore import Engine
 
 
 class Tinted(nn.Module):

@@ -10,17 +10,17 @@ import unblur
 from unblur.errors import UnblurError
 from unblur.media.image import Picture, read_image
 from unblur.media.video import read_clip
-from unblur.networks.frame_cascade import FrameCascade
-from unblur.networks.frame_recurrent import FrameRecurrent
-from unblur.networks.moments import MomentNet
-from unblur.runtime.refine import Correction
-from unblur.tasks.files.films import FilmOptions, frames_files
-from unblur.tasks.files.jobs import Options
-from unblur.tasks.models import engine as engine_module
-from unblur.tasks.models.engine import Engine
-from unblur.tasks.models.function import film_function
-from unblur.zoo.card import Card
-from unblur.zoo.weights import load_weights, save_weights
+from unblur.networks.jin import FrameCascade
+from unblur.networks.purohit import FrameRecurrent
+from unblur.networks.cfmd import MomentNet
+from unblur.pipeline.refine import Correction
+from unblur.tasks.batch_films import FilmOptions, frames_files
+from unblur.tasks.batch_jobs import Options
+from unblur.pipeline import restore as engine_module
+from unblur.pipeline.restore import Engine
+from unblur.pipeline.function import film_function
+from unblur.models.card import Card
+from unblur.models.weights import load_weights, save_weights
 
 
 def noise(height=20, width=30):

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 import unblur
 from unblur.errors import UnblurError
 from unblur.media.image import read_image
-from unblur.metrics import verdict
-from unblur.metrics.motion import measure_field
-from unblur.networks.moments import MomentNet
-from unblur.tasks.drawings.field import FOOT, LEAST, MOST, draw_field
-from unblur.tasks.models.engine import Engine, load
+from unblur.analysis import blur_type as verdict
+from unblur.analysis.motion_field import measure_field
+from unblur.networks.cfmd import MomentNet
+from unblur.tasks.plots_field import FOOT, LEAST, MOST, draw_field
+from unblur.pipeline.restore import Engine, load
 
 
 @pytest.fixture(scope="module")

@@ -12,20 +12,20 @@ from hypothesis import strategies as st
 
 import unblur
 from unblur.data.manifest import Record, read_manifest, write_manifest
-from unblur.data.metadata import Entry, Metadata, read_metadata, write_metadata
+from unblur.data.exposure_metadata import Entry, Metadata, read_metadata, write_metadata
 from unblur.errors import UnblurError
 from unblur.media import atomic
 from unblur.media.image import Picture
 from unblur.media.video import read_clip, write_clip
-from unblur.networks.order_net import OrderNet
-from unblur.networks.paths import Restorer
+from unblur.networks.hypercut import OrderNet
+from unblur.networks.path_film import Restorer
 from unblur.tasks import order as module
 from unblur.tasks.order import Orderer, order, score_frames, shrunk, spread
-from unblur.tasks.ordering import files as order_files
-from unblur.tasks.ordering.files import OrderOptions, check_files, label_files, score_files
-from unblur.tasks.ordering.report import ScoreReport
-from unblur.zoo.card import Card
-from unblur.zoo.weights import save_weights
+from unblur.tasks import order_files
+from unblur.tasks.order_files import OrderOptions, check_files, label_files, score_files
+from unblur.tasks.order_report import ScoreReport
+from unblur.models.card import Card
+from unblur.models.weights import save_weights
 
 
 def network(form: str = "antisymmetric") -> OrderNet:

@@ -10,13 +10,13 @@ from unblur.cli import main
 from unblur.errors import UnblurError
 from unblur.media.image import Picture, read_image
 from unblur.metrics.fidelity import psnr
-from unblur.networks.blur_space import BlurSpace
-from unblur.networks.path_space import PathSpace
-from unblur.tasks.drawings.impulses import draw_impulses
-from unblur.tasks.models.space import BlurCode, Space, load_space
+from unblur.networks.blur_kernel_space import BlurSpace
+from unblur.networks.path_blur_space import PathSpace
+from unblur.tasks.plots_psf_grid import draw_impulses
+from unblur.pipeline.blur_transfer import BlurCode, Space, load_space
 from unblur.tasks.reblur import read_blur, seed_of
-from unblur.zoo.card import Card
-from unblur.zoo.weights import save_weights
+from unblur.models.card import Card
+from unblur.models.weights import save_weights
 
 ARGUMENTS = {"widths": (4, 4, 6, 6), "blocks": (1, 1, 1, 1), "features": 8, "looks": 1}
 EVIDENCE = {"hidden": 8, "blocks": 1, "window": 16, "reaches": (2, 3)}

@@ -10,15 +10,15 @@ import unblur
 from unblur.cli import main
 from unblur.errors import UnblurError
 from unblur.media.image import Picture, read_image
-from unblur.networks.path_space import PathSpace
-from unblur.runtime.search_options import SearchOptions
+from unblur.networks.path_blur_space import PathSpace
+from unblur.pipeline.search_options import SearchOptions
 from unblur.tasks import search as module
-from unblur.tasks.models.engine import Engine
-from unblur.tasks.models.space import BlurCode, load_space
+from unblur.pipeline.restore import Engine
+from unblur.pipeline.blur_transfer import BlurCode, load_space
 from unblur.tasks.search import deblur_by_search, start_code
 from unblur.tasks.search_plan import SearchPlan
-from unblur.zoo.card import Card
-from unblur.zoo.weights import save_weights
+from unblur.models.card import Card
+from unblur.models.weights import save_weights
 
 ARGUMENTS = {"widths": (4, 4, 6, 6), "blocks": (1, 1, 1, 1), "features": 8, "looks": 1}
 EVIDENCE = {"hidden": 8, "blocks": 1, "window": 16, "reaches": (2, 3)}
@@ -186,8 +186,8 @@ def test_the_command(capsys, tmp_path, leaves, file, model):
 def test_the_released_preset_says_what_it_lacks(capsys, tmp_path, leaves, file, model, monkeypatch):
     from functools import partial
 
-    from unblur.networks.image_prior import ImagePrior
-    from unblur.runtime import variables
+    from unblur.networks.deep_image_prior import ImagePrior
+    from unblur.pipeline import search_variables as variables
 
     monkeypatch.setattr(variables, "ImagePrior", partial(ImagePrior, width=8, skip=4))
     photo = Picture(leaves[:, :50, :60]).save(tmp_path / "a.png")

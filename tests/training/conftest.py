@@ -11,11 +11,11 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
-from unblur.training.data import ExposureData
+from unblur.training.datamodule import ExposureData
 from unblur.training.ema import MovingAverage
-from unblur.training.film import Film, Optimizer
-from unblur.training.journal import Journal
-from unblur.training.keeper import Keeper
+from unblur.training.film_training import Film, Optimizer
+from unblur.training.metrics_log import Journal
+from unblur.training.checkpoint import Keeper
 from unblur.training.schedule import Schedule
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from unblur.networks.path_space import PathSpace
-from unblur.training.blur_space import BlurSpaceSystem, CodeLoss
-from unblur.training.cli import main
+from unblur.networks.path_blur_space import PathSpace
+from unblur.training.blur_space_training import BlurSpaceSystem, CodeLoss
+from unblur.training.build import main
 from unblur.training.recipe import read_recipe
-from unblur.zoo.weights import load_weights
+from unblur.models.weights import load_weights
 
 RECIPE = """
 name: tiny

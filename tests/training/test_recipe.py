@@ -6,7 +6,7 @@ import torch
 
 from unblur.errors import UnblurError
 from unblur.training.recipe import read_recipe
-from unblur.zoo.table import network_class
+from unblur.models.registry import network_class
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 SMALL = """

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from unblur.data.drafts import draft_paths, drafts_folder, note_weights
-from unblur.data.metadata import Entry, Metadata, read_metadata, write_metadata
+from unblur.data.initial_estimates import draft_paths, drafts_folder, note_weights
+from unblur.data.exposure_metadata import Entry, Metadata, read_metadata, write_metadata
 from unblur.errors import UnblurError
 from unblur.media.image import Picture, read_image
 from unblur.media.video import write_clip
-from unblur.networks.moments import MomentNet
-from unblur.networks.paths import FilmNet
-from unblur.runtime.drafted import METHOD
-from unblur.training.cli import _data, main
-from unblur.training.film import Film, Loss
+from unblur.networks.cfmd import MomentNet
+from unblur.networks.path_film import FilmNet
+from unblur.pipeline.refiner_film import METHOD
+from unblur.training.build import _data, main
+from unblur.training.film_training import Film, Loss
 from unblur.training.recipe import is_blur_space, read_recipe
-from unblur.zoo.table import SHIPPED
-from unblur.zoo.weights import load_weights
+from unblur.models.registry import SHIPPED
+from unblur.models.weights import load_weights
 
 RECIPE = """
 name: tiny

@@ -42,8 +42,8 @@ def reblur(
     as_json: Json = False,
 ) -> int:
     """Blur sharp pictures as another photo was blurred, or as none ever was."""
-    from unblur.tasks.files import reblur as task
-    from unblur.tasks.files.jobs import Options
+    from unblur.tasks import batch_reblur as task
+    from unblur.tasks.batch_jobs import Options
 
     with context.obj.running(as_json) as console:
         options = Options(model, device, max_pixels=max_pixels, skip_existing=skip_existing)
@@ -85,7 +85,7 @@ def augment(
     if len(places) != (1 if sample else 2):
         wanted = "one place with --sample: SHARP" if sample else "two places: PAIRS SHARP, or one with --sample"
         raise typer.BadParameter(f"name {wanted}")
-    from unblur.tasks.datasets import augment as task
+    from unblur.datasets import augment as task
 
     options = task.AugmentOptions(n, size, seed, part, workers)  # type: ignore[arg-type]
     sources = None if sample else places[0]

@@ -31,7 +31,7 @@ def data_blur(
     as_json: Json = False,
 ) -> int:
     """Make blurry and sharp pictures from photos and clips, with a manifest."""
-    from unblur.tasks.datasets import exposures as task
+    from unblur.datasets import blur as task
 
     if response not in ("srgb", "gamma", "linear"):
         raise typer.BadParameter(f"{response}: no such response; use srgb, gamma or linear")
@@ -58,7 +58,7 @@ def data_lmdb(
     as_json: Json = False,
 ) -> int:
     """Put the pictures of a folder into one LMDB, as they are: faster to read on slow disks."""
-    from unblur.tasks.datasets.store import store_pictures
+    from unblur.datasets.lmdb import store_pictures
 
     with context.obj.running(as_json) as console:
         return console.close(store_pictures(source, out, console))
@@ -90,7 +90,7 @@ def data_metadata(
     one_of("--layout", layout, "auto", "rb2v", "baist", "reds")
     one_of("--partition", partition, "train", "val", "test")
     one_of("--response", response, "srgb", "gamma", "linear")
-    from unblur.tasks.datasets import metadata as task
+    from unblur.datasets import metadata as task
 
     options = task.MetadataOptions(layout, partition, name, group, response)  # type: ignore[arg-type]
     with context.obj.running(as_json) as console:
@@ -141,7 +141,7 @@ def data_fmr(
         counts = tuple(int(count) for count in frames.split(","))
     except ValueError:
         raise typer.BadParameter(f"{frames}: not numbers; use for instance 5,7,9", param_hint="--frames") from None
-    from unblur.tasks.datasets import fmr as task
+    from unblur.datasets import fmr as task
 
     rules = (counts, every, size, margin, box, sharpness, sort, response, max_step, min_length, partition)
     with context.obj.running(as_json) as console:
@@ -166,7 +166,7 @@ def data_drafts(
     as_json: Json = False,
 ) -> int:
     """Keep what a film model makes of exposures, beside which another network learns to do better."""
-    from unblur.tasks.datasets import drafts as task
+    from unblur.datasets import precompute as task
 
     with context.obj.running(as_json) as console:
         return console.close(task.make_drafts(list(sources), model, device, dtype, console, limit=limit))

@@ -10,7 +10,7 @@ import typer
 from unblur._version import __version__
 from unblur.cli.codes import OK
 from unblur.cli.options import Json
-from unblur.console import print_json
+from unblur.cli.console import print_json
 
 app = typer.Typer(help="The models that are here: list, show, convert, export.", no_args_is_help=True)
 
@@ -18,7 +18,7 @@ app = typer.Typer(help="The models that are here: list, show, convert, export.",
 @app.command("list", epilog="Example: unblur models list")
 def models_list(as_json: Json = False) -> int:
     """List the models that came with the package."""
-    from unblur.tasks.models.catalogue import list_models
+    from unblur.models.catalogue import list_models
 
     entries = list_models()
     if as_json:
@@ -36,7 +36,7 @@ def models_show(
     name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A model.")], as_json: Json = False
 ) -> int:
     """Tell what is known of a model: what it was trained on, how well it does, its licence."""
-    from unblur.tasks.models.catalogue import show_model
+    from unblur.models.catalogue import show_model
 
     entry = show_model(name)
     if as_json:
@@ -59,7 +59,7 @@ def models_convert(
     as_json: Json = False,
 ) -> int:
     """Turn released weights into a model file of ours."""
-    from unblur.tasks.models.catalogue import convert_model
+    from unblur.models.catalogue import convert_model
 
     entry = convert_model(source, out, network)
     if as_json:
@@ -88,7 +88,7 @@ def models_export(
     as_json: Json = False,
 ) -> int:
     """Write a model as an ONNX file, for programs without Python, and check that it answers as torch does."""
-    from unblur.tasks.models.export import export_model
+    from unblur.models.export_onnx import export_model
 
     with context.obj.running(as_json) as console:
         done = export_model(model, out, part, opset=opset, overwrite=overwrite, progress=console.progress)

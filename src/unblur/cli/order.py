@@ -41,7 +41,7 @@ def order_measure(
     as_json: Json = False,
 ) -> int:
     """`order score` and `order check`."""
-    from unblur.tasks.ordering import files as task
+    from unblur.tasks import order_files as task
 
     measure = task.check_files if context.info_name == "check" else task.score_files
     options = _order_options(model, device, side, partition, root)
@@ -67,7 +67,7 @@ def order_label(
     as_json: Json = False,
 ) -> int:
     """Write new metadata in which every clip says which way it runs."""
-    from unblur.tasks.ordering import files as task
+    from unblur.tasks import order_files as task
 
     options = _order_options(model, device, side, partition, root)
     with context.obj.running(as_json) as console:
@@ -79,6 +79,6 @@ def order_label(
 def _order_options(model: str | None, device: str, side: int, partition: str | None, root: Path | None) -> Any:
     if partition is not None:
         one_of("--partition", partition, "train", "val", "test")
-    from unblur.tasks.ordering.files import OrderOptions
+    from unblur.tasks.order_files import OrderOptions
 
     return OrderOptions(model, device, side, partition, root)  # type: ignore[arg-type]

@@ -68,8 +68,8 @@ def deblur(
     """Make blurry photos sharp."""
     if method not in ("network", "search"):
         raise typer.BadParameter(f"{method!r} is not one of network, search", param_hint="--method")
-    from unblur.tasks.files import pictures as task
-    from unblur.tasks.files.jobs import Options
+    from unblur.tasks import batch_photos as task
+    from unblur.tasks.batch_jobs import Options
 
     plan = None
     if method == "search":
@@ -157,8 +157,8 @@ def frames(
     if method not in (None, "paths", "cascade", "recurrent"):
         raise typer.BadParameter(f"{method!r} is not one of paths, cascade, recurrent", param_hint="--method")
     chosen = _times(times)
-    from unblur.tasks.files import films as task
-    from unblur.tasks.files.jobs import Options
+    from unblur.tasks import batch_films as task
+    from unblur.tasks.batch_jobs import Options
 
     faces = _faces(find_faces, face_model, face_box)
     with context.obj.running(as_json) as console:
@@ -209,8 +209,8 @@ def inspect(
     as_json: Json = False,
 ) -> int:
     """Tell what blur photos have: motion (how long, which way), out of focus, or none; draw the paths."""
-    from unblur.tasks.files import pictures as task
-    from unblur.tasks.files.jobs import Options
+    from unblur.tasks import batch_photos as task
+    from unblur.tasks.batch_jobs import Options
 
     with context.obj.running(as_json) as console:
         options = Options(model, device, dtype, tile, max_pixels, skip_existing)

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unblur.data.flow import Change, compare, dominant_motion
+from unblur.analysis.optical_flow import Change, compare, dominant_motion
 from unblur.data.stills import shrink, to_uint8
 from unblur.exposure.average import average, times_of
 from unblur.exposure.camera import is_canonical

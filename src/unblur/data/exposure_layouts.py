@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import PurePosixPath
 from typing import Literal
 
-from unblur.data.metadata import Partition
+from unblur.data.exposure_metadata import Partition
 from unblur.errors import UnblurError
 
 ExposureLayout = Literal["auto", "rb2v", "baist", "reds"]

@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unblur.data.flow import is_duplicate
-from unblur.data.fmr import fmr_order
+from unblur.analysis.optical_flow import is_duplicate
+from unblur.data.frame_reordering import fmr_order
 from unblur.data.landmarks import Mark, Marks
 from unblur.data.pictures import Pixels
 from unblur.data.stills import to_uint8

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from unblur.errors import UnblurError
 from unblur.media.folder import atomic_path
-from unblur.runtime.faces import Box, Detector, Face, find_faces
+from unblur.pipeline.face_detection import Box, Detector, Face, find_faces
 
 EYE = 36
 """Of the 68 points of 300VW: the outer corner of the eye on the left of the picture."""

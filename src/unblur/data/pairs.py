@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unblur.data.layouts import LayoutName, NoPairs, Part, find_pairs, match
-from unblur.data.lmdb import LmdbPictures, is_lmdb
+from unblur.data.lmdb_store import LmdbPictures, is_lmdb
 from unblur.data.manifest import NAME as MANIFEST
 from unblur.data.manifest import parse_manifest
 from unblur.data.pictures import PictureFolder, Pictures, Pixels

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from unblur.data.augmentation import NO_CHANGE, Augmentation, enlarged, moved, noisy, recoloured
-from unblur.data.drafts import draft_paths, drafted
-from unblur.data.metadata import Box, Metadata
+from unblur.data.initial_estimates import draft_paths, drafted
+from unblur.data.exposure_metadata import Box, Metadata
 from unblur.data.pictures import Pixels, read_pixels
 from unblur.errors import UnblurError
 from unblur.exposure.average import times_of
@@ -31,7 +31,7 @@ class Exposed(NamedTuple):
     box : tuple of float or None
         Where the person is.
     drafts : ndarray or None
-        (T, H, W, 3) uint8, what a film model made of the blurry picture, t = 0 first; see `unblur.data.drafts`.
+        (T, H, W, 3) uint8, what a film model made of the blurry picture, t = 0 first; see `unblur.data.initial_estimates`.
     """
 
     pictures: Pixels
@@ -42,7 +42,7 @@ class Exposed(NamedTuple):
 class Sequences(Protocol):
     """Exposures by number, all with the same number of frames; safe to read from several threads at once.
 
-    See `MetadataSequences` and `unblur.data.passages.ClipSequences`.
+    See `MetadataSequences` and `unblur.data.clip_windows.ClipSequences`.
     """
 
     @property

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unblur.data.arrays import store_arrays, stored_arrays
+from unblur.data.npz_cache import store_arrays, stored_arrays
 from unblur.errors import UnblurError
 from unblur.exposure.response import from_linear, to_linear
 from unblur.media.image import read_image

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.layers.motion import net_motion, odd_part, reverse_time
+from unblur.layers.paths import net_motion, odd_part, reverse_time
 
 ROUNDS = 6
 
@@ -47,7 +47,7 @@ def aligned(paths: Tensor, weights: Tensor) -> Tensor:
     Parameters
     ----------
     paths : Tensor
-        (B, 2 * degree, H, W); see `layers.motion`.
+        (B, 2 * degree, H, W); see `layers.paths`.
     weights : Tensor
         (B, 1, H, W), above 0.
     """

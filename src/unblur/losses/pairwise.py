@@ -13,7 +13,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.losses.ordering import in_order
+from unblur.losses.order_loss import in_order
 from unblur.losses.pixel import charbonnier
 
 Distance = Literal["l1", "mse"]

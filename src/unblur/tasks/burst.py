@@ -23,13 +23,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.data.flow import Grey, optical_flow
+from unblur.analysis.optical_flow import Grey, optical_flow
 from unblur.exposure.camera import is_canonical
-from unblur.metrics.motion import Field
+from unblur.analysis.motion_field import Field
 from unblur.tasks.frames import Film, frames
-from unblur.tasks.models.engine import load
+from unblur.pipeline.restore import load
 from unblur.tasks.order import Model, Orderer, load_orderer, score_frames
-from unblur.tasks.source import Source, open_picture
+from unblur.tasks.inputs import Source, open_picture
 
 HELD = 8
 """Films at most that are decided on together."""

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from unblur.media.image import Picture
-from unblur.metrics.verdict import Verdict
-from unblur.tasks.check import verdict_of, warning_of
+from unblur.analysis.blur_type import Verdict
+from unblur.tasks.blur_check import verdict_of, warning_of
 from unblur.tasks.faces import Faces, SeenFaces
-from unblur.tasks.models.engine import Engine, Progress, load
-from unblur.tasks.report import Residual, measure_residual
-from unblur.tasks.source import Source, name_of, open_picture, steps_option
+from unblur.pipeline.restore import Engine, Progress, load
+from unblur.pipeline.reblur_residual import Residual, measure_residual
+from unblur.tasks.inputs import Source, name_of, open_picture, steps_option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +133,7 @@ def deblur(
         See `unblur.load`; without a model the best one is taken if it is quick enough for this picture, else the fast.
     consistency : int
         Steps that bring the photo's own light back into the sharp picture, along the paths that were found: 4 if left
-        out; 0 leaves it as the model made it. See `unblur.runtime.consistency`.
+        out; 0 leaves it as the model made it. See `unblur.pipeline.consistency`.
     check : bool
         See whether it is motion that blurred the picture.
     faces : Faces, optional

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from unblur.errors import UnblurError
 from unblur.media.image import Picture
-from unblur.runtime.drafted import WholeFilm
-from unblur.runtime.faces import Box, CascadeDetector, Detector, Face, find_faces
-from unblur.runtime.patches import MOST_STRAY, Frames, Patch, PatchedFilm, Place, runs_backward, stray
-from unblur.tasks.models.engine import Engine, Progress, load
-from unblur.tasks.source import name_of
-from unblur.zoo.mtcnn import load_face_cascade
-from unblur.zoo.table import FACES
+from unblur.pipeline.refiner_film import WholeFilm
+from unblur.pipeline.face_detection import Box, CascadeDetector, Detector, Face, find_faces
+from unblur.pipeline.compositing import MOST_STRAY, Frames, Patch, PatchedFilm, Place, runs_backward, stray
+from unblur.pipeline.restore import Engine, Progress, load
+from unblur.tasks.inputs import name_of
+from unblur.models.mtcnn_weights import load_face_cascade
+from unblur.models.registry import FACES
 
 SMALLEST = 24
 """Pixels of the longer side of a face, below which there is nothing to restore."""

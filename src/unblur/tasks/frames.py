@@ -15,20 +15,20 @@ from unblur.errors import UnblurError
 from unblur.exposure.average import times_of
 from unblur.media.image import Picture
 from unblur.media.video import write_clip
-from unblur.metrics.motion import Field
-from unblur.metrics.verdict import Verdict
-from unblur.networks.frame_cascade import FrameCascade
-from unblur.networks.frame_recurrent import FrameRecurrent
-from unblur.networks.paths import FilmNet
-from unblur.runtime.consistency import STEPS
-from unblur.runtime.drafted import WholeFilm
-from unblur.runtime.patches import PatchedFilm
-from unblur.tasks.check import check_has_paths, field_of, verdict_of, warning_of
+from unblur.analysis.motion_field import Field
+from unblur.analysis.blur_type import Verdict
+from unblur.networks.jin import FrameCascade
+from unblur.networks.purohit import FrameRecurrent
+from unblur.networks.path_film import FilmNet
+from unblur.pipeline.consistency import STEPS
+from unblur.pipeline.refiner_film import WholeFilm
+from unblur.pipeline.compositing import PatchedFilm
+from unblur.tasks.blur_check import check_has_paths, field_of, verdict_of, warning_of
 from unblur.tasks.faces import Faces, SeenFaces
-from unblur.tasks.models.engine import Engine, Progress, load
-from unblur.tasks.report import Refinement, Residual, measure_residual
-from unblur.tasks.source import Source, name_of, open_picture, steps_option
-from unblur.zoo.table import DEFAULT
+from unblur.pipeline.restore import Engine, Progress, load
+from unblur.pipeline.reblur_residual import Refinement, Residual, measure_residual
+from unblur.tasks.inputs import Source, name_of, open_picture, steps_option
+from unblur.models.registry import DEFAULT
 
 Method = Literal["paths", "cascade", "recurrent"]
 
@@ -167,7 +167,7 @@ def frames(
     sharp : path, Picture or Tensor, optional
         The middle frame, from any other program, in place of one that a model makes.
     refine : bool
-        Bend the paths until the mean of the film is nearer to the photo; see `unblur.runtime.refine`. Pays with a
+        Bend the paths until the mean of the film is nearer to the photo; see `unblur.pipeline.refine`. Pays with a
         sharp middle frame; where that is still blurred, the paths stay as they are.
     consistency : int, optional
         Steps that bring the photo's own light back into the middle frame; see `unblur.deblur`. By default none where

@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from unblur.media.image import Picture
-from unblur.metrics.length import Length, measure_length
-from unblur.metrics.motion import Field, Motion
-from unblur.metrics.verdict import UNSURE, Spectra, Verdict, judge
-from unblur.tasks.check import check_has_paths, field_of
-from unblur.tasks.drawings.field import draw_field
-from unblur.tasks.models.engine import Engine, Progress, load
-from unblur.tasks.source import Source, name_of, open_picture
+from unblur.analysis.blur_length import Length, measure_length
+from unblur.analysis.motion_field import Field, Motion
+from unblur.analysis.blur_type import UNSURE, Spectra, Verdict, judge
+from unblur.tasks.blur_check import check_has_paths, field_of
+from unblur.tasks.plots_field import draw_field
+from unblur.pipeline.restore import Engine, Progress, load
+from unblur.tasks.inputs import Source, name_of, open_picture
 
 SAID = {
     "motion": "motion blur",

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from unblur.errors import UnblurError
 from unblur.media.video import read_clip
 from unblur.metrics.ordering import all_pairs, clip_order, symmetric_pairs
-from unblur.networks.order_net import OrderNet
-from unblur.tasks.models.ready import Ready, called, fits_memory, found
-from unblur.tasks.source import Source, open_picture
-from unblur.zoo.table import ORDER
+from unblur.networks.hypercut import OrderNet
+from unblur.models.load import Ready, called, fits_memory, found
+from unblur.tasks.inputs import Source, open_picture
+from unblur.models.registry import ORDER
 
 SIDE = 128
 FEW = 9

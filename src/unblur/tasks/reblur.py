@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from unblur.errors import UnblurError
 from unblur.media.image import Picture
 from unblur.metrics.fidelity import psnr
-from unblur.tasks.models.space import BlurCode, Space, load_space
-from unblur.tasks.source import Source, name_of, open_picture
+from unblur.pipeline.blur_transfer import BlurCode, Space, load_space
+from unblur.tasks.inputs import Source, name_of, open_picture
 
 Model = str | PathLike[str] | nn.Module | Space | None
 

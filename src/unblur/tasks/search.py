@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from unblur.errors import UnblurError
 from unblur.losses.perceptual import Backbone
 from unblur.runtime.runner import finished
-from unblur.runtime.search import Found, search
+from unblur.pipeline.search import Found, search
 from unblur.runtime.tiling import is_out_of_memory, lay_out, smallest_tile, tiled
 from unblur.tasks.deblur import Look, Sharpened, opened
-from unblur.tasks.models.engine import Engine, Progress
-from unblur.tasks.models.space import BlurCode, Space
-from unblur.tasks.report import decibels
+from unblur.pipeline.restore import Engine, Progress
+from unblur.pipeline.blur_transfer import BlurCode, Space
+from unblur.pipeline.reblur_residual import decibels
 from unblur.tasks.search_plan import SearchPlan
-from unblur.tasks.source import Source, name_of
-from unblur.zoo.table import choose_from
+from unblur.tasks.inputs import Source, name_of
+from unblur.models.registry import choose_from
 
 STARTS = ("network", "identity", "mean")
 TILE, OVERLAP = 512, 128

@@ -13,10 +13,10 @@ from torch import nn
 
 from unblur.errors import UnblurError
 from unblur.losses.perceptual import Backbone
-from unblur.runtime.search_options import DATA, SearchOptions
-from unblur.tasks.models.space import Space, load_space
-from unblur.zoo.backbone import load_backbone
-from unblur.zoo.table import choose_from
+from unblur.pipeline.search_options import DATA, SearchOptions
+from unblur.pipeline.blur_transfer import Space, load_space
+from unblur.models.backbones import load_backbone
+from unblur.models.registry import choose_from
 
 PRESETS = ("default", "released")
 REMEDY = "see docs/search.md"
@@ -31,7 +31,7 @@ class SearchPlan:
     space : str, path, Module or Space, optional
         A blur space, "blur-space-small" if left out.
     preset : {"default", "released"}
-        See `unblur.runtime.search_options.SearchOptions`.
+        See `unblur.pipeline.search_options.SearchOptions`.
     steps : int, optional
         In place of the preset's.
     seconds : float, optional
@@ -43,7 +43,7 @@ class SearchPlan:
         (of all codes), or a file that ``unblur reblur --save-code`` wrote. "mean" for the released preset, which began
         at an arbitrary code, else "network".
     backbone : str, path or Backbone, optional
-        For the perceptual term: a file with the weights of a VGG-19 or an AlexNet; see `unblur.zoo.backbone`.
+        For the perceptual term: a file with the weights of a VGG-19 or an AlexNet; see `unblur.models.backbones`.
     changes : mapping of str to str
         Fields of `SearchOptions` by name, as text.
     """

@@ -11,7 +11,7 @@ from torch import Tensor
 from unblur.data.stills import Still
 from unblur.exposure.average import times_of
 from unblur.exposure.camera import MotionSpec
-from unblur.exposure.synthetic import render
+from unblur.exposure.synthetic_exposure import render
 
 
 def heldout_exposures(

@@ -12,24 +12,24 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from unblur.data.augmentation import Augmentation
-from unblur.data.fields import SyntheticFields
-from unblur.data.synthetic import SyntheticExposures
+from unblur.data.path_fields import SyntheticFields
+from unblur.data.synthetic_batches import SyntheticExposures
 from unblur.errors import UnblurError
 from unblur.exposure.camera import MotionSpec
-from unblur.exposure.synthetic import SensorSpec
-from unblur.networks.frame_cascade import FrameCascade
-from unblur.networks.frame_recurrent import FrameRecurrent
-from unblur.networks.moment_critic import MomentCritic
-from unblur.networks.order_net import OrderNet
-from unblur.training.adversarial import AdversarialLoss
-from unblur.training.blur_space import CodeLoss
-from unblur.training.film import Loss
-from unblur.training.frames import FrameLoss
-from unblur.training.order import OrderLoss
+from unblur.exposure.synthetic_exposure import SensorSpec
+from unblur.networks.jin import FrameCascade
+from unblur.networks.purohit import FrameRecurrent
+from unblur.networks.cfmd_critic import MomentCritic
+from unblur.networks.hypercut import OrderNet
+from unblur.training.gan_training import AdversarialLoss
+from unblur.training.blur_space_training import CodeLoss
+from unblur.training.film_training import Loss
+from unblur.training.frames_training import FrameLoss
+from unblur.training.order_training import OrderLoss
 from unblur.training.schedule import Schedule
-from unblur.training.sections import Data, Machine, PairData, PairSet, Run, SequenceData, SequenceSet
-from unblur.training.system import Optimizer
-from unblur.zoo.table import NETWORKS, network_class
+from unblur.training.schema import Data, Machine, PairData, PairSet, Run, SequenceData, SequenceSet
+from unblur.training.base import Optimizer
+from unblur.models.registry import NETWORKS, network_class
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Namespace:

@@ -1,0 +1,1 @@
+"""What a photo tells before anything is restored."""

@@ -1,0 +1,146 @@
+"""The terminal's side of the commands: progress and lines while they run, one report at the end."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import typer
+
+from unblur.errors import UnblurError
+
+if TYPE_CHECKING:
+    from unblur.tasks.batch import Job, Outcome
+
+
+class Closing(Protocol):
+    """What a command did."""
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 1 if anything failed."""
+        ...
+
+    def summary(self) -> str:
+        """One line."""
+        ...
+
+    def as_dict(self) -> dict[str, object]:
+        """For machines."""
+        ...
+
+
+class Table(Protocol):
+    """Numbers in rows and columns."""
+
+    def table(self) -> Any:
+        """For rich."""
+        ...
+
+    def markdown(self) -> str:
+        """As text."""
+        ...
+
+
+class Console:
+    """Prints what happens: results on stdout, progress and errors on stderr.
+
+    Parameters
+    ----------
+    as_json : bool
+        Print nothing on stdout but one report at the end.
+    debug : bool
+        Print tracebacks below errors.
+    """
+
+    def __init__(self, as_json: bool = False, debug: bool = False) -> None:
+        self.as_json, self.debug = as_json, debug
+        self._progress: Any = None
+        self._task: Any = None
+        self._title = ""
+
+    @contextmanager
+    def running(self, as_json: bool) -> Iterator[Console]:
+        """Run a command; whatever happens, the progress bar is gone at the end."""
+        self.as_json = as_json
+        try:
+            yield self
+        finally:
+            self.stop()
+
+    def begin(self, job: Job, number: int, total: int) -> None:
+        """Say which file is at hand."""
+        self._title = f"{job.source.name} " if total == 1 else f"{number} of {total}, {job.source.name} "
+        self.progress("reading", 0, 1)
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Move the bar; shown only on a terminal."""
+        if self._progress is None:
+            if not sys.stderr.isatty():
+                return
+            self._progress = _bar()
+            self._progress.start()
+            self._task = self._progress.add_task("")
+        self._progress.update(self._task, description=self._title + stage, completed=done, total=total)
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def done(self, outcome: Outcome) -> None:
+        """Print a file that was written, and what speaks against it."""
+        self.stop()
+        if not self.as_json:
+            typer.echo(f"{outcome.job.source} -> {outcome.job.output}  ({outcome.said})")
+            for line in outcome.lines:
+                typer.echo(f"  {line}")
+        if outcome.facts.get("warning"):
+            typer.echo(f"unblur: {outcome.job.source}: {outcome.facts['warning']}", err=True)
+
+    def failed(self, error: UnblurError, cause: BaseException | None = None) -> None:
+        """Print an error in one line, and its traceback for those who want it."""
+        self.stop()
+        if self.debug and cause is not None:
+            traceback.print_exception(cause, file=sys.stderr)
+        typer.echo(f"unblur: {error}", err=True)
+
+    def table(self, report: Table) -> None:
+        """Print a table: drawn on a terminal, Markdown elsewhere."""
+        self.stop()
+        if self.as_json:
+            return
+        if sys.stdout.isatty():
+            from rich.console import Console as Screen
+
+            Screen().print(report.table())
+        else:
+            typer.echo(report.markdown())
+
+    def close(self, report: Closing) -> int:
+        """Print the report, or one line of it; return the exit code."""
+        self.stop()
+        if self.as_json:
+            print_json(report.as_dict())
+        else:
+            typer.echo(report.summary())
+        return report.exit_code
+
+
+def print_json(report: dict[str, object]) -> None:
+    """One report on stdout."""
+    typer.echo(json.dumps(report, indent=2, default=str))
+
+
+def _bar() -> Any:
+    from rich.console import Console as Screen
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    screen = Screen(stderr=True)
+    return Progress(*columns, console=screen, transient=True, redirect_stdout=False, redirect_stderr=False)

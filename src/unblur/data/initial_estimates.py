@@ -1,0 +1,135 @@
+"""Drafts: the frames that a film model made of exposures, for networks that correct them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from unblur.data.exposure_metadata import Entry, Metadata
+from unblur.errors import UnblurError
+from unblur.media.atomic import atomic_path
+from unblur.pipeline.refiner_film import METHOD
+
+FOLDER = "drafts"
+WEIGHTS = "weights.json"
+"""In the folder of a model: what made its drafts, see `Note`."""
+
+
+def drafts_folder(metadata: Metadata, model: str) -> Path:
+    """Where all drafts by a model are: ROOT/drafts/MODEL.
+
+    Raises
+    ------
+    UnblurError
+        A model is called what no folder can be called, or what leads out of this one.
+    """
+    if model in ("", "..") or PurePosixPath(model).name != model or "\\" in model or not model.isprintable():
+        remedy = "give the model a name without slashes, in its card"
+        raise UnblurError(f"drafts by {model!r}", "cannot be kept in a folder of that name", remedy)
+    return metadata.root / FOLDER / model
+
+
+def draft_paths(metadata: Metadata, entry: Entry, model: str) -> tuple[Path, ...]:
+    """Where the drafts of an exposure are: ROOT/drafts/MODEL/path/of/the/blurry/picture/00.png, 01.png, ..."""
+    blurry = PurePosixPath(entry.blurry)
+    folder = drafts_folder(metadata, model) / blurry.parent / blurry.stem
+    return tuple(folder / f"{number:02d}.png" for number in range(metadata.frame_count))
+
+
+def has_drafts(metadata: Metadata, entry: Entry, model: str) -> bool:
+    """Whether all of them are there; the last one is written last."""
+    return draft_paths(metadata, entry, model)[-1].is_file()
+
+
+def drafted(metadata: Metadata, model: str) -> Metadata:
+    """Those exposures that have drafts.
+
+    Raises
+    ------
+    UnblurError
+        None has any.
+    """
+    chosen = tuple(entry for entry in metadata.entries if has_drafts(metadata, entry, model))
+    if not chosen:
+        remedy = f"make them with unblur data drafts {metadata.root} --model {model}"
+        raise UnblurError(metadata.root, f"holds no drafts by {model}", remedy)
+    return replace(metadata, entries=chosen)
+
+
+@dataclass(frozen=True)
+class Note:
+    """What made the drafts by a model.
+
+    Attributes
+    ----------
+    weights : mapping of str to str
+        The sum of the weights of each network that took part.
+    method : int or None
+        As `unblur.pipeline.refiner_film.METHOD` was; None for drafts of before there was one.
+    """
+
+    weights: Mapping[str, str]
+    method: int | None = METHOD
+
+
+def noted(metadata: Metadata, model: str) -> Note | None:
+    """What made the drafts by a model; None where that was not noted.
+
+    Raises
+    ------
+    UnblurError
+        The note cannot be read.
+    """
+    path = drafts_folder(metadata, model) / WEIGHTS
+    if not path.is_file():
+        return None
+    try:
+        return _read(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        problem = "does not say which weights made these drafts"
+        raise UnblurError(path, problem, "remove the folder, and make them again") from error
+
+
+def _read(known: object) -> Note:
+    """Of a note as it is now, or as it was: the weights alone."""
+    if isinstance(known, dict) and isinstance(known.get("weights"), dict):
+        weights, method = known["weights"], known.get("method")
+    else:
+        weights, method = known, None
+    if not isinstance(weights, dict) or not all(isinstance(value, str) for value in weights.values()):
+        raise ValueError("no sums")
+    if method is not None and type(method) is not int:
+        raise ValueError("no version")
+    return Note(weights, method)
+
+
+def unsaid(note: Note | None) -> str | None:
+    """What drafts do not say by which they were made, if there is something."""
+    if note is None:
+        return "weights"
+    return "version of the method" if note.method is None else None
+
+
+def check_weights(metadata: Metadata, model: str, note: Note, weights: Mapping[str, str]) -> None:
+    """Refuse drafts whose weights, as far as they are noted, are not `weights`, or that were made in another way.
+
+    Raises
+    ------
+    UnblurError
+        Naming the first that has changed.
+    """
+    changed = [f"other weights of {name}" for name, value in weights.items() if note.weights.get(name) != value]
+    if note.method not in (None, METHOD):
+        changed.append("another version of the method")
+    if changed:
+        problem = f"holds drafts by {changed[0]}"
+        raise UnblurError(drafts_folder(metadata, model), problem, "remove the folder, and make them again")
+
+
+def note_weights(metadata: Metadata, model: str, weights: Mapping[str, str]) -> None:
+    """Note which weights make the drafts by a model, by the method of now; see `noted`."""
+    note = {"method": METHOD, "weights": dict(weights)}
+    with atomic_path(drafts_folder(metadata, model) / WEIGHTS) as temporary:
+        temporary.write_text(json.dumps(note, indent=1, sort_keys=True) + "\n", encoding="utf-8")

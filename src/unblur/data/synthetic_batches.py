@@ -1,0 +1,151 @@
+"""Endless training exposures from a handful of stills."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from math import ceil
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from unblur.data.stills import Still
+from unblur.exposure.average import times_of
+from unblur.exposure.camera import MotionSpec
+from unblur.exposure.response import Response
+from unblur.exposure.synthetic_exposure import SensorSpec, render
+
+SCALE = 1.2
+"""Pixels of a still's patch per pixel of the exposure: hides the softness of bilinear sampling."""
+
+
+class SyntheticExposures:
+    """Training batches that are a function of (seed, step) alone.
+
+    Every exposure takes a random part of a random still, shrunk, mirrored, turned by quarters and re-exposed at
+    random, and moves it along a random smooth path, half of them with something else moving in front.
+
+    Parameters
+    ----------
+    stills : sequence of Still
+        Sharp pictures.
+    size : int
+        Side of the exposures in pixels.
+    batch_size : int
+        Exposures per batch.
+    times : int
+        Frames per exposure: the middle one (t = 0.5) first, then random ones, every fourth of them an end of the
+        exposure.
+    grid : bool
+        Let the frames stand at i / (times - 1) instead.
+    motion, sensor : MotionSpec, SensorSpec
+        See `exposure.synthetic_exposure.render`.
+    response : {"srgb", "gamma", "linear"}
+        The camera's response.
+    shrink : float
+        Largest random shrinking of a still.
+    step : float
+        Pixels between averaged instants.
+    alike : int
+        So many exposures that follow each other have different pictures and the very same motion; a divisor of
+        `batch_size`.
+    seed : int
+        Two sources of one seed are the same.
+    """
+
+    def __init__(
+        self,
+        stills: Sequence[Still],
+        *,
+        size: int = 128,
+        batch_size: int = 8,
+        times: int = 3,
+        grid: bool = False,
+        motion: MotionSpec | None = None,
+        sensor: SensorSpec | None = None,
+        response: Response = "srgb",
+        shrink: float = 2.0,
+        step: float = 1.0,
+        alike: int = 1,
+        seed: int = 0,
+    ) -> None:
+        if not stills:
+            raise ValueError("at least one still is needed")
+        if alike < 1 or batch_size % alike:
+            raise ValueError(f"alike must divide batch_size, got {alike} and {batch_size}")
+        self.pixels = [still.pixels for still in stills]
+        self._shares = _shares(stills)
+        self.size, self.batch_size, self.times, self.grid = size, batch_size, times, grid
+        self.motion, self.sensor, self.response = motion or MotionSpec(), sensor or SensorSpec(), response
+        self.shrink, self.step, self.alike, self.seed = shrink, step, alike, seed
+        margin = ceil(0.7 * self.motion.length[1])
+        self.patch = ceil((size + margin) * SCALE)
+
+    def batch(self, step: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+        """Batch number `step`: blurry (B, 3, S, S), frames (B, T, 3, S, S), times (B, T), paths (B, T, 2, S, S).
+
+        And, where it is above 1, ``alike``.
+        """
+        rng = np.random.default_rng((self.seed, step))
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        patches = np.stack([self._patch(rng) for _ in range(2 * self.batch_size)])
+        stills = torch.from_numpy(patches).to(device).permute(0, 3, 1, 2).float() / 255
+        exposure = render(
+            stills[: self.batch_size],
+            (self.size, self.size),
+            self._times(generator),
+            self.motion,
+            self.sensor,
+            foreground=stills[self.batch_size :],
+            response=self.response,
+            step=self.step,
+            scale=SCALE,
+            alike=self.alike,
+            generator=generator,
+        )
+        return {
+            "blurry": exposure.blurry,
+            "frames": exposure.frames,
+            "times": exposure.times,
+            "paths": exposure.displacements,
+            **({"alike": torch.tensor(self.alike)} if self.alike > 1 else {}),
+        }
+
+    def _times(self, generator: torch.Generator) -> Tensor:
+        if self.grid:
+            return times_of(self.times).expand(self.batch_size, -1)
+        times = torch.rand(self.batch_size, self.times, generator=generator)
+        ends = torch.rand(self.batch_size, self.times, generator=generator) < 0.25
+        times = torch.where(ends, times.round(), times)
+        times[:, 0] = 0.5
+        return times
+
+    def _patch(self, rng: np.random.Generator) -> np.ndarray:
+        """(P, P, 3) uint8 out of a random still."""
+        still = self.pixels[rng.choice(len(self.pixels), p=self._shares)]
+        shortest = min(still.shape[:2])
+        shrink = float(np.clip(rng.uniform(1.0, self.shrink), None, max(1.0, shortest / self.patch)))
+        side = min(shortest, round(self.patch * shrink))
+        top, left = (int(rng.integers(n - side + 1)) for n in still.shape[:2])
+        patch = still[top : top + side, left : left + side]
+        way = cv2.INTER_AREA if side > self.patch else cv2.INTER_CUBIC
+        patch = cv2.resize(patch, (self.patch, self.patch), interpolation=way)
+        patch = np.rot90(patch, int(rng.integers(4)))
+        patch = patch[:, ::-1] if rng.random() < 0.5 else patch
+        gain = rng.uniform(0.7, 1.15)
+        return np.clip(np.rint(patch * gain), 0, 255).astype(np.uint8)
+
+
+def _shares(stills: Sequence[Still]) -> np.ndarray:
+    """How often each still is drawn: larger ones more often, and each of a clip's less often than a photo.
+
+    The frames of a clip show one place; together they count as the square root of their number.
+    """
+    sources = [still.source.split("#")[0] for still in stills]
+    alike = Counter(sources)
+    weights = [
+        min(still.pixels.shape[:2]) / alike[source] ** 0.5 for still, source in zip(stills, sources, strict=True)
+    ]
+    return np.array(weights) / sum(weights)

@@ -1,0 +1,356 @@
+"""Blurry and sharp pictures out of a user's own photos and clips, to train on.
+
+    OUT/blurry/NAME_0000.png       the exposure
+    OUT/sharp/NAME_0000/00.png     what was there at each time
+    OUT/manifest.jsonl             which belongs to which; see `unblur.data.manifest`
+    OUT/options.json               how all this was made
+
+A photo is moved along random smooth paths; of a clip, consecutive frames are averaged where they leave no ghosts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from math import ceil
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unblur._version import __version__
+from unblur.data.clips import Limits, clip_exposures
+from unblur.data.manifest import NAME as MANIFEST
+from unblur.data.manifest import Direction, Record, read_manifest, write_manifest
+from unblur.data.stills import sharp_factor, shrink, to_uint8
+from unblur.errors import UnblurError
+from unblur.exposure.average import times_of
+from unblur.exposure.camera import MotionSpec
+from unblur.exposure.response import Response
+from unblur.exposure.synthetic_exposure import CLEAN, render
+from unblur.media.folder import CLIP_SUFFIXES, atomic_path, find_clips, find_images, output_paths
+from unblur.media.image import Picture, read_image, write_image
+from unblur.media.video import read_clip
+from unblur.media.webp import is_animated
+from unblur.tasks.batch import Job, Outcome, Report, run
+from unblur.tasks.progress import Listener, Silent
+
+SCALE = 1.2  # pixels of a photo per pixel of its exposure: hides the softness of interpolation
+AVERAGED = 13  # frames of a clip in an exposure, at least
+
+
+@dataclass(frozen=True)
+class BlurOptions:
+    """How exposures are made.
+
+    Attributes
+    ----------
+    count : int
+        Exposures in all, shared among the sources; a clip may yield fewer, then later sources yield more.
+    size : int
+        Height and width in pixels.
+    frames : int
+        Sharp frames of each exposure, at i / (frames - 1).
+    average : int, optional
+        Frames of a clip that are averaged: a multiple of ``frames - 1``, plus 1. About 13 by default.
+    response : {"srgb", "gamma", "linear"}
+        Camera response of the sources.
+    seed : int
+        Of the synthetic paths.
+    length : (float, float)
+        Photos: pixels that a path is long over the exposure.
+    layer : float
+        Photos: share of exposures in which something else moves in front.
+    max_step : float
+        Clips: largest motion from frame to frame in pixels; above about 2 ghosts appear.
+    """
+
+    count: int = 100
+    size: int = 256
+    frames: int = 7
+    average: int | None = None
+    response: Response = "srgb"
+    seed: int = 0
+    length: tuple[float, float] = (3.0, 28.0)
+    layer: float = 0.5
+    max_step: float = 1.5
+
+    def checked(self) -> BlurOptions:
+        """Themselves, if they can be met."""
+        for name, least in (("count", 1), ("size", 16), ("frames", 1)):
+            if getattr(self, name) < least:
+                raise UnblurError(f"--{name} {getattr(self, name)}", "too small", f"use {least} or more")
+        low, high = self.length
+        if not 0 <= low <= high:
+            raise UnblurError(f"--length {low:g},{high:g}", "not a range of pixels", "use for instance 3,28")
+        if not 0 <= self.layer <= 1:
+            raise UnblurError(f"--layer {self.layer:g}", "not a share", "use a number from 0 to 1")
+        if not self.max_step > 0:
+            raise UnblurError(f"--max-step {self.max_step:g}", "nothing may move", "use for instance 1.5")
+        if self.average is not None and (self.average < 2 or (self.average - 1) % self._gaps):
+            problem = f"{self.frames} frames cannot be equally spaced among them"
+            raise UnblurError(f"--average {self.average}", problem, f"use {self.averaged} or leave it out")
+        return self
+
+    @property
+    def averaged(self) -> int:
+        """Frames of a clip that are averaged, if the user leaves it to us."""
+        return ceil((AVERAGED - 1) / self._gaps) * self._gaps + 1
+
+    @property
+    def _gaps(self) -> int:
+        # One frame is the middle one, which needs an even number of steps.
+        return self.frames - 1 if self.frames > 1 else 2
+
+
+@dataclass(frozen=True)
+class _Made:
+    """An exposure to be stored."""
+
+    blurry: Tensor
+    frames: Tensor
+    direction: Direction
+    seed: int | None = None
+    span: tuple[int, int] | None = None
+
+
+def blur_data(
+    sources: Sequence[str | PathLike[str]],
+    out: str | PathLike[str],
+    options: BlurOptions | None = None,
+    listener: Listener | None = None,
+) -> Report:
+    """Make blurry and sharp pictures out of photos and clips.
+
+    The same sources, options and seed give the same pictures. What is there already from an earlier run with the same
+    options is kept, so that an interrupted run can be taken up and `count` raised.
+
+    Parameters
+    ----------
+    sources : sequence of str or path
+        Photos, clips, folders of either, globs.
+    out : str or path
+        Folder for the result.
+
+    Returns
+    -------
+    Report
+        One result per source; what concerns one source alone is an error in it.
+
+    Raises
+    ------
+    UnblurError
+        Options that cannot be met, no usable source, an output that cannot be written or was made with other options.
+    """
+    options, listener = (options or BlurOptions()).checked(), listener or Silent()
+    report = Report("data blur", "exposed")
+    clips, photos, report.errors = _find(sources)
+    for error in report.errors:
+        listener.failed(error)
+    if clips or photos:
+        maker = _Maker(Path(out), options, clips, photos, listener)
+        report.about = {"out": str(out), "options": asdict(options)}
+        jobs = [Job(source, Path(out)) for source in maker.names]
+        run(jobs, maker.expose, report, on_begin=listener.begin, on_done=listener.done, on_error=listener.failed)
+        report.about |= {"manifest": str(maker.manifest), "exposures": len(maker.records)}
+    return report
+
+
+@dataclass
+class _Maker:
+    """Exposes one source after the other, and keeps the manifest."""
+
+    out: Path
+    options: BlurOptions
+    clips: list[Path]
+    photos: list[Path]
+    listener: Listener
+    records: dict[str, Record] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # Clips first: what they cannot yield, photos can.
+        sources = self.clips + self.photos
+        stems = output_paths(sources, self.out / "blurry", suffix="", many=True)
+        self.names = {source: path.name for source, path in zip(sources, stems, strict=True)}
+        self.manifest = self.out / MANIFEST
+        self.remaining, self.waiting = self.options.count, len(sources)
+        claim(self.out, self.options)
+        if self.manifest.exists():
+            self.records = {Path(record.blurry).stem: record for record in read_manifest(self.manifest)}
+
+    def expose(self, job: Job) -> Outcome:
+        """Make this source's share of the exposures."""
+        share = ceil(self.remaining / self.waiting)
+        self.waiting -= 1
+        kept = made = 0
+        try:
+            names = [f"{self.names[job.source]}_{number:04d}" for number in range(share)]
+            kept = sum(self._is_there(name, job.source) for name in names)
+            if kept < share:
+                exposures = self._exposures(job.source, names)
+                for number, (name, exposure) in enumerate(zip(names, exposures, strict=False)):
+                    if exposure is not None and not self._is_there(name, job.source):
+                        self._store(name, job.source, exposure)
+                        made += 1
+                    self.listener.progress("exposing", number + 1, share)
+        finally:
+            self.remaining -= kept + made
+            write_manifest(self.manifest, [self.records[name] for name in sorted(self.records)])
+        if share and not kept + made:
+            remedy = "use a slower clip or one with more frames per second, a smaller --size or a larger --max-step"
+            raise UnblurError(job.source, "holds no passage that moves, and slowly enough to leave no ghosts", remedy)
+        facts: dict[str, object] = {"exposures": kept + made, "made": made}
+        return Outcome(job, _said(kept, made), facts if made or not kept else {**facts, "skipped": True})
+
+    def _exposures(self, source: Path, names: list[str]) -> Iterator[_Made | None]:
+        if source in self.clips:
+            return self._of_clip(source)
+        return self._of_photo(source, names)
+
+    def _of_clip(self, source: Path) -> Iterator[_Made]:
+        options, clip = self.options, read_clip(source)
+        _check_size(source, clip.height, clip.width, options.size)
+        average = options.average or options.averaged
+        limits = Limits(max_step=options.max_step, min_side=options.size)
+        for made in clip_exposures(
+            clip, average, size=options.size, limits=limits, response=options.response, canonical=False
+        ):
+            step = (average - 1) // max(options.frames - 1, 1)
+            frames = made.frames[::step] if options.frames > 1 else made.frames[average // 2][None]
+            yield _Made(made.blurry, frames, "as_stored" if made.direction > 0 else "reversed", span=made.span)
+
+    def _of_photo(self, source: Path, names: list[str]) -> Iterator[_Made | None]:
+        """One exposure per name, None for what is there already."""
+        pixels = to_uint8(read_image(source).pixels)
+        _check_size(source, pixels.shape[0], pixels.shape[1], self.options.size)
+        grey = pixels.astype(np.float32).mean(2).round().astype(np.uint8)
+        pixels = shrink(pixels, sharp_factor(grey, min_side=self.options.size) or 1.0)
+        for number, name in enumerate(names):
+            if self._is_there(name, source):
+                yield None
+                continue
+            seed = _seed(self.options.seed, source.name, number)
+            yield _moved(pixels, self.options, seed)
+
+    def _is_there(self, name: str, source: Path) -> bool:
+        record = self.records.get(name)
+        if record is None:
+            return False
+        if record.source != source.name:
+            problem = f"{name} in it was made from {record.source}, not from {source.name}"
+            raise UnblurError(self.out, problem, "choose an empty folder")
+        return all((self.out / path).is_file() for path in (record.blurry, *record.frames))
+
+    def _store(self, name: str, source: Path, made: _Made) -> None:
+        files = [f"sharp/{name}/{i:02d}.png" for i in range(len(made.frames))]
+        for path, frame in zip(files, made.frames, strict=True):
+            write_image(self.out / path, Picture(frame))
+        # Last, so that a blurry picture is never without its sharp ones.
+        write_image(self.out / "blurry" / f"{name}.png", Picture(made.blurry))
+        self.records[name] = Record(
+            blurry=f"blurry/{name}.png",
+            frames=tuple(files),
+            times=tuple(round(float(t), 6) for t in times_of(len(files))),
+            source=source.name,
+            response=self.options.response,
+            direction=made.direction,
+            size=(self.options.size, self.options.size),
+            seed=made.seed,
+            span=made.span,
+        )
+
+
+def _moved(pixels: np.ndarray, options: BlurOptions, seed: int) -> _Made:
+    """A random part of a photo along a random path, perhaps with another part of it in front."""
+    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    side = min(*pixels.shape[:2], ceil((options.size + 0.7 * options.length[1]) * SCALE))
+    parts = []
+    for _ in range(2):
+        top, left = (int(rng.integers(n - side + 1)) for n in pixels.shape[:2])
+        parts.append(pixels[top : top + side, left : left + side])
+    stills = torch.from_numpy(np.stack((parts[0], parts[1][:, ::-1]))).permute(0, 3, 1, 2).float() / 255
+    exposure = render(
+        stills[:1],
+        (options.size, options.size),
+        times_of(options.frames),
+        MotionSpec(length=options.length, layer=options.layer),
+        CLEAN,
+        foreground=stills[1:],
+        response=options.response,
+        scale=min(SCALE, side / options.size),
+        generator=generator,
+    )
+    return _Made(exposure.blurry[0], exposure.frames[0], "as_stored", seed=seed)
+
+
+def _find(
+    sources: Sequence[str | PathLike[str]],
+) -> tuple[list[Path], list[Path], list[UnblurError]]:
+    """Clips, photos, and what was wrong; a folder of pictures is a folder of photos."""
+    clips: dict[Path, None] = {}
+    photos: dict[Path, None] = {}
+    errors = []
+    for source in sources:
+        if Path(source).is_file():
+            (clips if _is_clip(Path(source)) else photos)[Path(source)] = None
+            continue
+        found_clips = [path for path in find_clips([source])[0] if not path.is_dir()]
+        found_photos, wrong = find_images([source])
+        found_photos = [path for path in found_photos if not _is_clip(path)]
+        clips.update(dict.fromkeys(found_clips))
+        photos.update(dict.fromkeys(found_photos))
+        if not found_clips and not found_photos:
+            errors += wrong or [UnblurError(source, "holds no photo or clip", "name a folder with some")]
+    return list(clips), [path for path in photos if path not in clips], errors
+
+
+def _is_clip(path: Path) -> bool:
+    if path.suffix.lower() != ".webp":
+        return path.suffix.lower() in CLIP_SUFFIXES
+    try:
+        with path.open("rb") as file:
+            head = file.read(21)
+    except OSError:
+        return False
+    return len(head) == 21 and is_animated(head)
+
+
+def claim(out: Path, options: Any) -> None:
+    """Say in `out` how its pictures are made; refuse a folder of pictures that were made otherwise."""
+    wanted: dict[str, Any] = {"unblur": __version__, **json.loads(json.dumps(asdict(options)))}
+    note = out / "options.json"
+    if note.exists():
+        try:
+            found = json.loads(note.read_text(encoding="utf-8"))
+            other = [name for name in wanted if name not in ("count", "unblur") and found.get(name) != wanted[name]]
+        except (OSError, ValueError, AttributeError) as error:
+            raise UnblurError(note, "cannot be read", "choose an empty folder") from error
+        if other:
+            problem = f"holds pictures made with --{other[0].replace('_', '-')} {found.get(other[0])}"
+            raise UnblurError(out, problem, "use the same options or choose an empty folder")
+    elif (out / MANIFEST).exists():
+        raise UnblurError(out, "holds a manifest, but no options.json", "choose an empty folder")
+    with atomic_path(note) as temporary:
+        temporary.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+
+
+def _check_size(source: Path, height: int, width: int, size: int) -> None:
+    if min(height, width) < size:
+        raise UnblurError(
+            source, f"{width} x {height} is smaller than {size} x {size}", f"use --size {min(height, width)}"
+        )
+
+
+def _seed(seed: int, name: str, number: int) -> int:
+    digest = hashlib.sha256(f"{seed} {number} {name}".encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:6], "big")
+
+
+def _said(kept: int, made: int) -> str:
+    text = f"{made} exposures" if made != 1 else "1 exposure"
+    return f"{text}, {kept} there already" if kept else text

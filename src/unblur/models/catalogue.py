@@ -1,0 +1,108 @@
+"""The models: which are here, what is known of each, and how released weights become ours."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from os import PathLike
+from pathlib import Path
+
+from torch import nn
+
+from unblur.networks.jin import FrameCascade
+from unblur.networks.purohit import FrameRecurrent
+from unblur.networks.deep_image_prior import CodePrior, ImagePrior
+from unblur.networks.hypercut import OrderNet
+from unblur.models.card import Card
+from unblur.models.convert.released import convert
+from unblur.models.registry import ALIASES, DEFAULT, SHIPPED
+from unblur.models.weights import FILES, load_weights
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model.
+
+    Attributes
+    ----------
+    name : str
+        What to pass as ``--model``.
+    card : Card
+    makes : str
+        "film" (frames at any time, or at fixed ones), "picture" (one sharp picture), "blur" (a space of blurs),
+        "prior" (the deep prior of one picture or code) or "score of order" (of two frames).
+    parameters : int
+        Numbers in its weights.
+    size : int
+        Bytes of its file.
+    """
+
+    name: str
+    card: Card
+    makes: str
+    parameters: int
+    size: int
+
+    @property
+    def alias(self) -> str | None:
+        """Another name that it goes by: best, fast."""
+        return next((alias for alias, name in ALIASES.items() if name == self.name), None)
+
+    def __str__(self) -> str:
+        alias = f"{self.alias}; " if self.alias else ""
+        facts = f"{alias}makes a {self.makes}, {self.parameters / 1e6:.1f} M parameters, {self.size / 2**20:.1f} MiB"
+        return f"{self.card.summary} ({facts})" if self.card.summary else facts
+
+    def as_dict(self) -> dict[str, object]:
+        """All that is known, for a machine-readable report."""
+        return {
+            "name": self.name,
+            "alias": self.alias,
+            "makes": self.makes,
+            "parameters": self.parameters,
+            "bytes": self.size,
+            "card": asdict(self.card),
+        }
+
+    def facts(self) -> dict[str, str]:
+        """All that is known, for people."""
+        known = {**asdict(self.card), "name": self.name}
+        known["score"] = ", ".join(f"{name} {value:g}" for name, value in self.card.score.items())
+        known |= {"makes": self.makes, "parameters": f"{self.parameters:,}", "size": f"{self.size:,} bytes"}
+        return {name: str(value) for name, value in known.items() if value not in ("", None)}
+
+
+MADE: tuple[tuple[tuple[type[nn.Module], ...], str], ...] = (
+    ((FrameCascade, FrameRecurrent), "film"),
+    ((ImagePrior, CodePrior), "prior"),
+    ((OrderNet,), "score of order"),
+)
+"""Networks whose methods do not tell."""
+
+
+def list_models() -> list[Entry]:
+    """The models that came with the package."""
+    return [show_model(name) for name in SHIPPED]
+
+
+def show_model(name: str | PathLike[str] = DEFAULT) -> Entry:
+    """What is known of a model, by its name or file.
+
+    Raises
+    ------
+    UnblurError
+        No such model, or its file is damaged.
+    """
+    name = ALIASES.get(str(name), str(name))
+    loaded = load_weights(name)
+    file = FILES / SHIPPED[name].file if name in SHIPPED else Path(name)
+    makes = "film" if hasattr(loaded.network, "decode") else "picture"
+    makes = "blur" if hasattr(loaded.network, "reblur") else makes
+    for kinds, made in MADE:
+        makes = made if isinstance(loaded.network, kinds) else makes
+    parameters = sum(parameter.numel() for parameter in loaded.network.parameters())
+    return Entry(name, loaded.card, makes, parameters, file.stat().st_size)
+
+
+def convert_model(source: str | PathLike[str], out: str | PathLike[str], network: str | None = None) -> Entry:
+    """Turn weights as their authors released them into a file of ours; see `unblur.models.convert.released.convert`."""
+    return show_model(convert(source, network, out=out))

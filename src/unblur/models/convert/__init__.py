@@ -1,0 +1,1 @@
+"""Released weights of the papers' authors, made files of this package."""

@@ -1,0 +1,83 @@
+"""A network with its card on a device, ready to be asked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import nn
+
+from unblur.errors import UnblurError
+from unblur.runtime.device import resolve_device
+from unblur.runtime.tiling import is_out_of_memory
+from unblur.models.weights import load_weights
+
+
+class Ready:
+    """A network with its card, on a device.
+
+    Attributes
+    ----------
+    name : str
+        Of the model.
+    card : object or None
+        What is known of its weights; see `unblur.models.card.Card`.
+    network : nn.Module
+    device : torch.device
+    """
+
+    def __init__(self, network: nn.Module, card: Any = None, *, device: str | torch.device = "auto") -> None:
+        self.name, self.card = called(network, card), card
+        self.device = resolve_device(device)
+        self.network: Any = network.to(self.device).eval()
+        self._fingerprint: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the weights: of their file, or where there is none, of their numbers."""
+        if self._fingerprint is None:
+            self._fingerprint = getattr(self.card, "sha256", None) or sum_of_weights(self.network)
+        return self._fingerprint
+
+
+def called(network: nn.Module, card: Any = None) -> str:
+    """What to call a network in messages."""
+    return getattr(card, "name", None) or type(network).__name__
+
+
+def found(model: str | PathLike[str] | nn.Module | None, default: str) -> tuple[nn.Module, Any]:
+    """A network and its card, by its name or file, or as it is; `default` where none is named.
+
+    Raises
+    ------
+    UnblurError
+        No such model.
+    """
+    if isinstance(model, nn.Module):
+        return model, None
+    loaded = load_weights(default if model is None else model)
+    return loaded.network, loaded.card
+
+
+def sum_of_weights(network: nn.Module) -> str:
+    """What tells a network's weights from others where they come from no file."""
+    digest = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def fits_memory(subject: str) -> Iterator[None]:
+    """Tell in one line that memory ran out."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UnblurError(subject, "is too large for the memory", "use a smaller picture, or --device cpu") from None

@@ -1,0 +1,1 @@
+"""How an answer is made: restore, motion, edges, consistency, residual, film."""

@@ -1,0 +1,168 @@
+"""A blur space, ready to run, and the codes that it reads from pictures."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from unblur.errors import UnblurError
+from unblur.media.atomic import atomic_path
+from unblur.models.load import Ready, called, fits_memory, found
+from unblur.models.registry import BLUR_SPACE
+
+
+@dataclass(frozen=True)
+class BlurCode:
+    """A blur that was read from two pictures, or drawn.
+
+    Attributes
+    ----------
+    values : Tensor
+        (C, h, w) float32, a vector for every 128 x 128 pixels.
+    height, width : int
+        Of the picture that it is for.
+    space : str
+        The blur space whose code it is.
+    fingerprint : str
+        Of that space's weights: the numbers mean nothing to others.
+    """
+
+    values: Tensor
+    height: int
+    width: int
+    space: str
+    fingerprint: str
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write it as safetensors; whole or not at all."""
+        facts = {"height": self.height, "width": self.width, "space": self.space, "fingerprint": self.fingerprint}
+        contents = save({"code": self.values.contiguous()}, {"blur_code": json.dumps(facts, sort_keys=True)})
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(contents)
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> BlurCode:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        UnblurError
+            The file is missing, damaged, or no code.
+        """
+        remedy = "name a file that unblur reblur --save-code wrote"
+        if not Path(path).is_file():
+            raise UnblurError(path, "no such file", remedy)
+        try:
+            with safe_open(path, framework="pt") as file:
+                facts = json.loads((file.metadata() or {})["blur_code"])
+                values = file.get_tensor("code")
+            if values.ndim != 3 or not bool(torch.isfinite(values).all()):
+                raise ValueError(f"its values are {tuple(values.shape)}")
+            sides = int(facts["height"]), int(facts["width"])
+            return cls(values.float(), *sides, str(facts["space"]), str(facts["fingerprint"]))
+        except KeyError:
+            raise UnblurError(path, "is no blur code", remedy) from None
+        except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
+            raise UnblurError(path, f"is no blur code, or is damaged ({error})", remedy) from None
+
+
+class Space(Ready):
+    """A blur space with its card, on a device: its network has `encode`, `reblur`, `fitted` and `draw`.
+
+    Pass it as ``model`` to `unblur.encode_blur` and the others to load once for many pictures. Attributes as of
+    `Ready`; see `unblur.networks.path_blur_space.PathSpace`.
+    """
+
+    def __init__(self, network: nn.Module, card: Any = None, *, device: str | torch.device = "auto") -> None:
+        if not hasattr(network, "reblur"):
+            subject = f"--model {called(network, card)}"
+            raise UnblurError(subject, "is no blur space", f"use {BLUR_SPACE}, or a file of one")
+        super().__init__(network, card, device=device)
+
+    def as_dict(self) -> dict[str, object]:
+        """For a machine-readable report."""
+        return {"name": self.name, "sha256": self.fingerprint, "device": str(self.device)}
+
+    def check_draws(self) -> None:
+        """Refuse a space from which no blur can be drawn.
+
+        Raises
+        ------
+        UnblurError
+            It is not variational: nothing is known of where its codes lie.
+        """
+        if not self.network.variational:
+            problem = "is not variational, so no blur can be drawn from it"
+            raise UnblurError(f"--model {self.name}", problem, f"use {BLUR_SPACE}, or take the blur from pictures")
+
+    def encode(self, sharp: Tensor, blurry: Tensor, subject: str = "the pair") -> BlurCode:
+        """The blur between two (3, H, W) in [0, 1]."""
+        with torch.inference_mode(), fits_memory(subject):
+            code = self.network.encode(*(image[None].to(self.device) for image in (sharp, blurry))).mean
+        return self._code(code, sharp)
+
+    def check(self, code: BlurCode, subject: str | PathLike[str] = "the code") -> None:
+        """Refuse the code of another blur space; `subject` is where it came from.
+
+        Raises
+        ------
+        UnblurError
+            Its numbers mean nothing here.
+        """
+        if code.fingerprint != self.fingerprint or code.values.shape[0] != self.network.channels:
+            problem = f"was read by {code.space} and means nothing to {self.name}"
+            raise UnblurError(subject, problem, f"use the model it was read by (sha256 {code.fingerprint[:8]}...)")
+
+    def apply(self, sharp: Tensor, code: BlurCode, subject: str = "the picture") -> Tensor:
+        """Blur (3, H, W) in [0, 1], of any size, as `code` says; a code of another size is fitted to it.
+
+        Raises
+        ------
+        UnblurError
+            The code belongs to another blur space, or memory ran out.
+        """
+        self.check(code)
+        with torch.inference_mode(), fits_memory(subject):
+            values = code.values[None].to(self.device)
+            if sharp.shape[-2:] != (code.height, code.width):
+                values = self.network.fitted(values, *sharp.shape[-2:], of=(code.height, code.width))
+            return self.network.reblur(sharp[None].to(self.device), values)[0].float().clamp(0, 1).cpu()
+
+    def draw(self, height: int, width: int, seed: int) -> BlurCode:
+        """A blur that never was, for a picture of this size.
+
+        Raises
+        ------
+        UnblurError
+            The space is not variational: nothing is known of where its codes lie.
+        """
+        self.check_draws()
+        with torch.inference_mode():
+            values = self.network.draw(1, height, width, torch.Generator().manual_seed(seed))[0]
+        return BlurCode(values.float().cpu(), height, width, self.name, self.fingerprint)
+
+    def _code(self, values: Tensor, picture: Tensor) -> BlurCode:
+        height, width = picture.shape[-2:]
+        return BlurCode(values[0].float().cpu(), height, width, self.name, self.fingerprint)
+
+
+def load_space(
+    model: str | PathLike[str] | nn.Module | Space | None = None, device: str | torch.device = "auto"
+) -> Space:
+    """A blur space by its name or file, from a network, or as it is.
+
+    Raises
+    ------
+    UnblurError
+        No such model, it is no blur space, or there is no such device.
+    """
+    return model if isinstance(model, Space) else Space(*found(model, BLUR_SPACE), device=device)

@@ -1,0 +1,225 @@
+"""`unblur frames`: the films of files, of each alone or of a burst."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from unblur.errors import UnblurError
+from unblur.media.video import write_clip
+from unblur.tasks.blur_check import check_has_paths
+from unblur.tasks.faces import Faces
+from unblur.tasks.batch import Job, Outcome, Report
+from unblur.tasks.batch_jobs import Options, facts_of, find, jobs_of, made_with, run_jobs
+from unblur.tasks.progress import Listener
+from unblur.tasks.burst_queue import Reel
+from unblur.tasks.frames import (
+    Film,
+    Method,
+    check_makes,
+    check_method,
+    check_starts_from_sharp,
+    checked_times,
+    frames,
+    made_by,
+)
+from unblur.pipeline.restore import Engine
+from unblur.tasks.order import load_orderer
+
+FILM = ".film"
+SUFFIXES = (".mp4", ".gif", ".webp")
+FRAMES = 51
+
+
+@dataclass(frozen=True)
+class FilmOptions:
+    """Which frames, and how they are stored; see `unblur.frames`.
+
+    Attributes
+    ----------
+    burst : bool, optional
+        Whether all pictures get one direction of time; if left out, where they are named rather than found in folders.
+    order : str, optional
+        An order network that decides the direction.
+    """
+
+    n: int | None = None
+    times: Sequence[float] | None = None
+    reverse: bool = False
+    fps: float = 25.0
+    format: str = "mp4"
+    sharp: str | None = None
+    refine: bool = False
+    method: Method | None = None
+    burst: bool | None = None
+    order: str | None = None
+
+
+def frames_files(
+    inputs: Sequence[str], out: str | None, options: Options, listener: Listener, film: FilmOptions
+) -> Report:
+    """Make films of files, folders and globs.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        Pictures, folders, globs.
+    out : str, optional
+        A .mp4, .gif or .webp file, in which the films of several pictures follow each other; or for one picture a
+        folder of PNGs, for several a folder that gets a film of each; beside each picture as NAME.film.mp4 if left out.
+
+    Raises
+    ------
+    UnblurError
+        An option cannot be met. What concerns one file is in the report, and told to `listener`.
+    """
+    checked_times(film.n or FRAMES, film.times)
+    if film.method in ("cascade", "recurrent") and options.model is None:
+        remedy = "name a file of weights with --model"
+        raise UnblurError(f"--method {film.method}", "no weights of it come with this package", remedy)
+    report = Report("frames", "filmed")
+    found, several = find(inputs, out, (), report)
+    if film.sharp is not None and several:
+        raise UnblurError("--sharp", "is the middle frame of one photo, but several are named", "name one photo")
+    joined = several and out is not None and Path(out).suffix.lower() in SUFFIXES and not Path(out).is_dir()
+    jobs, as_folder = _jobs(found, several and not joined, inputs, out, film, report)
+    if not jobs:
+        return run_jobs(jobs, lambda job: Outcome(job, ""), report, options, listener)
+    if film.sharp is not None:
+        options = replace(options, model=options.model or "fast")
+    faces = options.load_faces(jobs)
+    engine = options.load(jobs)
+    film = _checked(engine, film)
+    work = _Work(jobs, engine, options, listener, film, as_folder, faces)
+    named = not any(Path(name).is_dir() for name in inputs)
+    work.begin(together=joined or (named if film.burst is None else film.burst))
+    report.about = {"model": engine.as_dict(), "sharp": film.sharp, "fps": film.fps, "reverse": film.reverse}
+    report.about |= {} if faces is None else {"face_model": faces.engine.as_dict()}
+    report.by = made_with(engine)
+    if joined:
+        report.count = 0
+        whole = Job(jobs[0].source, Path(str(out)))
+        run_jobs([whole], lambda job: work.join(job, report), report, options, listener)
+    else:
+        run_jobs(jobs, work.one, report, options, listener)
+    bursts = work.reel.as_dict()
+    report.about["bursts"] = bursts
+    most = max((int(str(burst["pictures"])) for burst in bursts), default=1)
+    report.by += f"; {most} in one direction of time" if most > 1 else ""
+    return report
+
+
+def _jobs(
+    found: Sequence[Path], several: bool, inputs: Sequence[str], out: str | None, film: FilmOptions, report: Report
+) -> tuple[list[Job], bool]:
+    """Where each film goes, and whether that is a folder of frames."""
+    suffix = "" if film.format == "png" else f".{film.format}"
+    if out is None or several:
+        beside = lambda source: source.with_name(source.stem + FILM + suffix)  # noqa: E731
+        return jobs_of(found, several, inputs, out, beside, report, suffix), suffix == ""
+    if os.path.realpath(out) in {os.path.realpath(source) for source in found}:
+        raise UnblurError(f"-o {out}", "is an input too", "write to another name or folder")
+    # A name that ends with a slash is a folder of frames, whatever dots are in it.
+    return [Job(source, Path(out)) for source in found], out.endswith(("/", os.sep))
+
+
+def _checked(engine: Engine, film: FilmOptions) -> FilmOptions:
+    """The number of frames decided; refuses what the model cannot do."""
+    if film.method is not None:
+        check_method(engine, film.method)
+    film = replace(film, n=film.n or made_by(engine) or FRAMES)
+    check_makes(engine, checked_times(film.n or FRAMES, film.times), "--times" if film.times else f"-n {film.n}")
+    if film.sharp is not None:
+        check_starts_from_sharp(engine)
+    if film.refine:
+        check_has_paths(engine.film, engine.name, "--refine")
+    return film
+
+
+class _Work:
+    """Makes films and writes them."""
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        engine: Engine,
+        options: Options,
+        listener: Listener,
+        film: FilmOptions,
+        as_folder: bool,
+        faces: Faces | None = None,
+    ) -> None:
+        self.engine, self.options, self.listener, self.film = engine, options, listener, film
+        self.as_folder, self.faces = as_folder, faces
+        self.files = [job.source for job in jobs if not (options.skip_existing and job.output.exists())]
+
+    def begin(self, *, together: bool) -> None:
+        """Know which of the pictures belong together."""
+        orderer = None if self.film.order is None else load_orderer(self.film.order, self.options.device, "--order")
+        self.reel = Reel(self.files, self._made, orderer, together=together)
+
+    def one(self, job: Job) -> Outcome:
+        """The film of one picture in one file or folder."""
+        made = self.reel.film(job.source)
+        place = f"{job.output}/" if self.as_folder else job.output
+        made.save(place, self.film.fps, progress=self.listener.progress)
+        said, facts = self._said(made)
+        lines = () if made.faces is None else made.faces.lines()
+        return Outcome(job, f"{len(made)} frames, {said}", facts, lines)
+
+    def join(self, job: Job, report: Report) -> Outcome:
+        """The films of all pictures in one file, in order."""
+        parts: list[dict[str, object]] = []
+        write_clip(job.output, self._strip(parts), fps=self.film.fps)
+        report.count = len(parts)
+        count = sum(int(str(part["frames"])) for part in parts)
+        warnings = [f"{Path(str(part['input'])).name} {part['warning']}" for part in parts if part["warning"]]
+        size = {key: parts[0][key] for key in ("width", "height")}
+        facts = {**size, "frames": count, "pictures": parts, "warning": warnings[0] if warnings else None}
+        return Outcome(job, f"{count} frames of {len(parts)} pictures, {size['width']}x{size['height']}", facts)
+
+    def _strip(self, parts: list[dict[str, object]]) -> Iterator[Tensor]:
+        first = None
+        for number, file in enumerate(self.files):
+            self.listener.progress("pictures", number, len(self.files))
+            made = self.reel.film(file)
+            size = (made.picture.width, made.picture.height)
+            first = first or size
+            if size != first:
+                problem = f"is {size[0]}x{size[1]}, but the first picture {first[0]}x{first[1]}"
+                raise UnblurError(file, problem, "name pictures of one size, or a folder for a film of each")
+            yield from made.frames()
+            parts.append({"input": str(file), **self._said(made)[1]})
+
+    def _said(self, made: Film) -> tuple[str, dict[str, object]]:
+        self.listener.progress("checking", 0, 1)
+        said, facts = facts_of(made.picture, made.tile, made.residual)
+        facts |= {"frames": len(made), "times": list(made.times), "reverse": made.reverse, "warning": made.warning}
+        if made.refinement is not None:
+            said += f" ({made.refinement})"
+            facts["refinement"] = made.refinement.as_dict()
+        if made.faces is not None:
+            said += f"; {made.faces}"
+            facts["faces"] = made.faces.as_dict()
+        return said, facts
+
+    def _made(self, file: Path) -> Film:
+        film, options = self.film, self.options
+        return frames(
+            file,
+            film.n or FRAMES,
+            film.times,
+            film.reverse,
+            self.engine,
+            sharp=film.sharp,
+            refine=film.refine,
+            consistency=options.consistency,
+            check=options.check,
+            faces=self.faces,
+            max_pixels=options.max_pixels,
+            progress=self.listener.progress,
+        )

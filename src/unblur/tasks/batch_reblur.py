@@ -1,0 +1,186 @@
+"""`unblur reblur` on files: where the blur comes from, and which pictures get it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+from unblur.errors import UnblurError
+from unblur.media.folder import IMAGE_SUFFIXES
+from unblur.media.image import Picture
+from unblur.tasks.plots_psf_grid import draw_impulses
+from unblur.tasks.batch import Job, Outcome, Report
+from unblur.tasks.batch_jobs import REBLURRED, Options, find, jobs_of, run_jobs
+from unblur.tasks.progress import Listener
+from unblur.pipeline.blur_transfer import BlurCode, Space, load_space
+from unblur.tasks.reblur import Reading, apply_blur, each_sample, read_blur
+from unblur.tasks.inputs import open_picture
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the blur comes from: one of the three.
+
+    Attributes
+    ----------
+    like : (str, str), optional
+        A sharp picture, and the same one blurry.
+    code : str, optional
+        A file with a code.
+    sample : int, optional
+        Blurs to draw for each picture.
+    seed : int
+        Of those.
+    save_code, impulses : str, optional
+        Files for the code, and for a picture of what it does to points of light.
+    """
+
+    like: tuple[str, str] | None = None
+    code: str | None = None
+    sample: int | None = None
+    seed: int = 0
+    save_code: str | None = None
+    impulses: str | None = None
+
+    def check(self) -> None:
+        """Refuse none and several of the three, and what only one blur can be asked for."""
+        given = [name for name in ("like", "code", "sample") if getattr(self, name) is not None]
+        if len(given) != 1:
+            problem = "are given at once" if given else "are both missing"
+            names = " and ".join(f"--{name}" for name in given) if given else "--like and --sample"
+            raise UnblurError(names, problem, "name one: --like SHARP BLURRY, --code FILE or --sample N")
+        if self.sample is not None and self.sample < 1:
+            raise UnblurError(f"--sample {self.sample}", "not a number of blurs", "use 1 or more")
+        if self.sample is not None and (self.save_code or self.impulses):
+            raise UnblurError("--save-code and --impulses", "want one blur, not draws", "use --like or --code")
+
+    def sources(self) -> list[str]:
+        """The files that the blur comes from."""
+        return [*(self.like or ()), *([self.code] if self.code is not None else [])]
+
+    def check_outputs(self, outputs: Iterable[str | PathLike[str]]) -> None:
+        """Refuse to write over what the blur comes from, or two things into one file."""
+        taken = {os.path.realpath(source) for source in self.sources()}
+        for output in (*filter(None, (self.save_code, self.impulses)), *outputs):
+            place = os.path.realpath(output)
+            if place in taken:
+                raise UnblurError(output, "would overwrite an input or another output", "choose another name")
+            taken.add(place)
+
+
+def reblur_files(
+    inputs: Sequence[str],
+    out: str | None,
+    origin: Origin,
+    options: Options,
+    listener: Listener,
+    *,
+    quality: int = 95,
+) -> Report:
+    """Put a blur on files, folders and globs.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        Sharp pictures; none if only the code or the picture of it is wanted.
+    out : str, optional
+        A file for one picture, a folder for several or for several draws; beside each picture as NAME.reblurred.EXT
+        if left out. Draw number 0 of several is NAME.000.EXT in a folder, else NAME.000.reblurred.EXT.
+
+    Raises
+    ------
+    UnblurError
+        An option cannot be met, the pair or the code cannot be read. What concerns one file is in the report, and told
+        to `listener`.
+    """
+    origin.check()
+    if not inputs and (out is not None or not (origin.save_code or origin.impulses)):
+        raise UnblurError("SHARP", "no picture is named", "name one, or leave out -o and use --save-code or --impulses")
+    report = Report("reblur", "reblurred")
+    found, many = find(inputs, out, IMAGE_SUFFIXES, report, several=(origin.sample or 1) > 1)
+    jobs = jobs_of(found, many, inputs, out, _beside, report)
+    # The last draw stands for all, so that an interrupted picture is not taken for a finished one.
+    draws = {job.source: _draws(job.output, origin.sample or 1) for job in jobs}
+    jobs = [Job(job.source, draws[job.source][-1]) for job in jobs]
+    origin.check_outputs([output for each in draws.values() for output in each])
+    space = load_space(options.model, options.device)
+    reading, code = _blur(origin, space, options)
+    report.about = {"model": space.as_dict(), "seed": origin.seed if origin.sample else None}
+    report.about |= {"code": origin.code, "saved_code": origin.save_code, "impulses": origin.impulses}
+    report.about |= {} if reading is None else {"reading": reading.as_dict()}
+    report.by = f"with {space.name}" + (f"; {reading}" if reading is not None else "")
+    if code is None:
+        return run_jobs(jobs, _sampler(draws, origin.seed, space, options, quality), report, options, listener)
+    for kept in _keep(origin, space, code):
+        listener.done(kept)
+        if not inputs:
+            # Then they are what was asked for.
+            report.verb = "written"
+            report.results.append(kept)
+    return run_jobs(jobs, _applier(code, space, options, quality), report, options, listener)
+
+
+def _blur(origin: Origin, space: Space, options: Options) -> tuple[Reading | None, BlurCode | None]:
+    if origin.like is not None:
+        reading = read_blur(*origin.like, space, max_pixels=options.max_pixels)
+        return reading, reading.code
+    if origin.code is None:
+        space.check_draws()
+        return None, None
+    code = BlurCode.load(origin.code)
+    space.check(code, origin.code)
+    return None, code
+
+
+def _keep(origin: Origin, space: Space, code: BlurCode) -> Iterator[Outcome]:
+    source = Path(origin.like[1] if origin.like else str(origin.code))
+    if origin.save_code:
+        yield Outcome(Job(source, code.save(origin.save_code)), "the blur's code")
+    if origin.impulses:
+        drawn = Picture(draw_impulses(space, code)).save(Path(origin.impulses))
+        yield Outcome(Job(source, drawn), "what it does to points of light")
+
+
+def _applier(code: BlurCode, space: Space, options: Options, quality: int) -> Callable[[Job], Outcome]:
+    def work(job: Job) -> Outcome:
+        made = apply_blur(job.source, code, space, max_pixels=options.max_pixels)
+        made.save(job.output, quality=quality)
+        return Outcome(job, *_facts(made.picture))
+
+    return work
+
+
+def _sampler(
+    draws: dict[Path, list[Path]], seed: int, space: Space, options: Options, quality: int
+) -> Callable[[Job], Outcome]:
+    def work(job: Job) -> Outcome:
+        picture, outputs = open_picture(job.source, options.max_pixels), draws[job.source]
+        for made, output in zip(each_sample(picture, len(outputs), seed, space), outputs, strict=True):
+            made.save(output, quality=quality)
+        said, facts = _facts(picture)
+        said += f", the last of {len(outputs)} draws" if len(outputs) > 1 else ""
+        return Outcome(job, said, facts | {"outputs": [str(output) for output in outputs]})
+
+    return work
+
+
+def _draws(output: Path, count: int) -> list[Path]:
+    """A file for each draw: the picture's own name for one, else NAME.000.EXT, NAME.001.EXT, ..."""
+    if count == 1:
+        return [output]
+    kind = REBLURRED if output.stem.endswith(REBLURRED) else ""
+    stem = output.stem.removesuffix(REBLURRED)
+    return [output.with_name(f"{stem}.{number:03d}{kind}{output.suffix}") for number in range(count)]
+
+
+def _beside(source: Path) -> Path:
+    suffix = source.suffix if source.suffix.lower() in IMAGE_SUFFIXES else ".png"
+    return source.with_name(source.stem + REBLURRED + suffix)
+
+
+def _facts(picture: Picture) -> tuple[str, dict[str, object]]:
+    facts: dict[str, object] = {"width": picture.width, "height": picture.height, "bits": picture.bits}
+    return f"{picture.width}x{picture.height}", facts

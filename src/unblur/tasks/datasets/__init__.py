@@ -1,1 +1,0 @@
-"""Pictures to train and measure on, made or put in order."""

@@ -1,1 +1,0 @@
-"""Pictures that show a blur, or many results side by side."""

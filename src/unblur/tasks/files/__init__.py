@@ -1,1 +1,0 @@
-"""The tasks on files: found, done one after the other, written, told of."""

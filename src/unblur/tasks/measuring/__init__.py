@@ -1,1 +1,0 @@
-"""How good models are: protocols, what they measure, and the reports of it."""

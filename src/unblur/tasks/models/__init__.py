@@ -1,1 +1,0 @@
-"""Models, ready to run: named or chosen, loaded, told of."""

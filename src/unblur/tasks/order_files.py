@@ -1,0 +1,218 @@
+"""The order of clips in files: scored, measured as HyperCUT measures it, written as labels."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from unblur.data.manifest_metadata import exposures_file, open_exposures
+from unblur.data.exposure_metadata import Entry, Metadata, Partition
+from unblur.errors import UnblurError
+from unblur.media.folder import find_clips
+from unblur.media.image import read_image
+from unblur.datasets.metadata import checked_target, write_beside
+from unblur.tasks.batch import Job, unexpected
+from unblur.tasks.progress import Listener, Silent
+from unblur.tasks.order import (
+    SIDE,
+    Model,
+    Orderer,
+    Scored,
+    check_side,
+    clip_frames,
+    gathered,
+    load_orderer,
+    spread,
+)
+from unblur.tasks.order_report import Labelled, Measured, Row, ScoreReport
+
+ORDERED = ".ordered"
+DIGITS = 5
+"""Of scores in a file; more would differ between machines."""
+
+
+@dataclass(frozen=True)
+class OrderOptions:
+    """How clips are scored.
+
+    Attributes
+    ----------
+    model, device, side
+        See `unblur.order`.
+    partition : {"train", "val", "test"}, optional
+        Of metadata; all by default.
+    root : str or path, optional
+        Where the paths of metadata start; see `unblur.data.exposure_metadata.read_metadata`.
+    """
+
+    model: Model = None
+    device: str = "auto"
+    side: int = SIDE
+    partition: Partition | None = None
+    root: str | PathLike[str] | None = None
+
+
+@dataclass(frozen=True)
+class _Clip:
+    """Something with frames: which of them are scored, and how many there are."""
+
+    id: str
+    place: str
+    partition: Partition | None
+    read: Callable[[], tuple[Tensor, Tensor, int]]
+
+
+def score_files(
+    inputs: Sequence[str], options: OrderOptions | None = None, listener: Listener | None = None
+) -> ScoreReport:
+    """Score clips, folders of clips or pictures, globs, and all exposures of metadata and manifests.
+
+    Whatever the order in metadata says, frames are scored as they are stored.
+
+    Raises
+    ------
+    UnblurError
+        An option cannot be met. What concerns one clip is in the report, and told to `listener`.
+    """
+    rows, errors, orderer, begun = _scored(inputs, options or OrderOptions(), listener or Silent())
+    return ScoreReport("order score", orderer.as_dict(), rows, errors, time.perf_counter() - begun)
+
+
+def check_files(
+    inputs: Sequence[str], options: OrderOptions | None = None, listener: Listener | None = None
+) -> Measured:
+    """Measure hit, con@2 and con@3 over the same inputs as `score_files`, and name the clips that are inconsistent."""
+    rows, errors, orderer, begun = _scored(inputs, options or OrderOptions(), listener or Silent())
+    return Measured("order check", orderer.as_dict(), rows, errors, time.perf_counter() - begun)
+
+
+def label_files(
+    source: str | PathLike[str],
+    out: str | PathLike[str] | None = None,
+    options: OrderOptions | None = None,
+    listener: Listener | None = None,
+) -> Labelled:
+    """Write metadata in which every clip says which way it runs.
+
+    The order becomes "keep" or "reverse" by the score of all pairs; ``score``, ``confidence``, ``consistent`` and
+    ``model`` are written beside it. Frames are scored as they are stored, without any augmentation and whatever the
+    order was before, so that labelling twice gives the same file.
+
+    Parameters
+    ----------
+    source : str or path
+        A ``metadata.json``, a manifest, or a folder with either.
+    out : str or path, optional
+        Another file; ``NAME.ordered.json`` beside the first by default. A name in ``.jsonl`` makes a manifest.
+
+    Raises
+    ------
+    UnblurError
+        There is nothing to label, or the file cannot be written. Clips that cannot be read keep the order that they
+        had, and are in the report.
+    """
+    options, listener, begun = options or OrderOptions(), listener or Silent(), time.perf_counter()
+    path = exposures_file(source)
+    metadata = None if path is None else open_exposures(path, options.root)
+    if path is None or metadata is None:
+        raise UnblurError(source, "is no metadata", "make some of it: unblur data metadata")
+    target = checked_target(path.with_suffix(f"{ORDERED}.json") if out is None else out, path)
+    orderer = load_orderer(options.model, options.device)
+    chosen = metadata.part(options.partition)
+    rows, errors = _all_scored(_clips_of(chosen, check_side(options.side)), orderer, listener)
+    found = {row.id: row.scored for row in rows}
+    labelled = tuple(_labelled(entry, found.get(entry.id), orderer.as_dict()) for entry in metadata.entries)
+    warning = write_beside(target, replace(metadata, entries=labelled))
+    seconds = time.perf_counter() - begun
+    report = Labelled("order label", orderer.as_dict(), rows, errors, seconds, Job(path, target), warning)
+    listener.done(report.outcome())
+    return report
+
+
+def _labelled(entry: Entry, scored: Scored | None, model: Mapping[str, str]) -> Entry:
+    if scored is None:
+        return entry
+    direction = scored.direction
+    more: dict[str, Any] = {"score": _rounded(direction.score), "confidence": _rounded(direction.confidence)}
+    more |= {"consistent": scored.consistent, "model": dict(model)}
+    return replace(entry, order="keep" if direction.sign > 0 else "reverse", more={**entry.more, **more})
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
+
+
+def _scored(
+    inputs: Sequence[str], options: OrderOptions, listener: Listener
+) -> tuple[list[Row], list[UnblurError], Orderer, float]:
+    begun, side = time.perf_counter(), check_side(options.side)
+    clips: list[_Clip] = []
+    wrong: list[UnblurError] = []
+    for name in inputs:
+        try:
+            metadata = open_exposures(name, options.root)
+            if metadata is None:
+                paths, errors = find_clips([name])
+                wrong += errors
+                clips += [_file(path, side) for path in paths]
+            else:
+                clips += _clips_of(metadata.part(options.partition), side)
+        except UnblurError as error:
+            wrong.append(error)
+    for one in wrong:
+        listener.failed(one)
+    orderer = load_orderer(options.model, options.device)
+    rows, failed = _all_scored(clips, orderer, listener)
+    return rows, wrong + failed, orderer, begun
+
+
+def _file(path: Path, side: int) -> _Clip:
+    return _Clip(str(path), str(path), None, lambda: clip_frames(path, side))
+
+
+def _clips_of(metadata: Metadata, side: int) -> list[_Clip]:
+    return [_entry(metadata, entry, side) for entry in metadata.entries]
+
+
+def _entry(metadata: Metadata, entry: Entry, side: int) -> _Clip:
+    def read() -> tuple[Tensor, Tensor, int]:
+        _, paths = metadata.paths(entry)
+        indices = spread(len(paths))
+        frames = ((str(paths[i]), read_image(paths[i]).pixels) for i in indices.tolist())
+        return gathered(frames, side), indices, len(paths)
+
+    return _Clip(entry.id, f"{metadata.name}, {entry.id}", entry.partition, read)
+
+
+def _all_scored(clips: Sequence[_Clip], orderer: Orderer, listener: Listener) -> tuple[list[Row], list[UnblurError]]:
+    """Every clip by itself, so that its score does not depend on the others."""
+    rows: list[Row] = []
+    errors: list[UnblurError] = []
+    for number, (clip, frames) in enumerate(_ahead(clips)):
+        listener.progress("scoring", number, len(clips))
+        try:
+            rows.append(Row(clip.id, clip.partition, orderer.score(*frames(), clip.place)))
+        except Exception as cause:
+            errors.append(cause if isinstance(cause, UnblurError) else unexpected(clip.place, cause))
+            listener.failed(errors[-1], cause)
+    return rows, errors
+
+
+def _ahead(clips: Iterable[_Clip]) -> Iterator[tuple[_Clip, Callable[[], tuple[Tensor, Tensor, int]]]]:
+    """Each clip with a function that gives its frames; the next one is read while this one is scored."""
+    with ThreadPoolExecutor(1) as thread:
+        before = None
+        for clip in clips:
+            coming = (clip, thread.submit(clip.read).result)
+            if before is not None:
+                yield before
+            before = coming
+        if before is not None:
+            yield before

@@ -1,0 +1,395 @@
+"""`unblur train RECIPE.yaml [--key value ...]`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import Namespace
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+
+from unblur.data.augmentation import NO_CHANGE
+from unblur.data.manifest_metadata import open_exposures
+from unblur.data.pair_batches import ExposurePairs, PairBatches, heldout_batches
+from unblur.data.initial_estimates import check_weights, noted, unsaid
+from unblur.data.path_fields import SyntheticFields
+from unblur.data.exposure_metadata import Metadata
+from unblur.data.pairs import Pairs, open_pairs
+from unblur.data.clip_windows import ClipSequences
+from unblur.data.sequences import (
+    MetadataSequences,
+    SequenceBatches,
+    Sequences,
+    heldout_sequences,
+)
+from unblur.data.stills import Still, load_stills
+from unblur.data.synthetic_batches import SyntheticExposures
+from unblur.errors import UnblurError
+from unblur.media.folder import find_clips
+from unblur.networks.cfmd_critic import MomentCritic
+from unblur.networks.path_blur_space import PathSpace
+from unblur.training.gan_training import Adversarial, no_half
+from unblur.training.blur_space_training import BlurSpaceSystem
+from unblur.training.datamodule import ExposureData, Mixture, Source
+from unblur.training.ema import MovingAverage
+from unblur.training.export_weights import export_weights, start_from, take_evidence
+from unblur.training.film_training import Film
+from unblur.training.frames_training import Frames
+from unblur.training.heldout import heldout_exposures
+from unblur.training.metrics_log import Journal
+from unblur.training.checkpoint import Keeper
+from unblur.training.order_training import Ordering
+from unblur.training.code_statistics import fit_prior
+from unblur.training.recipe import is_blur_space, is_film, is_frames, is_order, read_recipe
+from unblur.training.schema import PairSet, SequenceSet
+from unblur.training.base import System
+from unblur.models.registry import SHIPPED, network_class
+
+USAGE = "usage: unblur train RECIPE.yaml [--resume last.ckpt|auto] [--weights FILE] [--max_minutes M] [--KEY VALUE ...]"
+PRIOR_BATCHES = 16
+log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Train what a recipe says; the exit status: 0, 1 for a failed run, 2 for a wrong recipe or usage."""
+    if not argv or argv[0] in ("-h", "--help") or argv[0].startswith("--"):
+        asked = list(argv[:1]) in (["-h"], ["--help"])
+        (sys.stdout if asked else sys.stderr).write(USAGE + "\n")
+        return 0 if asked else 2
+    _quiet()
+    try:
+        recipe = read_recipe(Path(argv[0]), argv[1:])
+    except UnblurError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    try:
+        train(recipe)
+    except UnblurError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def train(recipe: Namespace) -> Trainer:
+    """Train what `recipe` (see `recipe.read_recipe`) says.
+
+    Raises
+    ------
+    UnblurError
+        Missing data, weights that do not fit, a folder that already holds a run, a loss that is not a number.
+    """
+    folder = Path(recipe.out)
+    resume = _checkpoint(recipe.resume, folder)
+    torch.manual_seed(recipe.seed)
+    network = _network(recipe)
+    if recipe.weights:
+        start_from(network, recipe.weights, partly=recipe.weights_partly)
+    if recipe.evidence:
+        take_evidence(network, recipe.evidence)
+    blurs = is_blur_space(recipe.network.name)
+    module = _system(recipe, network)
+    data = _data(recipe, blurs)
+    trainer = make_trainer(recipe, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if trainer.is_global_zero:
+        (folder / "recipe.yaml").write_text(recipe.record, encoding="utf-8")
+    trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+    return trainer
+
+
+def _system(recipe: Namespace, network: Any) -> System:
+    name, loss, how = recipe.network.name, recipe.loss, (recipe.optimizer, recipe.schedule)
+    options = {"seed": recipe.seed, "compile": recipe.compile, "channels_last": recipe.channels_last}
+    if _is_judged(recipe):
+        no_half(recipe.trainer.precision)
+        return Adversarial(
+            *(network, _critic(recipe), loss, *how),
+            adversarial=recipe.adversarial,
+            critic_optimizer=recipe.critic.optimizer,
+            critic_schedule=recipe.critic.schedule,
+            clip=recipe.trainer.gradient_clip_val,
+            accumulate=recipe.trainer.accumulate_grad_batches,
+            **options,
+        )
+    if is_blur_space(name):
+        return BlurSpaceSystem(network, loss, *how, **options)
+    if is_order(name):
+        return Ordering(network, loss, *how, **options)
+    return Frames(network, loss, *how, **options) if is_frames(name) else Film(network, loss, *how, **options)
+
+
+def _is_judged(recipe: Namespace) -> bool:
+    """Whether the network is trained against a critic."""
+    return is_film(recipe.network.name) and recipe.adversarial.weight > 0
+
+
+def _critic(recipe: Namespace) -> MomentCritic:
+    try:
+        critic = MomentCritic(**vars(recipe.critic.arguments))
+    except (TypeError, ValueError) as error:
+        raise UnblurError("critic.arguments", f"are refused ({error})", "correct the recipe") from error
+    if recipe.critic.weights:
+        start_from(critic, recipe.critic.weights)
+    return critic
+
+
+def _network(recipe: Namespace) -> nn.Module:
+    try:
+        network: nn.Module = network_class(recipe.network.name)(**vars(recipe.network.arguments))
+    except (TypeError, ValueError) as error:
+        name = recipe.network.name
+        raise UnblurError("network.arguments", f"{name} refuses them ({error})", "correct the recipe") from error
+    return network
+
+
+def make_trainer(recipe: Namespace, folder: Path) -> Trainer:
+    """Lightning's trainer with the journal, the moving average and the keeper."""
+    average = MovingAverage(recipe.ema) if recipe.ema else None
+    journal = Journal(folder, recipe.log_every)
+
+    def save_weights(module: LightningModule, steps: int) -> None:
+        network: Any = module.network
+        if isinstance(network, PathSpace):
+            fit_prior(network, _fields(recipe, network.degree), PRIOR_BATCHES)
+        export_weights(folder / "last.safetensors", network, recipe, steps, journal.score, _protocol(recipe))
+        if isinstance(module, Adversarial):
+            export_weights(folder / "critic.safetensors", module.critic, recipe, steps)
+
+    keeper = Keeper(folder, save_weights, average, every=recipe.save_minutes, budget=recipe.max_minutes)
+    callbacks: list[Callback] = [journal, keeper]
+    machine = vars(recipe.trainer)
+    if _is_judged(recipe):
+        # Where there are two optimizers, these are the system's affair.
+        machine = machine | {"accumulate_grad_batches": 1, "gradient_clip_val": None, "strategy": _in_turns(machine)}
+    return Trainer(
+        **machine,
+        callbacks=[average, *callbacks] if average else callbacks,
+        max_epochs=-1,
+        val_check_interval=recipe.validate_every * recipe.trainer.accumulate_grad_batches,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        limit_val_batches=1.0 if recipe.data.heldout else 0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+    )
+
+
+def _in_turns(machine: dict[str, Any]) -> str:
+    """Lightning's strategy; that of several devices must bear steps that are not of all weights."""
+    strategy, devices = machine["strategy"], machine["devices"]
+    if devices in ("auto", -1, "-1"):
+        devices = 1 if machine["accelerator"] == "cpu" else torch.cuda.device_count()
+    several = devices > 1 if isinstance(devices, int) else "," in devices
+    several = several or machine["num_nodes"] > 1
+    return "ddp_find_unused_parameters_true" if several and strategy in ("auto", "ddp") else strategy
+
+
+def _data(recipe: Namespace, blurs: bool) -> ExposureData:
+    """What the recipe's network learns from, and what it is measured on: exposures of stills or clips, or pairs."""
+    options = {"ahead": recipe.data.ahead, "reuse": recipe.data.reuse, "pool": recipe.data.pool}
+    options["accumulate"] = recipe.trainer.accumulate_grad_batches
+    if not blurs:
+        _check_drafts(recipe)
+    if not blurs and recipe.sequences.train:
+        return ExposureData(_sequences(recipe), _heldout_of_sequences(recipe), **options)
+    if not blurs:
+        return ExposureData(_exposures(recipe), _heldout(recipe), **options)
+    if recipe.loss.learn == "fields":
+        source: Source = _fields(recipe, recipe.network.arguments.degree)
+    else:
+        source = _pairs(recipe)
+    return ExposureData(source, _heldout_pairs(recipe), **options)
+
+
+def _fields(recipe: Namespace, degree: int) -> SyntheticFields:
+    return SyntheticFields(degree=degree, **vars(recipe.fields), seed=recipe.seed)
+
+
+def _exposures(recipe: Namespace) -> SyntheticExposures:
+    alike, count = recipe.exposures.alike, recipe.exposures.batch_size
+    if alike < 1 or count % alike:
+        raise UnblurError(
+            f"exposures.alike {alike}", f"is no divisor of exposures.batch_size {count}", "choose another"
+        )
+    found = _stills(recipe, recipe.data.train)
+    train = [still for still in found if not any(x in still.source for x in recipe.data.exclude)]
+    if not train:
+        raise UnblurError("data.exclude", "leaves no still to train on", "exclude less")
+    if _on_grid(recipe.network.name) and not recipe.exposures.grid:
+        raise UnblurError("exposures.grid", "false, but this network wants frames at fixed times", "set it to true")
+    return SyntheticExposures(train, **vars(recipe.exposures), seed=recipe.seed)
+
+
+def _heldout(recipe: Namespace, count: int | None = None) -> list[dict[str, Tensor]]:
+    count = recipe.data.heldout if count is None else count
+    if not count:
+        return []
+    stills = _stills(recipe, recipe.data.val)
+    frames = recipe.exposures.times if _on_grid(recipe.network.name) else 3
+    return heldout_exposures(stills, count=count, size=recipe.data.heldout_size, frames=frames)
+
+
+def _on_grid(network: str) -> bool:
+    return is_frames(network) or is_order(network)
+
+
+def _stills(recipe: Namespace, root: str) -> list[Still]:
+    cache = Path(recipe.data.cache) if recipe.data.cache else None
+    if not Path(root).is_dir():
+        raise UnblurError(root, "no such folder", "set data.train and data.val to folders with photos and clips")
+    return load_stills(Path(root), frames_per_clip=recipe.data.frames_per_clip, cache=cache)
+
+
+def _pairs(recipe: Namespace) -> Source:
+    """Crops of pairs of pictures, or exposures of stills with the frame of the middle."""
+    pairs = recipe.pairs
+    if not pairs.train:
+        return ExposurePairs(_exposures(recipe))
+    if recipe.loss.paths:
+        raise UnblurError("loss.paths", "needs paths that are known, and pictures do not tell them", "set it to 0")
+    sets = [(_opened(one), one.weight) for one in pairs.train]
+    return PairBatches(
+        sets, size=pairs.size, batch_size=pairs.batch_size, seed=recipe.seed, threads=recipe.pairs.threads
+    )
+
+
+def _heldout_pairs(recipe: Namespace) -> list[dict[str, Tensor]]:
+    if recipe.data.heldout and recipe.pairs.heldout:
+        sets = [_opened(one) for one in recipe.pairs.heldout]
+        return heldout_batches(sets, count=recipe.data.heldout, size=recipe.data.heldout_size)
+    if recipe.pairs.train:
+        if recipe.data.heldout:
+            remedy = "name some, or set data.heldout to 0"
+            raise UnblurError("pairs.heldout", f"names no pairs, but data.heldout is {recipe.data.heldout}", remedy)
+        return []
+    return [{"sharp": one["frames"][:, 1], "blurry": one["blurry"]} for one in _heldout(recipe)]
+
+
+def _sequences(recipe: Namespace) -> Source:
+    """Exposures of data sets and clips."""
+    wanted, loss = recipe.sequences, recipe.loss
+    parted = getattr(loss, "parts", "off") != "off"
+    if wanted.drawn is not None and (
+        parted or not is_film(recipe.network.name) or loss.order or loss.direction != "stored"
+    ):
+        problem = "leaves less than whole exposures, and this training needs them"
+        raise UnblurError(f"sequences.drawn {wanted.drawn}", problem, "set it to null")
+    if getattr(loss, "paths", 0):
+        raise UnblurError("loss.paths", "needs paths that are known, and pictures do not tell them", "set it to 0")
+    clips = SequenceBatches(
+        [(_opened_sequences(one, recipe, wanted.size), one.weight) for one in wanted.train],
+        size=wanted.size,
+        batch_size=wanted.batch_size,
+        seed=recipe.seed,
+        threads=wanted.threads,
+        augmentation=recipe.augmentation if wanted.augment else NO_CHANGE,
+        middle_first=parted,
+        drawn=wanted.drawn,
+    )
+    if not wanted.synthetic:
+        return clips
+    return Mixture([(clips, 1 - wanted.synthetic), (_exposures(recipe), wanted.synthetic)], recipe.seed)
+
+
+def _check_drafts(recipe: Namespace) -> None:
+    """Refuse a network that sees drafts where some exposures have none, and drafts that nobody sees."""
+    wanted = recipe.sequences
+    stills = wanted.synthetic > 0 or not wanted.train
+    named = {one.drafts is not None for one in [*wanted.train, *wanted.heldout]} | ({False} if stills else set())
+    sees = bool(getattr(recipe.network.arguments, "drafts", False))
+    if named != {sees}:
+        problem = f"is {sees}".lower() + ", and that is not so of all exposures"
+        remedy = "name drafts for every set, and set sequences.synthetic to 0; or for none"
+        raise UnblurError("network.arguments.drafts", problem, remedy)
+
+
+def _heldout_of_sequences(recipe: Namespace) -> list[dict[str, Tensor]]:
+    if not recipe.data.heldout:
+        return []
+    if not recipe.sequences.heldout:
+        remedy = "name some, or set data.heldout to 0"
+        raise UnblurError("sequences.heldout", f"names none, but data.heldout is {recipe.data.heldout}", remedy)
+    count, size = recipe.data.heldout, recipe.data.heldout_size
+    made = round(count * recipe.sequences.synthetic)
+    sets = [_opened_sequences(one, recipe, size) for one in recipe.sequences.heldout]
+    found = heldout_sequences(sets, count=count - made, size=size)
+    return found + (_heldout(recipe, made) if made else [])
+
+
+def _opened_sequences(one: SequenceSet, recipe: Namespace, size: int) -> Sequences:
+    metadata, frames = open_exposures(one.path, one.root), one.frames or recipe.sequences.frames
+    if metadata is not None:
+        part = metadata.part(one.partition)
+        if one.direction == "drafts":
+            part = replace(part, entries=tuple(replace(entry, order="ignore") for entry in part.entries))
+        sequences = MetadataSequences(part, frames, recipe.seed, one.drafts)
+        if one.drafts is not None:
+            _check_weights(part, one.drafts)
+        return sequences
+    if one.drafts is not None:
+        remedy = "make exposures of it, with unblur data fmr or data metadata"
+        raise UnblurError(one.path, "is no metadata, and clips have no drafts", remedy)
+    clips, errors = find_clips([one.path])
+    if errors:
+        raise errors[0]
+    cache = Path(recipe.data.cache) if recipe.data.cache else None
+    return ClipSequences(clips, frames, size, most=recipe.sequences.passages, cache=cache)
+
+
+def _check_weights(metadata: Metadata, model: str) -> None:
+    """Refuse drafts by others than the models that ship, made as they are now: behind those the network will run."""
+    note = noted(metadata, model)
+    if missing := unsaid(note):
+        log.warning("%s: its drafts by %s do not say by which %s", metadata.name, model, missing)
+    if note is not None:
+        shipped = {name: SHIPPED[name].sha256 for name in note.weights if name in SHIPPED}
+        check_weights(metadata, model, note, shipped)
+
+
+def _opened(one: PairSet) -> Pairs:
+    return open_pairs(one.path, layout=one.layout, part=one.part, exclude=one.exclude)
+
+
+def _protocol(recipe: Namespace) -> str:
+    """What the numbers of the journal are measured on, for the card."""
+    if is_blur_space(recipe.network.name):
+        if recipe.pairs.heldout:
+            return f"{recipe.data.heldout} held-out pairs, {recipe.data.heldout_size} pixels a side"
+        return f"{recipe.data.heldout} held-out synthetic pairs, medium blur"
+    if recipe.sequences.train:
+        return f"{recipe.data.heldout} held-out exposures, {recipe.data.heldout_size} pixels a side"
+    return f"{recipe.data.heldout} held-out synthetic exposures, medium blur"
+
+
+def _checkpoint(resume: str | None, folder: Path) -> Path | None:
+    """The checkpoint to go on from; refuses to write over another run."""
+    own = folder / "last.ckpt"
+    if resume == "auto":
+        return own if own.exists() else None
+    if resume is None:
+        if own.exists():
+            raise UnblurError(folder, "already holds a run", "pass --resume auto to go on, or another --out")
+        return None
+    if not Path(resume).exists():
+        raise UnblurError(resume, "no such checkpoint", "name a last.ckpt, or auto")
+    return Path(resume)
+
+
+def _quiet() -> None:
+    """Only the journal's lines, and real warnings, reach the terminal."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
+    logging.getLogger("unblur").setLevel(logging.INFO)
+    for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning.*")

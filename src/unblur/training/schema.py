@@ -1,0 +1,240 @@
+"""The sections of a recipe that say how to run, on what data and on which machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from unblur.data.layouts import LayoutName, Part
+from unblur.data.exposure_metadata import Partition
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run is called, what it keeps, and where.
+
+    Attributes
+    ----------
+    name, summary, sources, licence : str
+        For the card of the weights; `sources` tells what they were trained on.
+    out : str
+        The run's folder.
+    seed : int
+        Of weights and data.
+    ema : float
+        Decay of the moving average of the weights; 0 for none.
+    compile, channels_last
+        See `film.Film`.
+    log_every, validate_every : int
+        Steps.
+    save_minutes : float
+        Minutes between two saves.
+    max_minutes : float, optional
+        Minutes after which the training saves and ends.
+    weights : str, optional
+        Weights to start from.
+    evidence : str, optional
+        Weights of a film network whose evidence a `PathSpace` takes over.
+    weights_partly : bool
+        Leave out, and tell of, those that the network has not, or in another shape; otherwise they are refused.
+    resume : str, optional
+        Checkpoint to go on from; "auto" takes the run's own if it has one.
+    """
+
+    name: str = "film"
+    summary: str = ""
+    sources: str = ""
+    licence: str = ""
+    out: str = "runs/film"
+    seed: int = 0
+    ema: float = 0.999
+    compile: Literal["off", "default", "max-autotune"] = "off"
+    channels_last: bool = False
+    log_every: int = 50
+    validate_every: int = 1000
+    save_minutes: float = 10.0
+    max_minutes: float | None = None
+    weights: str | None = None
+    evidence: str | None = None
+    weights_partly: bool = False
+    resume: str | None = None
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the stills are. `heldout` exposures of `val` are measured; `cache` keeps the stills found in clips.
+
+    Attributes
+    ----------
+    train, val : str
+        Folders with photos and clips.
+    exclude : list of str
+        Stills whose source (see `data.stills.Still`) contains one of these are left alone.
+    cache : str, optional
+        Folder.
+    frames_per_clip : int
+        Stills taken from each clip.
+    heldout : int
+        Exposures to validate on; 0 for no validation.
+    heldout_size : int
+        Their height and width.
+    ahead : bool
+        Render the next batch while the network trains on this one.
+    reuse, pool : int
+        Train on each batch `reuse` times, `pool` batches apart; see `data.ExposureData`.
+    """
+
+    train: str = "data/train"
+    val: str = "data/val"
+    exclude: list[str] = field(default_factory=list)
+    cache: str | None = None
+    frames_per_clip: int = 8
+    heldout: int = 24
+    heldout_size: int = 256
+    ahead: bool = False
+    reuse: int = 1
+    pool: int = 32
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """Pairs of sharp and blurry pictures, for blur spaces.
+
+    Attributes
+    ----------
+    path : str
+        A folder, an LMDB, a manifest, or ``SHARP,BLURRY``; see `data.pairs.open_pairs`.
+    weight : float
+        How often each of its pairs counts, where there are several sets.
+    layout, part, exclude
+        See `data.pairs.open_pairs`.
+    """
+
+    path: str
+    weight: float = 1.0
+    layout: LayoutName = "auto"
+    part: Part = "train"
+    exclude: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PairData:
+    """Pairs to train a blur space on, in place of exposures of stills.
+
+    Attributes
+    ----------
+    train, heldout : list of PairSet
+        To train on, and to measure: ``data.heldout`` of the latter, ``data.heldout_size`` pixels a side. Where `train`
+        is empty, exposures are made of the stills in ``data.train``.
+    size, batch_size : int
+        Of the crops.
+    threads : int
+        That read pictures.
+    """
+
+    train: list[PairSet] = field(default_factory=list)
+    heldout: list[PairSet] = field(default_factory=list)
+    size: int = 256
+    batch_size: int = 16
+    threads: int = 4
+
+
+@dataclass(frozen=True)
+class SequenceSet:
+    """Exposures whose frames are known.
+
+    Attributes
+    ----------
+    path : str
+        A ``metadata.json``, a manifest, a folder with either; or a clip, a folder of clips, a pattern.
+    weight : float
+        How often each of its exposures counts, where there are several sets.
+    partition : {"train", "val", "test"}, optional
+        Of metadata; all of it by default.
+    root : str, optional
+        Where the paths of metadata start; see `data.exposure_metadata.read_metadata`.
+    frames : int, optional
+        Of each of its exposures, as ``sequences.frames`` by default.
+    drafts : str, optional
+        The model whose drafts the network sees beside the blurry picture; see ``unblur data drafts``.
+    direction : {"stored", "drafts"}
+        Which way frames run: as the metadata say, or as the drafts do.
+    """
+
+    path: str
+    weight: float = 1.0
+    partition: Partition | None = None
+    root: str | None = None
+    frames: int | None = None
+    drafts: str | None = None
+    direction: Literal["stored", "drafts"] = "stored"
+
+    def __post_init__(self) -> None:
+        if self.direction == "drafts" and self.drafts is None:
+            raise ValueError("sequences: direction drafts needs drafts")
+
+
+@dataclass(frozen=True)
+class SequenceData:
+    """Exposures of data sets and clips to learn films from, in place of exposures of stills.
+
+    Attributes
+    ----------
+    train, heldout : list of SequenceSet
+        To train on, and to measure: ``data.heldout`` of the latter, ``data.heldout_size`` pixels a side. Where `train`
+        is empty, exposures are made of the stills in ``data.train``.
+    frames : int
+        Of each exposure.
+    size, batch_size : int
+        Of the crops.
+    threads : int
+        That read pictures.
+    passages : int
+        Of each clip; they are kept in memory, and in ``data.cache``.
+    augment : bool
+        Change pictures as ``augmentation`` says; otherwise they are only cropped.
+    synthetic : float
+        Share of the batches that are exposures of the stills in ``data.train`` all the same, as ``exposures`` says; of
+        the pictures to measure, too. Below 1.
+    drawn : int, optional
+        Learn so many frames of an exposure at a time, drawn at random; all of them by default. Then sets may have
+        exposures of different numbers of frames.
+    """
+
+    train: list[SequenceSet] = field(default_factory=list)
+    heldout: list[SequenceSet] = field(default_factory=list)
+    frames: int = 7
+    size: int = 256
+    batch_size: int = 8
+    threads: int = 4
+    passages: int = 8
+    augment: bool = True
+    synthetic: float = 0.0
+    drawn: int | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.size, self.batch_size) < 1:
+            raise ValueError(f"sequences.size and batch_size must be 1 or more, got {self.size} and {self.batch_size}")
+        counts = {one.frames or self.frames for one in self.train}
+        if self.drawn is None and len(counts) > 1:
+            raise ValueError(f"sequences.train have {sorted(counts)} frames; set sequences.drawn")
+        if self.drawn is not None and not 1 <= self.drawn <= min(counts, default=self.drawn):
+            raise ValueError(f"sequences.drawn must be 1 or more, and no more than there are frames, got {self.drawn}")
+        if not 0 <= self.synthetic < 1:
+            raise ValueError(f"sequences.synthetic is a share below 1, got {self.synthetic}")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What Lightning's Trainer is asked for, by its own names."""
+
+    max_steps: int = 100000
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    accumulate_grad_batches: int = 1
+    gradient_clip_val: float | None = 1.0
+    deterministic: bool = False
+    benchmark: bool = False

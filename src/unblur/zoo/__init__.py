@@ -1,1 +1,0 @@
-"""Weights: names, files, cards, conversion."""

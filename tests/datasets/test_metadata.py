@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from unblur.data.manifest_metadata import open_exposures
+from unblur.data.manifest import Record, read_manifest, write_manifest
+from unblur.data.exposure_metadata import read_metadata, write_metadata
+from unblur.errors import UnblurError
+from unblur.exposure.average import average
+from unblur.media.image import Picture, read_image
+from unblur.datasets.metadata import MetadataOptions, make_metadata
+
+
+def picture(path: Path, seed: int = 0) -> Path:
+    return Picture(torch.rand(3, 6, 8, generator=torch.Generator().manual_seed(seed))).save(path)
+
+
+def layout(root: Path, *clips: str, first: int = 1, form: str = "{}") -> Path:
+    for clip in clips:
+        picture(root / clip / "blur" / "0000.png")
+        for i in range(first, first + 3):
+            picture(root / clip / "sharp" / f"0000_{form.format(i)}.png", i)
+    return root
+
+
+def records(root: Path) -> Path:
+    made = []
+    for number, direction in enumerate(("as_stored", "reversed", "unknown")):
+        frames = tuple(f"sharp/{number}/{i}.png" for i in range(3))
+        for name in (f"blurry/{number}.png", *frames):
+            picture(root / name)
+        span = (3, 9) if number else None
+        made.append(
+            Record(f"blurry/{number}.png", frames, (0.0, 0.5, 1.0), "a.mp4", "srgb", direction, (6, 8), number, span)  # type: ignore[arg-type]
+        )
+    return write_manifest(root / "manifest.jsonl", made)
+
+
+def test_rb2v_is_listed(tmp_path: Path) -> None:
+    root = layout(tmp_path / "Street", "b", "a", "test/c")
+    report = make_metadata(root)
+    found = read_metadata(root / "metadata.json")
+    assert report.summary().startswith("3 listed")
+    assert (found.name, found.frame_count) == ("Street", 3)
+    assert [(e.id, e.order, e.partition) for e in found.entries] == [
+        ("a/0000", "ignore", "train"),
+        ("b/0000", "ignore", "train"),
+        ("test/c/0000", "ignore", "test"),
+    ]
+    assert report.results[0].facts["partitions"] == {"train": 2, "test": 1}
+    assert json.loads(json.dumps(report.as_dict()))["results"][0]["layout"] == "rb2v"
+    # Again, from what is there now, and from the file itself.
+    first = (root / "metadata.json").read_bytes()
+    make_metadata(root)
+    assert (root / "metadata.json").read_bytes() == first
+
+
+@pytest.mark.parametrize("name", ["metadata.json", "manifest.jsonl"])
+def test_a_file_that_says_something_else_stays(tmp_path: Path, name: str) -> None:
+    root = layout(tmp_path, "a", "b")
+    listed = root / "listed.json"
+    make_metadata(root, listed)
+    make_metadata(listed, root / name)
+    first = (root / name).read_bytes()
+    make_metadata(listed, root / name)  # the same once more
+    (root / name).write_bytes(first.replace(b"a/sharp", b"b/sharp"))
+    labelled = (root / name).read_bytes()
+    with pytest.raises(UnblurError, match=f"{name}: is there already, .*; choose another name .*--overwrite") as caught:
+        make_metadata(listed, root / name)
+    assert "\n" not in str(caught.value)
+    assert (root / name).read_bytes() == labelled
+    make_metadata(listed, root / name, overwrite=True)
+    assert (root / name).read_bytes() == first
+
+
+def test_people_of_baist_have_boxes(tmp_path: Path) -> None:
+    root = layout(tmp_path, "a", "b", first=0, form="{:03d}")
+    (root / "a" / "blur_anno").mkdir()
+    (root / "a" / "blur_anno" / "0000.pkl").write_bytes(pickle.dumps({"bbox": [1.0, 2.0, 6.0, 5.0]}))
+    assert make_metadata(root).results[0].facts["layout"] == "baist"
+    assert [e.box for e in read_metadata(root / "metadata.json").entries] == [(1.0, 2.0, 6.0, 5.0), None]
+
+
+def test_reds_is_averaged_once(tmp_path: Path) -> None:
+    for i in range(8):
+        picture(tmp_path / "train_sharp" / "000" / f"{i:08d}.png", i)
+    options = MetadataOptions(group=4)
+    make_metadata(tmp_path, options=options)
+    found = read_metadata(tmp_path / "metadata.json")
+    assert len(found.entries) == 2
+    blurry, frames = found.paths(found.entries[1])
+    stored = torch.stack([read_image(frame).pixels for frame in frames])
+    assert torch.equal(read_image(blurry).pixels, average(stored[None], levels=255)[0])
+    before = blurry.stat().st_mtime_ns
+    make_metadata(tmp_path, options=options)
+    assert blurry.stat().st_mtime_ns == before
+    assert read_metadata(tmp_path / "metadata.json") == found
+    make_metadata(tmp_path, options=replace(options, response="linear"), overwrite=True)
+    assert read_metadata(tmp_path / "metadata.json").entries[0].blurry.startswith("blur_4_linear/")
+
+
+def test_a_manifest_there_and_back(tmp_path: Path) -> None:
+    manifest = records(tmp_path)
+    report = make_metadata(tmp_path)
+    found = read_metadata(tmp_path / "metadata.json")
+    assert report.results[0].facts["layout"] == "manifest"
+    assert [e.order for e in found.entries] == ["keep", "reverse", "ignore"]
+    make_metadata(tmp_path / "metadata.json", tmp_path / "back.jsonl")
+    assert read_manifest(tmp_path / "back.jsonl") == read_manifest(manifest)
+    assert open_exposures(manifest) == replace(found, name=tmp_path.name)
+    assert open_exposures(tmp_path) == found
+    assert open_exposures(tmp_path / "sharp") is None
+
+
+def test_metadata_of_others_becomes_a_manifest(tmp_path: Path) -> None:
+    root = layout(tmp_path, "a")
+    make_metadata(root)
+    make_metadata(root / "metadata.json", root / "manifest.jsonl")
+    (record,) = read_manifest(root / "manifest.jsonl")
+    assert (record.direction, record.size, record.times) == ("unknown", (6, 8), (0.0, 0.5, 1.0))
+    strange = read_metadata(root / "metadata.json")
+    strange = replace(strange, entries=(replace(strange.entries[0], more={"response": "film"}),))
+    write_metadata(root / "strange.json", strange)
+    with pytest.raises(UnblurError, match="'response' cannot be"):
+        make_metadata(root / "strange.json", root / "other.jsonl")
+
+
+def test_files_elsewhere_name_the_pictures_or_say_how(tmp_path: Path) -> None:
+    root = layout(tmp_path / "sets" / "Street", "a")
+    above = tmp_path / "all.json"
+    assert "warning" not in make_metadata(root, above).results[0].facts
+    assert read_metadata(above).entries[0].blurry == "sets/Street/a/blur/0000.png"
+    beside = tmp_path / "other" / "m.json"
+    warning = make_metadata(root, beside).results[0].facts["warning"]
+    assert "--root" in str(warning)
+    assert read_metadata(beside, root).root == root
+    with pytest.raises(UnblurError, match="cannot name pictures in"):
+        make_metadata(root, tmp_path / "other" / "m.jsonl")
+
+
+def test_what_cannot_be_listed(tmp_path: Path) -> None:
+    root = layout(tmp_path / "x", "a")
+    with pytest.raises(UnblurError, match="does not exist"):
+        make_metadata(tmp_path / "none")
+    with pytest.raises(UnblurError, match="--group 1"):
+        make_metadata(root, options=MetadataOptions(group=1))
+    with pytest.raises(UnblurError, match="would overwrite its input"):
+        make_metadata(make_metadata(root).results[0].job.output, root / "metadata.json")
+    with pytest.raises(UnblurError, match="a: is a folder; name a file with -o"):
+        make_metadata(root, root / "a")
+    frame = root / "a" / "sharp" / "0000_1.png"
+    before = frame.read_bytes()
+    with pytest.raises(UnblurError, match="is no name of metadata"):
+        make_metadata(root, frame)
+    assert frame.read_bytes() == before
+    manifest = records(tmp_path / "m")
+    (tmp_path / "m" / "sharp" / "1" / "2.png").unlink()
+    with pytest.raises(UnblurError, match=r"line 2: names sharp/1/2\.png, which is not there"):
+        make_metadata(manifest)
+    good = read_manifest(manifest)
+    for bad, problem in (
+        ([], "holds no exposure"),
+        (
+            [good[0], replace(good[1], frames=good[1].frames[:2], times=(0.0, 1.0))],
+            "line 2: has 2 frames, line 1 has 3",
+        ),
+        ([replace(good[0], times=(0.0, 0.25, 1.0))], "line 1: has times that are not evenly spaced"),
+        ([replace(good[0], times=(0.5,), frames=good[0].frames[:1])], "line 1: has 1 frames"),
+    ):
+        write_manifest(manifest, bad)
+        with pytest.raises(UnblurError, match=problem):
+            make_metadata(manifest)

@@ -1,0 +1,89 @@
+"""The protocol blur-1 on pictures made up here, with a space whose blur is a loss of brightness."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from unblur.cli import main
+from unblur.evaluation.blur1 import Transfers
+from unblur.evaluation.val1 import Exposures
+from unblur.layers.code import Code
+from unblur.evaluation import blur_space_protocol as module
+from unblur.evaluation.blur_space_protocol import evaluate_space
+
+
+class Dimming(nn.Module):
+    """Its code is by how much a picture is darker."""
+
+    channels, cell, variational = 1, 128, False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nothing = nn.Parameter(torch.zeros(1))
+
+    def encode(self, sharp: Tensor, blurry: Tensor) -> Code:
+        return Code((blurry - sharp).mean((1, 2, 3), keepdim=True))
+
+    def reblur(self, sharp: Tensor, code: Tensor) -> Tensor:
+        return sharp + code
+
+    def fitted(self, code: Tensor, height: int, width: int) -> Tensor:
+        return code
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the protocol's data were asked for; readings are exact, transfers are 8 and 40 levels off."""
+    found: dict[str, Any] = {}
+
+    def readings(root: Path, cache: Path | None, *, limit: int | None, progress: Any) -> dict[str, Exposures]:
+        found.update(root=root, cache=cache, limit=limit)
+        progress(1, 1)
+        frames = torch.full((3, 7, 3, 16, 16), 100, dtype=torch.uint8)
+        frames[:, 3] = 120  # the middle
+        return {"mild": Exposures(frames[:, 3] - 20, frames, ("x",) * 3, None, "exact")}
+
+    def transfers(root: Path, cache: Path | None, *, limit: int | None, progress: Any) -> dict[str, Transfers]:
+        sharp = torch.full((1, 3, 16, 16), 90, dtype=torch.uint8)
+        near = Transfers(sharp, sharp - 50, sharp, sharp - 58)
+        far = Transfers(*(torch.cat((part, part)) for part in (sharp, sharp - 50, sharp, sharp - 90)))
+        return {"mild": near, "strong": far}
+
+    monkeypatch.setattr(module, "load_val1", readings)
+    monkeypatch.setattr(module, "load_transfers", transfers)
+    return found
+
+
+def test_readings_and_transfers(asked: dict[str, Any], tmp_path: Path) -> None:
+    report = evaluate_space(Dimming(), "somewhere", device="cpu", limit=3, cache=tmp_path)
+    assert asked == {"root": Path("somewhere"), "cache": tmp_path, "limit": 3}
+    named = [(row.task, row.exposures, row.count) for row in report.rows]
+    assert named == [
+        *(("reading", "mild", 3), ("reading", "all", 3)),
+        *(("transfer", "mild", 1), ("transfer", "strong", 2), ("transfer", "all", 3)),
+    ]
+    levels = lambda off: pytest.approx(-20 * torch.tensor(off / 255).log10().item(), abs=0.01)  # noqa: E731
+    # Of the middle of the exposure: the other frames are as dark as the mean.
+    assert report.row("reading").before == levels(20)
+    assert report.row("reading").after > 90
+    assert (report.row("transfer", "mild").before, report.row("transfer", "mild").after) == (levels(58), levels(8))
+    assert (report.row("transfer", "strong").before, report.row("transfer", "strong").after) == (levels(90), levels(40))
+    total = report.row("transfer")
+    # Every exposure counts the same.
+    assert total.after == pytest.approx((report.rows[2].after + 2 * report.rows[3].after) / 3)
+    assert (report.row("reading").reached, total.reached) == (1, 0)
+    assert report.markdown().count("\n") == 2 + len(report.rows)
+    assert "3 readings, 3 transfers" in report.summary()
+    assert json.loads(json.dumps(report.as_dict()))["results"][1]["psnr"] == report.row("reading").after
+
+
+@pytest.mark.parametrize("more", [["--refine"], ["--dtype", "bfloat16"], ["--consistency", "0"]])
+def test_what_means_nothing_to_it_is_refused(capsys: pytest.CaptureFixture[str], more: list[str]) -> None:
+    assert main(["eval", "blur-1", *more]) == 2
+    assert "mean nothing to blur-1" in capsys.readouterr().err

@@ -1,0 +1,69 @@
+"""Which model is taken where none is named."""
+
+import itertools
+
+import pytest
+import torch
+
+from unblur.media.image import Picture
+from unblur.models import auto_select as choice
+from unblur.models.auto_select import COST, PATIENCE, choose, sizes_of
+from unblur.pipeline.restore import load
+from unblur.models import registry as table
+
+CPU, GPU, FLOAT = torch.device("cpu"), torch.device("cuda:0"), torch.float32
+BEST, FAST = table.ALIASES["best"], table.ALIASES["fast"]
+
+
+def quick(threads, dtype=FLOAT):
+    """Pixels that the best model does within the patience."""
+    return int(0.99e6 * PATIENCE * threads / COST[BEST][dtype])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("threads", [1, 8])
+def test_the_best_where_it_is_quick(threads, dtype):
+    pixels = quick(threads, dtype)
+    assert choose([pixels], CPU, dtype, threads).model == BEST
+    assert choose([pixels // 2, pixels // 2], CPU, dtype, threads).model == BEST
+    slow = choose([2 * pixels], CPU, dtype, threads)
+    assert slow.model == FAST
+    assert "--model best" in slow.reason
+    assert choose([pixels // 2] * 3, CPU, dtype, threads).model == FAST, "many pictures are one wait"
+
+
+def test_the_best_on_a_gpu():
+    assert choose(itertools.repeat(10**9), GPU, torch.bfloat16, 1).model == BEST
+
+
+def test_no_more_pictures_are_looked_at_than_needed():
+    seen = []
+    choose((seen.append(1) or quick(1) for _ in itertools.count()), CPU, FLOAT, 1)
+    assert len(seen) == 2
+
+
+def test_each_says_what_the_other_is_called():
+    assert choose([1], CPU, FLOAT, 1).reason.startswith("best; --model fast takes 1/")
+    assert choose([10**9], CPU, FLOAT, 1).reason.startswith("fast; --model best would take more than")
+
+
+def test_sizes_come_from_headers(tmp_path):
+    files = [Picture(torch.rand(3, 5, 9)).save(tmp_path / f"a{suffix}") for suffix in (".png", ".jpg", ".tif", ".webp")]
+    (tmp_path / "broken.png").write_bytes(b"no")
+    assert list(sizes_of([*files, tmp_path / "broken.png", tmp_path / "none.png"])) == [45] * 4 + [0, 0]
+
+
+def test_load_asks_only_where_nothing_is_named(shipped, monkeypatch):
+    monkeypatch.setattr(choice, "PATIENCE", 1e-9)
+    assert load(device="cpu", sizes=[100]).name == FAST
+    assert load("best", device="cpu", sizes=[100]).name == BEST
+    assert load("best", device="cpu", sizes=[100]).reason == ""
+    monkeypatch.setattr(choice, "PATIENCE", 1e9)
+    assert load(device="cpu", sizes=[100]).name == BEST
+    assert load(device="cpu").name == FAST, "where nothing is known of the pictures"
+
+
+def test_aliases_name_models():
+    assert set(table.ALIASES.values()) <= set(table.SHIPPED)
+    assert not set(table.ALIASES) & set(table.SHIPPED)
+    assert set(COST) == set(table.ALIASES.values())

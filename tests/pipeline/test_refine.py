@@ -1,0 +1,123 @@
+"""Refined paths explain the photo better, or are left alone."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unblur.exposure.average import average, times_of
+from unblur.layers.paths import follow_back, warp
+from unblur.networks.path_film import FilmNet
+from unblur.pipeline import refine as refine_module
+from unblur.pipeline.film import MapFilm
+from unblur.pipeline.refine import GRID, Correction, find_correction, refine
+from unblur.runtime.runner import Runner
+from unblur.pipeline.reblur_residual import measure_residual
+
+
+def texture(height=96, width=96):
+    noise = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(3))
+    return (0.5 + 2.5 * (F.avg_pool2d(F.pad(noise, (3, 3, 3, 3), "reflect"), 7, 1) - 0.5)).clamp(0, 1)
+
+
+def moving(x, y, height=96, width=96):
+    """Coefficients of a straight path, x and y pixels from its middle to its end."""
+    return torch.tensor([x, y, 0.0, 0.0])[None, :, None, None].expand(1, 4, height, width).contiguous()
+
+
+def photo_of(sharp, coefficients):
+    return average(warp(sharp, follow_back(coefficients, times_of(33))))
+
+
+def bent(state, correction):
+    film = MapFilm(Runner(FilmNet(), torch.device("cpu"), torch.float32), state.clone(), 96, "a.png")
+    film.bend(correction)
+    return film
+
+
+def test_paths_are_found_from_wrong_ones():
+    sharp, truth = texture(), moving(4.0, 2.0)
+    photo, state = photo_of(sharp, truth), torch.cat((sharp, moving(3.0, 0.5)), 1)
+    correction = find_correction(photo, state)
+    film = bent(state, correction)
+    inside = (..., slice(12, -12), slice(12, -12))
+    distance = lambda state: (state[:, 3:5] - truth[:, :2])[inside].norm(dim=1).mean()  # noqa: E731
+    assert distance(film.state) < 0.5 * distance(state)
+    assert correction.helps
+    assert correction.misfit[1] < correction.misfit[0]
+    before = measure_residual(bent(state, none()), photo[0])
+    assert measure_residual(film, photo[0]).linear_light_db > before.linear_light_db + 3
+    assert torch.equal(film.state[:, :3], sharp), "the frame stays"
+
+
+def none():
+    return Correction(torch.zeros(1, 4, GRID, GRID), 1.0, (1.0, 1.0))
+
+
+def test_right_paths_stay():
+    sharp, truth = texture(), moving(4.0, 2.0)
+    state = torch.cat((sharp, truth), 1)
+    correction = find_correction(photo_of(sharp, truth), state)
+    assert correction.grid[..., 1:-1, 1:-1].abs().max() < 1.0
+    assert 0.9 < correction.shrinkage < 1.1
+
+
+def test_paths_that_collapse_are_told():
+    photo = photo_of(texture(), moving(4.0, 2.0))
+    correction = find_correction(photo, torch.cat((photo, moving(4.0, 2.0)), 1), steps=60)
+    assert correction.misfit[1] < correction.misfit[0]
+    assert not correction.helps, "the frame is as blurred as the photo: no motion explains it best"
+
+
+def test_each_picture_of_a_batch_for_itself():
+    sharp = texture()
+    wrong, photos = moving(3.0, 0.5), [photo_of(sharp, moving(4.0, 2.0)), sharp]
+    states = torch.cat([torch.cat((sharp, wrong), 1)] * 2)
+    one, other = refine(torch.cat(photos), states, steps=10)
+    alone = refine(photos[0], states[:1], steps=10)[0]
+    assert torch.allclose(one, alone, atol=1e-5)
+    assert not torch.allclose(one, states[0], atol=0.1)
+    assert torch.equal(other[:3], sharp[0])
+    assert torch.equal(states[0, 3:], wrong[0]), "what was given stays"
+
+
+def test_inside_inference_mode_and_told():
+    sharp, told = texture(), []
+    state = torch.cat((sharp, moving(3.0, 0.5)), 1)
+    with torch.inference_mode():
+        inside = find_correction(sharp, state.clone(), steps=3, progress=lambda *step: told.append(step))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert torch.equal(inside.grid, find_correction(sharp, state, steps=3).grid), "and the same every time"
+
+
+def test_a_large_picture_on_a_small_copy(monkeypatch):
+    monkeypatch.setattr(refine_module, "MOST_PIXELS", 48 * 48)
+    sharp, truth = texture(), moving(8.0, 4.0)
+    state = torch.cat((sharp, moving(6.0, 1.0)), 1)
+    correction = find_correction(photo_of(sharp, truth), state)
+    found = correction.plane(0, (96, 96))[0, 48, 48]
+    assert found == pytest.approx(2.0, abs=1.0), "in pixels of the picture"
+
+
+@settings(max_examples=15, deadline=None)
+@given(height=st.integers(1, 40), width=st.integers(1, 40), level=st.sampled_from([0.0, 0.5, 1.0]))
+def test_any_size_and_flat_pictures(height, width, level):
+    flat = torch.full((1, 3, height, width), level)
+    correction = find_correction(flat, torch.cat((flat, moving(1.0, 1.0, height, width)), 1), steps=2)
+    assert correction.grid.isfinite().all()
+    assert correction.plane(3, (height, width)).shape == (1, height, width)
+
+
+@pytest.mark.parametrize(
+    ("blurry", "state"),
+    [
+        (torch.zeros(3, 8, 8), torch.zeros(1, 7, 8, 8)),
+        (torch.zeros(1, 3, 8, 8), torch.zeros(1, 6, 8, 8)),
+        (torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8)),
+        (torch.zeros(1, 3, 8, 8), torch.zeros(1, 7, 8, 9)),
+    ],
+)
+def test_what_does_not_fit(blurry, state):
+    with pytest.raises(ValueError, match=r"got|differ"):
+        find_correction(blurry, state)

@@ -1,0 +1,95 @@
+"""Paths are asked of networks that have them, by one rule everywhere."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import unblur
+from unblur.errors import UnblurError
+from unblur.networks.cfmd import MomentNet
+from unblur.tasks.blur_check import field_of, has_paths
+from unblur.tasks.batch_jobs import made_with
+from unblur.evaluation.film_protocol import evaluate
+from unblur.pipeline.restore import Engine
+from unblur.pipeline.function import film_function
+
+
+class Fading(nn.Module):
+    """Films from a sharp frame of any origin, in which nothing moves: brightness says what the time is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.restorer = nn.Identity()
+
+    def encode(self, blurry: Tensor) -> Tensor:
+        return self.follow(blurry, blurry)
+
+    def follow(self, blurry: Tensor, sharp: Tensor) -> Tensor:
+        return torch.cat((sharp, blurry - 0.5), 1)
+
+    def decode(self, state: Tensor, times: Tensor) -> Tensor:
+        still, change = state[:, :3], state[:, 3:]
+        return still[:, None] + (times - 0.5)[:, None, None, None] * change[:, None]
+
+    def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
+        return self.decode(self.encode(blurry), times)
+
+    @staticmethod
+    def reach(state: Tensor) -> float:
+        return 0.0
+
+
+@pytest.fixture
+def fading():
+    return Engine(Fading(), device="cpu", dtype="float32")
+
+
+def test_what_follows_a_sharp_frame_need_not_have_paths(fading, engine):
+    assert fading.film.follows
+    assert not has_paths(fading.film)
+    assert has_paths(engine.film)
+    photo = torch.rand(3, 40, 40)
+    assert field_of(fading.see(photo[None], "a.png").film, photo) is None
+
+
+def test_such_a_film_is_neither_refined_nor_inspected(fading, tmp_path):
+    photo = torch.rand(3, 40, 40)
+    with pytest.raises(UnblurError, match="--refine: needs paths, and the films of --model Fading have none"):
+        unblur.frames(photo, model=fading, refine=True)
+    with pytest.raises(UnblurError, match="--refine: needs paths"):
+        evaluate(fading, data=tmp_path, refine=True)
+    with pytest.raises(UnblurError, match="--model Fading: makes films without paths"):
+        unblur.inspect(photo, model=fading)
+
+
+def test_a_film_that_corrects_drafts_is_not_refined_and_says_who_made_them(fading):
+    network = MomentNet(channels=12, blocks=1, deformable=False, drafts=True)
+    engine = Engine(network, device="cpu", dtype="float32")
+    engine.__dict__["drafter"] = fading
+    with pytest.raises(UnblurError, match="--refine: needs paths, and the films of --model MomentNet have none"):
+        film_function(engine, True, 4)
+    with pytest.raises(UnblurError, match="--refine: needs paths"):
+        unblur.frames(torch.rand(3, 40, 40), model=engine, refine=True)
+    assert made_with(engine) == "with MomentNet behind Fading"
+    assert made_with(fading) == "with Fading"
+
+
+def test_light_is_given_back_where_the_film_is_wanted_and_starts_from_a_sharp_frame(engine):
+    photo = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+
+    def ends(**asked):
+        return torch.stack(list(engine.see(photo, "a.png", **asked).film.frames([0.0, 0.5])))
+
+    plain, given = ends(), ends(give_back=True)
+    assert not torch.equal(given[0], plain[0])
+    assert torch.allclose(given[1], plain[1], atol=1e-6)
+    assert torch.equal(ends(give_back=True, consistency=0), ends(consistency=0))
+    shown = torch.stack(list(unblur.frames(photo[0], times=[0.0, 0.5], model=engine)))
+    assert torch.equal(shown, given)
+
+
+def test_such_a_film_is_left_as_it_is(fading):
+    """Its state is no sharp frame with paths, along which a photo's light could be followed."""
+    photo, times = torch.rand(1, 3, 40, 40), torch.tensor([0.0, 1.0])
+    assert torch.equal(fading.see(photo, "a.png", consistency=4).film.state, fading.runner.encode(photo))
+    assert torch.equal(film_function(fading, False, 4)(photo, times), fading.runner.network(photo, times))
