@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--model")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/pictures")
     args = parser.parse_args()
-    space = unblur.load_space(args.model)
+    space = unblur.load_blur_space(args.model)
     rows = []
     for kind, read, put, seed in SHOWN:
         pairs = [exposures(args.photos[i], CASES[kind], layer=0.0, seed=seed) for i in (read, put)]

@@ -7,13 +7,13 @@
 
 Small networks, each trained with three seeds from nothing, without a critic, on the same windows of faces:
 
-* ``moments``: `networks.cfmd.MomentNet`, two frames of each window, which are sorted by FMR;
+* ``moments``: `networks.cfmd.CFMD`, two frames of each window, which are sorted by FMR;
 * ``moments, in time``: the same without FMR, frames in time's order (the paper's table 5);
 * ``moments, no CACA``: sorted, with channel attention that is not told the time (table 5);
 * ``moments, CADC``: sorted, with deformable convolutions: five times as slow, and so not among the usual ones;
 * ``mimo``: `networks.mimo_unet.MimoUNet` as large, which learns the frame in the middle of time alone: the paper's
   networks with an asterisk, trained again on faces (tables 2 and 3);
-* ``cascade``: `networks.jin.FrameCascade`, smaller, windows of seven frames in time's order by the
+* ``cascade``: `networks.jin.Jin`, smaller, windows of seven frames in time's order by the
   order-invariant loss (table 4).
 
 The budget is the same for all: seconds of the process (--seconds), or steps (--steps). The usual five with three seeds
@@ -41,18 +41,18 @@ from torch import Tensor
 from unblur.data.augmentation import Augmentation
 from unblur.data.face_exposures import FaceExposures, Order, load_faces
 from unblur.data.sequences import MetadataSequences, SequenceBatches
-from unblur.exposure.average import times_of
-from unblur.networks.jin import FAINT, FrameCascade
-from unblur.networks.mimo_unet import MimoUNet
-from unblur.networks.cfmd import MomentNet
-from unblur.runtime.precision import autocast, resolve_dtype
-from unblur.evaluation.options import Asked
 from unblur.evaluation.evaluator import Found, Judge
 from unblur.evaluation.film_table import INPUT
-from unblur.training.film_training import Film
-from unblur.training.frames_training import FrameLoss, Frames
+from unblur.evaluation.options import Asked
+from unblur.exposure.average import frame_times
 from unblur.models.card import Card
 from unblur.models.weights import save_weights
+from unblur.networks.cfmd import CFMD
+from unblur.networks.jin import FAINT, Jin
+from unblur.networks.mimo_unet import MimoUNet
+from unblur.runtime.precision import autocast, resolve_dtype
+from unblur.training.film_training import FilmTraining
+from unblur.training.frames_training import FrameLoss, Frames
 
 MOMENTS: dict[str, Any] = {"channels": 16, "blocks": 2, "deformable": False}
 USUAL = "moments;moments, in time;moments, no CACA;mimo;cascade"
@@ -60,20 +60,20 @@ CHANGES = Augmentation(affine=0.0, jitter=0.0, noise=0.0, enlarge=1.2)
 CPU = torch.device("cpu")
 
 
-def _faint(network: Any) -> Film:
+def _faint(network: Any) -> FilmTraining:
     """A network that begins with the blurry picture, as a new cascade does, so that short trainings tell something."""
     for head in (network.skeleton.head_quarter, network.skeleton.head_half, network.skeleton.head_full):
         torch.nn.init.normal_(head.weight, std=FAINT)
         torch.nn.init.zeros_(head.bias)
-    return Film(network)
+    return FilmTraining(network)
 
 
-def _moments(**changes: Any) -> Film:
-    return _faint(MomentNet(**(MOMENTS | changes)))
+def _moments(**changes: Any) -> FilmTraining:
+    return _faint(CFMD(**(MOMENTS | changes)))
 
 
 def _cascade() -> Frames:
-    network = FrameCascade(middle_width=32, middle_refine=16, side_width=24, side_refine=16)
+    network = Jin(middle_width=32, middle_refine=16, side_width=24, side_refine=16)
     return Frames(network, FrameLoss(compare="pairs"))
 
 
@@ -91,7 +91,7 @@ MODELS: dict[str, tuple[Callable[[], Any], Order]] = {
 def batches(name: str, module: Any, classes: list[FaceExposures], arguments: argparse.Namespace, seed: int) -> Any:
     """What a network learns from: the number of a step to its batch, four windows or as many frames of more."""
     order: Order = MODELS[name][1]
-    kept = [one for one in classes if one.frames == FrameCascade.count] if isinstance(module, Frames) else classes
+    kept = [one for one in classes if one.frames == Jin.count] if isinstance(module, Frames) else classes
     still = name == "mimo"
     # Of an odd number of frames the ends and the middle are evenly spaced.
     sets = [(MetadataSequences(one.in_order(order), 3 if still else one.frames), 1.0) for one in kept]
@@ -119,8 +119,8 @@ def measure(name: str, module: Any, judge: Judge) -> dict[str, Any]:
 
     def film(blurry: Tensor, times: Tensor) -> Tensor:
         with autocast(CPU, dtype):
-            if isinstance(network, FrameCascade):
-                return network.decode(network.follow(blurry), times)
+            if isinstance(network, Jin):
+                return network.decode(network.estimate_motion(blurry), times)
             return module(blurry, times)
 
     return told(judge, name, [judge.measure(film, one, _times(name, one.frames), 8) for one in judge.classes])
@@ -128,9 +128,9 @@ def measure(name: str, module: Any, judge: Judge) -> dict[str, Any]:
 
 def _times(name: str, frames: int) -> list[float]:
     """Those at which a network makes frames of its own."""
-    if name == "mimo" or (name == "cascade" and frames != FrameCascade.count):
+    if name == "mimo" or (name == "cascade" and frames != Jin.count):
         return [0.5]
-    return times_of(frames).tolist()
+    return frame_times(frames).tolist()
 
 
 def told(judge: Judge, name: str, found: list[Found]) -> dict[str, Any]:

@@ -22,11 +22,11 @@ def case(network: str, width: int, height: int, frames: int, seconds: float) -> 
     """Measure one case in this process."""
     import torch
 
-    from unblur.exposure.average import times_of
+    from unblur.exposure.average import frame_times
 
     torch.manual_seed(0)
     blurry = torch.rand(1, 3, height, width)
-    times = times_of(frames)
+    times = frame_times(frames)
     start_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     draw = drawer(network, blurry)
     with torch.inference_mode():
@@ -50,9 +50,9 @@ def drawer(name: str, blurry):
     import torch
 
     if name.startswith("film"):
-        from unblur.networks.path_film import FilmNet
+        from unblur.networks.path_film import PathFilm
 
-        network = FilmNet().eval().to(memory_format=torch.channels_last)
+        network = PathFilm().eval().to(memory_format=torch.channels_last)
 
         def draw(times):
             with torch.autocast("cpu", torch.bfloat16, enabled=name.endswith("bf16")):
@@ -66,9 +66,9 @@ def drawer(name: str, blurry):
 
         network = MimoUNet().eval()
         return lambda times: network(blurry)
-    from unblur.networks.cfmd import MomentNet
+    from unblur.networks.cfmd import CFMD
 
-    network = MomentNet().eval()
+    network = CFMD().eval()
     if name == "moments":
         return lambda times: network(blurry, times)
     from moments import Released  # the formulation of the authors: control maps, one frame at a time

@@ -45,9 +45,9 @@ def exposures(photo: Path, length: tuple[float, float], layer: float, seed: int)
     return made.blurry[0], made.frames[0]
 
 
-def row(blurry: Tensor, truth: Tensor | None, engine: object) -> tuple[Tensor, list[float]]:
+def row(blurry: Tensor, truth: Tensor | None, pipeline: object) -> tuple[Tensor, list[float]]:
     """Blurry, the film at `TIMES`, the truth at `TIMES`, side by side; PSNR of blurry and of the film per time."""
-    film = unblur.frames(blurry, times=TIMES, model=engine).tensor()
+    film = unblur.frames(blurry, times=TIMES, model=pipeline).tensor()
     pictures = [blurry, *film]
     scores: list[float] = []
     if truth is not None:
@@ -67,22 +67,22 @@ def main() -> None:
     parser.add_argument("--model")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/pictures")
     args = parser.parse_args()
-    engine = unblur.load(args.model)
+    pipeline = unblur.load(args.model)
     rows = []
     for number, photo in enumerate(args.photos):
         for name, length in CASES.items():
             blurry, truth = exposures(photo, length, layer=float(name == "strong"), seed=7 + number)
-            picture, scores = row(blurry, truth, engine)
+            picture, scores = row(blurry, truth, pipeline)
             rows += [picture, torch.ones(3, 6, picture.shape[2])]
             print(
                 photo.name, name, "blurry", [f"{s:.2f}" for s in scores[:3]], "film", [f"{s:.2f}" for s in scores[3:]]
             )
     print(Picture(torch.cat(rows[:-1], 1)).save(args.out / "contact_sheet.jpg", quality=88))
     pan = read_image(ROOT / "examples/pan.png")
-    sharp = unblur.deblur(pan, model=engine)
+    sharp = unblur.deblur(pan, model=pipeline)
     gap = torch.ones(3, pan.height, 8)
     print(Picture(torch.cat((pan.pixels, gap, sharp.image), 2)).save(args.out / "before_after.png"), sharp.residual)
-    film = unblur.frames(pan, times=TIMES, model=engine).tensor()
+    film = unblur.frames(pan, times=TIMES, model=pipeline).tensor()
     crop = (slice(None), slice(180, 360), slice(180, 420))
     strip = [pan.pixels[crop], *(frame[crop] for frame in film)]
     print(Picture(torch.cat([p for s in strip for p in (s, gap[:, :180])][:-1], 2)).save(args.out / "pan_film.png"))

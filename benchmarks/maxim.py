@@ -34,12 +34,12 @@ from unblur.layers import dense
 from unblur.layers.multi_axis import GatedMlp
 from unblur.media.image import read_image
 from unblur.metrics.fidelity import psnr
-from unblur.runtime.memory import peak_bytes
-from unblur.runtime.runner import Runner
-from unblur.runtime.tiling import tiled
 from unblur.models.card import Card
 from unblur.models.convert.released import convert
 from unblur.models.weights import FILES, load_weights, save_weights
+from unblur.runtime.memory import peak_bytes
+from unblur.runtime.runner import Runner
+from unblur.runtime.tiling import tiled
 
 CARD = Card(
     "maxim",

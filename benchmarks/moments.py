@@ -35,8 +35,8 @@ from deformable import taps
 from torch import Tensor, nn
 
 from unblur.layers.deformable import deformable_conv2d
+from unblur.networks.cfmd import CFMD, SLOPE
 from unblur.networks.mimo_unet import MimoUNet
-from unblur.networks.cfmd import SLOPE, MomentNet
 
 METHODS = ("released", "released, usual operator", "unblur", "unblur, bfloat16", "MIMO-UNet")
 Numbers = dict[str, float]
@@ -45,9 +45,9 @@ PARTS = 6
 
 
 class Released(nn.Module):
-    """The released formulation of a `MomentNet`, with its weights."""
+    """The released formulation of a `CFMD`, with its weights."""
 
-    def __init__(self, network: MomentNet, operator: Callable[..., Tensor] = deformable_conv2d) -> None:
+    def __init__(self, network: CFMD, operator: Callable[..., Tensor] = deformable_conv2d) -> None:
         super().__init__()
         self.network, self.operator = network, operator
 
@@ -120,7 +120,7 @@ class Released(nn.Module):
 def serve(method: str, frames: int, side: int, out: Path) -> None:
     """Make the frames in as many parts as lines are read, the times taken printed after each; at the end to `out`."""
     torch.manual_seed(0)
-    network, mimo = MomentNet().eval(), MimoUNet().eval()
+    network, mimo = CFMD().eval(), MimoUNet().eval()
     for name, parameter in network.named_parameters():
         if ".offset." in name or ".mask." in name:
             nn.init.normal_(parameter, std=0.05)

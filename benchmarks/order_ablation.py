@@ -6,15 +6,15 @@
 Exposures of stills, 6 to 12 pixels long, of a camera that moves nearly straight and steadily, each stored in a
 direction that a coin chose. A network learns them
 
-* continuous (`networks.cfmd.MomentNet`, three of the seven frames at a time), in the direction of a rule:
+* continuous (`networks.cfmd.CFMD`, three of the seven frames at a time), in the direction of a rule:
   ``none`` (as stored); ``sorted`` (frames by where the picture's content is, x, then y, then time, and rank in place of
   time, as CFMD-GAN does with the left eye); ``motion`` (of the optical flow); ``learned`` (of an order network);
   ``true`` (of the path itself); ``regularised`` (``learned``, and the order network's score of the predictions);
 * ``redrawn``: the same rules for a network of moments that is given a sharp middle frame, and corrects it (the frame
   is `film-small`'s, and stays as it is);
 * ``paths``: the same rules for a network that only learns how each pixel of that frame moves
-  (`networks.path_film.PathNet` without evidence);
-* at seven fixed times (`networks.jin.FrameCascade`): ``naive`` (frame by frame, as stored); ``invariant``
+  (`networks.path_film.MotionEstimator` without evidence);
+* at seven fixed times (`networks.jin.Jin`): ``naive`` (frame by frame, as stored); ``invariant``
   (pairs of frames in any order); ``hypercut`` (that, and the order network's score of the predictions); ``learned``
   (frame by frame, in the order network's direction).
 
@@ -42,18 +42,18 @@ from torch import Tensor, nn
 from unblur.analysis.optical_flow import dominant_motion, optical_flow
 from unblur.data.stills import load_stills
 from unblur.data.synthetic_batches import SyntheticExposures
-from unblur.exposure.average import times_of
+from unblur.exposure.average import frame_times
 from unblur.exposure.camera import MotionSpec, is_canonical
 from unblur.layers.paths import follow_back, warp
 from unblur.metrics.fidelity import psnr
 from unblur.metrics.sequence import best_direction, directed
-from unblur.networks.jin import FrameCascade
-from unblur.networks.cfmd import MomentNet
-from unblur.networks.path_film import PathNet
-from unblur.training.film_direction import order_network, runs_forward
-from unblur.training.film_training import Film, Loss
-from unblur.training.frames_training import FrameLoss, Frames
 from unblur.models.weights import load_weights
+from unblur.networks.cfmd import CFMD
+from unblur.networks.jin import Jin
+from unblur.networks.path_film import MotionEstimator
+from unblur.training.film_direction import order_network, runs_forward
+from unblur.training.film_training import FilmTraining, Loss
+from unblur.training.frames_training import FrameLoss, Frames
 
 RULES = {
     "paths": ("none", "sorted", "motion", "learned", "true"),
@@ -102,7 +102,7 @@ def make_pool(root: Path, cache: Path | None, count: int, size: int, seed: int, 
         parts["net"].append(-batch["paths"].mean((-2, -1)))
         parts["reverse"].append(reverse)
     blurry, frames, net, reverse = (torch.cat(parts[name])[:count] for name in ("blurry", "frames", "net", "reverse"))
-    forward = times_of(COUNT).expand(count, -1)
+    forward = frame_times(COUNT).expand(count, -1)
     turned: Callable[[Tensor], Tensor] = lambda runs: torch.where(runs[:, None], forward, 1 - forward)  # noqa: E731
     times = {"none": forward, "true": turned(~reverse), "sorted": sorted_times(net)}
     times["motion"] = turned(torch.stack([moves_canonically(clip) for clip in frames]))
@@ -145,7 +145,7 @@ class Moved(FromSharp):
 
     def __init__(self) -> None:
         super().__init__()
-        self.paths = PathNet(degree=2, widths=(24, 48, 96), blocks=(1, 2, 3))
+        self.paths = MotionEstimator(degree=2, widths=(24, 48, 96), blocks=(1, 2, 3))
 
     def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
         """(B, 3, H, W) and (B, T) to (B, T, 3, H, W)."""
@@ -158,7 +158,7 @@ class Redrawn(FromSharp):
 
     def __init__(self) -> None:
         super().__init__()
-        self.moments = MomentNet(channels=32, blocks=2, deformable=False, drafts=True, fold=2)
+        self.moments = CFMD(channels=32, blocks=2, deformable=False, estimates=True, fold=2)
 
     def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
         """(B, 3, H, W) and (B, T) or (T,) to (B, T, 3, H, W)."""
@@ -176,12 +176,12 @@ class Redrawn(FromSharp):
 def system(family: str, rule: str, order: str, alpha: float) -> Any:
     """The network and what it is trained for."""
     if family == "paths":
-        return Film(Moved())
+        return FilmTraining(Moved())
     if family in ("continuous", "redrawn"):
         weight = alpha if rule == "regularised" else 0.0
-        network = Redrawn() if family == "redrawn" else MomentNet(channels=16, blocks=2, deformable=False)
-        return Film(network, Loss(order=weight, order_network=order if weight else None))
-    cascade = FrameCascade(middle_width=32, middle_refine=16, side_width=24, side_refine=16)
+        network = Redrawn() if family == "redrawn" else CFMD(channels=16, blocks=2, deformable=False)
+        return FilmTraining(network, Loss(order=weight, order_network=order if weight else None))
+    cascade = Jin(middle_width=32, middle_refine=16, side_width=24, side_refine=16)
     losses = {
         "naive": FrameLoss(),
         "learned": FrameLoss(),
@@ -198,7 +198,7 @@ def train(module: Any, pool: Pool, rule: str, arguments: argparse.Namespace, see
 
     def batch_of(step: int) -> dict[str, Tensor]:
         rows = torch.randint(len(pool.blurry), (arguments.batch,), generator=chance)
-        some = torch.randperm(COUNT, generator=chance)[:3] if isinstance(module, Film) else None
+        some = torch.randperm(COUNT, generator=chance)[:3] if isinstance(module, FilmTraining) else None
         batch = pool.batch(rows, rule if rule in pool.times else "none", some)
         top, left = torch.randint(pool.blurry.shape[-1] - size + 1, (2,), generator=chance).tolist()
         for name in ("blurry", "frames"):
@@ -217,7 +217,7 @@ def measure(module: Any, pool: Pool) -> dict[str, list[float]]:
         batch = pool.batch(rows, "true")
         truth, blurry = batch["frames"], batch["blurry"]
         with torch.autocast("cpu", torch.bfloat16):
-            film = module(blurry, times_of(COUNT)) if isinstance(module, Film) else module(blurry)
+            film = module(blurry, frame_times(COUNT)) if isinstance(module, FilmTraining) else module(blurry)
         film = film.float().clamp(0, 1)
         film = directed(film, best_direction(film, truth))
         scores["ours"].append(psnr(film, truth))

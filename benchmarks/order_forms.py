@@ -28,7 +28,7 @@ from torch import Tensor
 from unblur.data.stills import load_stills
 from unblur.data.synthetic_batches import SyntheticExposures
 from unblur.exposure.camera import MotionSpec
-from unblur.networks.hypercut import OrderNet
+from unblur.networks.hypercut import HyperCUT
 from unblur.training.order_training import Ordering, OrderLoss
 
 FORMS: dict[str, tuple[Any, Any]] = {
@@ -68,7 +68,7 @@ def run(name: str, seed: int, train: Tensor, heldout: Tensor, arguments: argpars
     """Train one form with one seed."""
     torch.manual_seed(seed)
     form, loss = FORMS[name]
-    network = OrderNet(fold=arguments.fold, form=form)
+    network = HyperCUT(fold=arguments.fold, form=form)
     module = Ordering(network, OrderLoss(form=loss, others=0), channels_last=True)
     optimizer = torch.optim.Adamax(network.parameters(), lr=arguments.lr)
     soon: int | None = None

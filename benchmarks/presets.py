@@ -5,8 +5,8 @@
 
 From the photo alone:
 
-* ``cascade``: `FilmNet`, restorer and path network taught apart (`losses.film_loss.part_terms`);
-* ``end to end``: `FilmNet`, taught by its frames alone;
+* ``cascade``: `PathFilm`, restorer and path network taught apart (`losses.film_loss.part_terms`);
+* ``end to end``: `PathFilm`, taught by its frames alone;
 * ``joint``, ``joint, frames``: one trunk for the sharp frame and the paths, taught by both, and by its frames alone;
 * ``decoder``: moments: a trunk, then a light decoder per time, without warping.
 
@@ -41,7 +41,7 @@ from unblur.layers.paths import follow_back, warp
 from unblur.losses.film_loss import guess_error, nearer_direction, part_terms, rule_error
 from unblur.losses.pixel import charbonnier
 from unblur.losses.priors import path_error
-from unblur.networks.path_film import FilmNet, PathNet
+from unblur.networks.path_film import MotionEstimator, PathFilm
 from unblur.networks.unet import UNet
 from unblur.training.muon import Muon, split
 
@@ -68,11 +68,11 @@ class Candidate(nn.Module):
 
 
 class Cascade(Candidate):
-    """`FilmNet`."""
+    """`PathFilm`."""
 
     def __init__(self, apart: bool) -> None:
         super().__init__()
-        self.network, self.apart = FilmNet(), apart
+        self.network, self.apart = PathFilm(), apart
 
     def state(self, batch: Batch) -> tuple[Tensor, Tensor]:
         state = self.network.encode(batch["blurry"])
@@ -109,7 +109,7 @@ class PathsFromSharp(Candidate):
 
     def __init__(self, **paths: Any) -> None:
         super().__init__()
-        self.paths = PathNet(**paths)
+        self.paths = MotionEstimator(**paths)
 
     def state(self, batch: Batch) -> tuple[Tensor, Tensor]:
         return batch["sharp"], self.paths(batch["blurry"], batch["sharp"])

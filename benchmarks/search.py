@@ -27,10 +27,10 @@ from torch import Tensor
 from unblur.evaluation.val1 import load_val1
 from unblur.media.image import Picture
 from unblur.metrics.fidelity import psnr
+from unblur.pipeline.blur_transfer import load_blur_space
+from unblur.pipeline.restore import load
 from unblur.pipeline.search import Found, search
 from unblur.pipeline.search_options import SearchOptions
-from unblur.pipeline.restore import load
-from unblur.pipeline.blur_transfer import load_space
 from unblur.tasks.search import start_code
 
 
@@ -51,9 +51,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of the released preset, in place of 5000")
     parser.add_argument("--out", type=Path, help="folder for search.jpg, the pictures side by side")
     arguments = parser.parse_args()
-    engine, space = (
+    pipeline, space = (
         load(arguments.model, arguments.device, arguments.dtype),
-        load_space(arguments.space, arguments.device),
+        load_blur_space(arguments.space, arguments.device),
     )
     heads = ("blurry", "model", "consistent", "default", "released")[: 4 + arguments.released]
     print(f"| exposure | {' | '.join(heads)} | seconds: answer, {', '.join(heads[3:])} | steps |")
@@ -61,7 +61,7 @@ def main() -> None:
     start, rows = (256 - arguments.side) // 2, []
     middle = (..., slice(start, start + arguments.side), slice(start, start + arguments.side))
     for name, blurry, truth in shown(arguments):
-        rows.append(row(name, blurry[None][middle], truth[None][middle], engine, space, arguments))
+        rows.append(row(name, blurry[None][middle], truth[None][middle], pipeline, space, arguments))
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
         Picture(below(rows)).save(arguments.out / "search.jpg", quality=88)
@@ -88,11 +88,11 @@ def shown(arguments: argparse.Namespace) -> Iterator[tuple[str, Tensor, Tensor]]
             )
 
 
-def row(name: str, blurry: Tensor, truth: Tensor, engine: Any, space: Any, arguments: argparse.Namespace) -> Tensor:
+def row(name: str, blurry: Tensor, truth: Tensor, pipeline: Any, space: Any, arguments: argparse.Namespace) -> Tensor:
     """Measure one exposure and print what it came to; the pictures side by side."""
-    plain = engine.see(blurry, name, consistency=0).sharp.clamp(0, 1)
+    plain = pipeline.see(blurry, name, consistency=0).sharp.clamp(0, 1)
     begun = time.perf_counter()
-    sharp = engine.see(blurry, name).sharp.clamp(0, 1)
+    sharp = pipeline.see(blurry, name).sharp.clamp(0, 1)
     seconds = [time.perf_counter() - begun]
     run: Callable[..., Found] = lambda start, *more: search(  # noqa: E731
         space.network,
@@ -100,7 +100,7 @@ def row(name: str, blurry: Tensor, truth: Tensor, engine: Any, space: Any, argum
         sharp.to(space.device),
         start_code(space, start, sharp, blurry),
         *more,
-        dtype=engine.runner.dtype,
+        dtype=pipeline.runner.dtype,
     )
     found = [run("network")]
     if arguments.released:

@@ -13,14 +13,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from unblur.networks.hypercut import OrderNet
-from unblur.evaluation.options import Asked
-from unblur.evaluation.film_protocol import INPUT, evaluate
-from unblur.evaluation.faces_protocol import evaluate_faces
-from unblur.evaluation.order_protocol import evaluate_order
 from unblur.evaluation.blur_space_protocol import evaluate_space
+from unblur.evaluation.faces_protocol import evaluate_faces
+from unblur.evaluation.film_protocol import INPUT, evaluate
+from unblur.evaluation.options import Asked
+from unblur.evaluation.order_protocol import evaluate_order
 from unblur.models.card import Card
 from unblur.models.weights import FILES, load_weights, save_weights
+from unblur.networks.hypercut import HyperCUT
 
 FIELDS = "made-up fields of paths, no pictures; it reads pictures with the evidence of film-small, which learned from "
 SOURCES = (
@@ -52,11 +52,11 @@ def main() -> None:
     loaded = load_weights(args.weights)
     file = f"{args.name}.safetensors"
     sources = (FIELDS if hasattr(loaded.network, "reblur") else "") + SOURCES
-    sources += MORE if isinstance(loaded.network, OrderNet) else LESS
+    sources += MORE if isinstance(loaded.network, HyperCUT) else LESS
     measure = measure_space if hasattr(loaded.network, "reblur") else measure_film
-    if getattr(loaded.network, "drafts", False):
+    if getattr(loaded.network, "estimates", False):
         measure, sources = partial(measure_faces, lpips=args.lpips), FACES
-    if isinstance(loaded.network, OrderNet):
+    if isinstance(loaded.network, HyperCUT):
         measure = measure_order
     card = Card(args.name, loaded.card.network, args.summary, sources, args.steps, licence="Apache-2.0")
     with tempfile.TemporaryDirectory() as folder:

@@ -29,12 +29,12 @@ from torch import Tensor, nn
 from unblur.exposure.camera import MotionSpec
 from unblur.exposure.synthetic_exposure import render
 from unblur.media.image import read_image
-from unblur.networks.cfmd import MomentNet
-from unblur.networks.path_film import FilmNet
-from unblur.runtime.runner import Runner
-from unblur.runtime.tiling import tiled
 from unblur.models.registry import NETWORKS, network_class
 from unblur.models.weights import load_weights
+from unblur.networks.cfmd import CFMD
+from unblur.networks.path_film import PathFilm
+from unblur.runtime.runner import Runner
+from unblur.runtime.tiling import tiled
 
 LENGTH = (8.0, 20.0)
 TIMES = torch.tensor([0.0, 0.5, 1.0])
@@ -58,12 +58,12 @@ def parts_of(network: nn.Module, dtype: torch.dtype) -> Iterator[Part]:
     """What of a network's work is done in tiles."""
     runner = Runner(network, torch.device("cpu"), dtype)
     alone, same = lambda blurry: (blurry,), lambda result: result
-    if isinstance(network, FilmNet):
+    if isinstance(network, PathFilm):
         restorer = Runner(network.restorer, runner.device, dtype)
         yield Part("sharp photo", restorer, restorer.forward, alone, same)
         draw = lambda state: runner.decode(network.orient(state), TIMES, mixed=False)[0]  # noqa: E731
-        yield Part("film", runner, runner.follow, lambda blurry: (blurry, restorer.forward(blurry)), draw)
-    elif isinstance(network, MomentNet):
+        yield Part("film", runner, runner.estimate_motion, lambda blurry: (blurry, restorer.forward(blurry)), draw)
+    elif isinstance(network, CFMD):
         draw = lambda blurry: runner.decode(runner.encode(blurry), TIMES[:1], mixed=True)[0]  # noqa: E731
         yield Part("film", runner, draw, alone, same)
     else:
@@ -168,7 +168,7 @@ def main() -> None:
         network = network_class(name)() if name in NETWORKS else load_weights(name).network
         if args.reach:
             parts = {"": (network, 1)}
-            if isinstance(network, FilmNet):
+            if isinstance(network, PathFilm):
                 parts = {"restorer": (network.restorer, 1), "paths": (network.paths, 2)}
             for part, (module, inputs) in parts.items():
                 print(name, part, "looks at most", reach(module, inputs), "pixels far", flush=True)

@@ -28,18 +28,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import unblur
+from unblur.analysis import blur_length as length
+from unblur.analysis import blur_length_coefficients as length_coefficients
+from unblur.analysis import blur_type as verdict
+from unblur.analysis import blur_type_coefficients as coefficients
+from unblur.analysis.blur_type import KINDS
+from unblur.analysis.motion_field import Field, Motion, textured
 from unblur.data.stills import Still, load_stills
 from unblur.exposure.camera import MotionSpec
 from unblur.exposure.response import from_linear, to_linear
 from unblur.exposure.synthetic_exposure import SensorSpec, random_masks, render
 from unblur.media.folder import find_images
 from unblur.media.image import read_image
-from unblur.analysis import blur_type_coefficients as coefficients
-from unblur.analysis import blur_length as length
-from unblur.analysis import blur_length_coefficients as length_coefficients
-from unblur.analysis import blur_type as verdict
-from unblur.analysis.motion_field import Field, Motion, textured
-from unblur.analysis.blur_type import KINDS
 
 SIZE = (288, 384)
 PER_STILL = {"sharp": 6, "motion": 8, "defocus": 6}
@@ -203,13 +203,13 @@ class Found:
 
 def find(root: Path, seed: int, model: str | None, limit: int | None) -> list[Found]:
     """Make the examples of a folder, and look at them, without a model only at the spectra."""
-    engine = unblur.load(model, device="cpu", dtype="float32") if model else None
+    pipeline = unblur.load(model, device="cpu", dtype="float32") if model else None
     found = []
     for made in examples(load_stills(root)[:limit], seed):
         image = made.image.float() / 255
         kind, motion, truth = verdict.judge(image).kind, None, None
-        if engine:
-            seen = unblur.inspect(image, model=engine)
+        if pipeline:
+            seen = unblur.inspect(image, model=pipeline)
             # Whatever the verdict: how long it is if it moved.
             kind, motion = seen.verdict.kind, seen.field.motion(length.measure_length(image))
             truth = None if made.paths is None else truth_of(made)
@@ -270,7 +270,8 @@ def fit(found: list[Found]) -> str:
 
 
 def fit_lengths(made: Iterable[Example]) -> str:
-    """The text of `unblur.analysis.blur_length_coefficients`: the mean of the places' logits is to tell the photo's length.
+    """The text of `unblur.analysis.blur_length_coefficients`: the mean of the places' logits is to tell the photo's
+    length.
 
     The classes next to the true length are right as well, as far as they are near: else a length between two would be
     told as one of them.

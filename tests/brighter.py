@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
-from unblur.networks.hypercut import OrderNet
+from unblur.networks.hypercut import HyperCUT
 
 
-class Brighter(OrderNet):
+class Brighter(HyperCUT):
     """Says that the darker frame comes first."""
 
     def __init__(self) -> None:

@@ -13,6 +13,8 @@ from hypothesis import settings
 
 from unblur.exposure.response import from_linear, to_linear
 
+pytest_plugins = ["loaded_networks"]
+
 settings.register_profile("ci", derandomize=True, deadline=None)
 if os.environ.get("CI"):
     settings.load_profile("ci")

@@ -14,13 +14,13 @@ import unblur.training
 from unblur.cli import main
 from unblur.media.image import Picture, read_image
 from unblur.media.video import read_clip
-from unblur.networks.hypercut import OrderNet
-from unblur.networks.path_film import FilmNet, Restorer
 from unblur.models import auto_select as choice
-from unblur.pipeline import restore as engine_module
 from unblur.models.card import Card
 from unblur.models.registry import ALIASES
 from unblur.models.weights import save_weights
+from unblur.networks.hypercut import HyperCUT
+from unblur.networks.path_film import PathFilm, UNetRestorer
+from unblur.pipeline import restore as engine_module
 
 SMALL = {"widths": (8, 8), "blocks": (1, 1)}
 CARD = Card("tiny", "film", licence="Apache-2.0")
@@ -32,7 +32,7 @@ CPU = [*ON, "--model", "fast"]
 def shipped(monkeypatch):
     """Small networks by the names of models that came with the package."""
     torch.manual_seed(0)
-    film, single = FilmNet(dict(SMALL), {"degree": 2, **SMALL}), Restorer(**SMALL)
+    film, single = PathFilm(dict(SMALL), {"degree": 2, **SMALL}), UNetRestorer(**SMALL)
     for unet in (film.restorer.unet, film.paths.unet, single.unet):
         nn.init.normal_(unet.outro.weight, std=0.05)
 
@@ -185,7 +185,7 @@ def test_the_report(capsys, photos, tmp_path):
     assert report["model"] == {
         "name": "film-small",
         "chosen": None,
-        "network": "FilmNet",
+        "network": "PathFilm",
         "makes": "film",
         "paths": "film-small",
         "device": "cpu",
@@ -407,7 +407,7 @@ def test_interruption_is_130_and_quiet(capsys, photos, shipped, tmp_path):
     def interrupted(blurry, sharp):
         raise KeyboardInterrupt
 
-    shipped.follow = interrupted
+    shipped.estimate_motion = interrupted
     code, _, err = run(capsys, "deblur", photos / "a.png", "-o", tmp_path / "a.png", *CPU)
     assert code == 130
     assert len(err) == 1
@@ -425,7 +425,7 @@ def test_training_gets_its_arguments_untouched(monkeypatch, capsys):
 
 
 def test_models_are_told_of(capsys, tmp_path):
-    file = save_weights(tmp_path / "a.safetensors", FilmNet(dict(SMALL), dict(SMALL)), CARD)
+    file = save_weights(tmp_path / "a.safetensors", PathFilm(dict(SMALL), dict(SMALL)), CARD)
     code, out, err = run(capsys, "models", "show", file)
     assert (code, err) == (0, [])
     assert "Apache-2.0" in out
@@ -494,7 +494,7 @@ def test_metadata_is_made(capsys, tmp_path):
 
 
 def test_orders_are_scored_checked_and_labelled(capsys, tmp_path):
-    model = save_weights(tmp_path / "o.safetensors", OrderNet(4, 4, 1), Card("o", "order_net"))
+    model = save_weights(tmp_path / "o.safetensors", HyperCUT(4, 4, 1), Card("o", "order_net"))
     for clip in ("a", "b"):
         for name in ("blur/0.png", *(f"sharp/0_{i}.png" for i in range(1, 5))):
             Picture(torch.rand(3, 64, 64)).save(tmp_path / "set" / clip / name)

@@ -13,52 +13,52 @@ from torch import Tensor, nn
 from written_faces import write_faces
 
 import unblur
+from unblur.analysis.blur_type import classify_blur
+from unblur.analysis.motion_field import measure_field
 from unblur.data.face_exposures import load_faces
 from unblur.data.path_fields import SyntheticFields
 from unblur.data.stills import Still
 from unblur.data.synthetic_batches import SyntheticExposures
-from unblur.exposure.average import times_of
+from unblur.evaluation.evaluator import Judge
+from unblur.evaluation.options import Measures
+from unblur.evaluation.protocols import score
+from unblur.exposure.average import frame_times
 from unblur.exposure.camera import MotionSpec
 from unblur.exposure.synthetic_exposure import SensorSpec
-from unblur.layers import paths as motion
 from unblur.layers import deformable
+from unblur.layers import paths as motion
 from unblur.losses.perceptual import Lpips, alexnet
 from unblur.metrics.fidelity import psnr, ssim
 from unblur.metrics.frechet import Moments, described
 from unblur.metrics.identity import IdentityDistance
-from unblur.analysis.motion_field import measure_field
-from unblur.evaluation.protocols import score
 from unblur.metrics.sequence import p_metric
-from unblur.analysis.blur_type import judge
+from unblur.models.feature_extractors import FeatureExtractor
+from unblur.models.registry import NETWORKS, network_class
 from unblur.networks.arcface import ArcFaceNet
-from unblur.networks.dlib_resnet import DlibFaces
-from unblur.networks.deep_image_prior import ImagePrior
+from unblur.networks.cfmd import CFMD
+from unblur.networks.deep_image_prior import DeepImagePrior
+from unblur.networks.dlib_resnet import DlibResNet
+from unblur.networks.hypercut import HyperCUT
 from unblur.networks.inception import Inception
-from unblur.networks.cfmd import MomentNet
-from unblur.networks.hypercut import OrderNet
-from unblur.runtime import device as device_module
 from unblur.pipeline import film as film_module
-from unblur.runtime import runner as runner_module
 from unblur.pipeline import search_variables as variables
+from unblur.pipeline.blur_transfer import load_blur_space
 from unblur.pipeline.consistency import consistent
-from unblur.pipeline.refiner_film import DraftedFilm
-from unblur.pipeline.film import film_from, film_of
+from unblur.pipeline.film import estimate_film, film_of
+from unblur.pipeline.function import film_function
 from unblur.pipeline.refine import find_correction
-from unblur.runtime.runner import Runner
+from unblur.pipeline.refiner_film import RefinerFilm
 from unblur.pipeline.search import search
 from unblur.pipeline.search_options import SearchOptions
-from unblur.evaluation.options import Measures
-from unblur.evaluation.evaluator import Judge
-from unblur.pipeline.function import film_function
-from unblur.pipeline.blur_transfer import load_space
+from unblur.runtime import device as device_module
+from unblur.runtime import runner as runner_module
+from unblur.runtime.runner import Runner
 from unblur.tasks.search_plan import SearchPlan
-from unblur.training.gan_training import Adversarial, AdversarialLoss
 from unblur.training.blur_space_training import BlurSpaceSystem, CodeLoss
-from unblur.training.film_training import Film, Loss
-from unblur.training.muon import Muon, split
 from unblur.training.code_statistics import fit_prior
-from unblur.models.feature_extractors import Observer
-from unblur.models.registry import NETWORKS, network_class
+from unblur.training.film_training import FilmTraining, Loss
+from unblur.training.gan_training import AdversarialLoss, GanTraining
+from unblur.training.muon import Muon, split
 
 EVIDENCE = {"hidden": 8, "blocks": 1, "window": 16, "reaches": (2, 3), "sigma": 2.0}
 UNET = {"widths": (4, 8), "blocks": (1, 1)}
@@ -254,20 +254,20 @@ def exposures() -> dict[str, Tensor]:
     "loss", [Loss(reblur=1.0), *(Loss(parts=part, paths=1.0) for part in ("both", "guess", "detail", "restorer"))]
 )
 def test_what_films_are_trained_for(loss):
-    trained(Film(network_of("film"), loss), exposures())
+    trained(FilmTraining(network_of("film"), loss), exposures())
 
 
 @pytest.mark.parametrize("name", ["moments", "mimo_unet"])
 def test_what_networks_of_three_sizes_are_trained_for(name, monkeypatch):
     # It looks at devices on the way back, where nothing is pretended.
     monkeypatch.setattr(deformable, "checkpoint", lambda run, *args, **options: run(*args))
-    trained(Film(network_of(name)), exposures())
+    trained(FilmTraining(network_of(name)), exposures())
 
 
 def test_what_networks_and_critics_are_trained_for(monkeypatch):
     monkeypatch.setattr(deformable, "checkpoint", lambda run, *args, **options: run(*args))
     wanted = AdversarialLoss(0.1, perceptual=0.0)
-    system = Adversarial(network_of("moments"), network_of("moment_critic"), adversarial=wanted)
+    system = GanTraining(network_of("moments"), network_of("moment_critic"), adversarial=wanted)
     trained(system, exposures())
 
     def run(device: torch.device) -> Tensor:
@@ -321,10 +321,10 @@ def test_metrics():
         there = put(made, CUDA)
         field = measure_field(put(torch.randn(6, 70, 72), CUDA), there[0, 0])
         assert field.motion().path_length > 0
-        assert judge(there[0, 0], 3.0) == judge(made[0, 0], 3.0)
+        assert classify_blur(there[0, 0], 3.0) == classify_blur(made[0, 0], 3.0)
 
 
-@pytest.mark.parametrize("kind", [Inception, ArcFaceNet, DlibFaces])
+@pytest.mark.parametrize("kind", [Inception, ArcFaceNet, DlibResNet])
 def test_what_networks_see_in_pictures(kind: Callable[[], nn.Module]) -> None:
     network, pictures = kind().eval().requires_grad_(False), torch.rand(1, 2, 3, 40, 44)
     if isinstance(network, Inception):
@@ -350,7 +350,7 @@ def test_protocols():
             yield exposures()
 
     torch.manual_seed(0)
-    network, orders, lpips = network_of("film"), OrderNet(4, 4, 1), Lpips(alexnet())
+    network, orders, lpips = network_of("film"), HyperCUT(4, 4, 1), Lpips(alexnet())
     expected = score(network, Two(), metrics={"ssim": ssim, "lpips": lpips}, scorer=orders)
     with Pretended():
         metrics = {"ssim": ssim, "lpips": lpips.to("cuda")}
@@ -366,10 +366,10 @@ def test_what_is_judged_of_faces(tmp_path):
     found = []
     for context, device in ((torch.enable_grad(), CPU), (Pretended(), CUDA)):
         with context:
-            observer = Observer(deepcopy(Few()).to(device), "Frechet distance")
+            observer = FeatureExtractor(deepcopy(Few()).to(device), "Frechet distance")
             bench = Judge.of(classes, Measures({"ssim": ssim}, {}, observer), device)
             film = lambda blurry, times: blurry[:, None] * (0.5 + times)[:, None, None, None]  # noqa: E731
-            made = [bench.measure(film, one, times_of(one.frames).tolist()) for one in classes]
+            made = [bench.measure(film, one, frame_times(one.frames).tolist()) for one in classes]
             centres, films = bench.rows("a", made)
             found.append([*(row.values for row in centres), *(row.values for row in films)])
     assert found[1] == [pytest.approx(values, rel=1e-3) for values in found[0]]
@@ -401,7 +401,7 @@ def test_consistency_and_refinement():
 
 @pytest.fixture
 def _small_prior(monkeypatch):
-    monkeypatch.setattr(variables, "ImagePrior", partial(ImagePrior, **SMALL["image_prior"]))
+    monkeypatch.setattr(variables, "DeepImagePrior", partial(DeepImagePrior, **SMALL["image_prior"]))
 
 
 @pytest.mark.usefixtures("_small_prior")
@@ -429,7 +429,7 @@ def test_films_in_tiles():
             runner = Runner(deepcopy(network), device, torch.float32)
             sharp = Runner(runner.network.restorer, device, torch.float32)
             middle, _ = sharp.sharpen(blurry, tile=96, subject="a.png")
-            film = film_from(runner, blurry, middle, tile=96, subject="a.png")
+            film = estimate_film(runner, blurry, middle, tile=96, subject="a.png")
             film.make_consistent(blurry, 1)
             light = [average for _, average in film.averages(times, ["srgb", "linear"])]
             films.append(torch.cat([torch.stack(list(film.frames(times))).flatten(), *(a.flatten() for a in light)]))
@@ -449,7 +449,7 @@ def test_films_without_a_sharp_frame():
 
 def test_films_that_correct_others():
     torch.manual_seed(0)
-    network = MomentNet(channels=12, blocks=1, deformable=False, drafts=True)
+    network = CFMD(channels=12, blocks=1, deformable=False, estimates=True)
     for parameter in network.skeleton.head_full.parameters():
         nn.init.normal_(parameter, std=0.01)
     blurry, films = torch.rand(1, 3, 40, 36), []
@@ -457,7 +457,7 @@ def test_films_that_correct_others():
         with context:
             general = film_of(Runner(network_of("moments"), device, torch.float32), blurry, tile=256, subject="a.png")
             runner = Runner(deepcopy(network), device, torch.float32)
-            film = DraftedFilm(runner, blurry, general, tile=256, subject="a.png")
+            film = RefinerFilm(runner, blurry, general, tile=256, subject="a.png")
             films.append(torch.stack(list(film.frames([0.0, 0.7]))))
     assert all(place(film) == CPU for film in films)
     torch.testing.assert_close(films[1], films[0], atol=1e-3, rtol=0)
@@ -474,18 +474,18 @@ def test_tasks():
     made = []
     for context, device in ((torch.enable_grad(), "cpu"), (Pretended(), "cuda")):
         with context:
-            engine = unblur.load(network_of("film"), device, "float32")
-            space = load_space(network_of("path_space"), device)
-            film = unblur.frames(photo, 3, model=engine, refine=True, check=False)
-            found = unblur.deblur_by_search(photo, SearchPlan(space, steps=2), engine)
+            pipeline = unblur.load(network_of("film"), device, "float32")
+            space = load_blur_space(network_of("path_space"), device)
+            film = unblur.frames(photo, 3, model=pipeline, refine=True, check=False)
+            found = unblur.deblur_by_search(photo, SearchPlan(space, steps=2), pipeline)
             code = unblur.encode_blur(photo, other, model=space)
             blurred = unblur.apply_blur(other, code, model=space)
             (drawn,) = unblur.sample_blur(other, 1, model=space)
-            inspected = unblur.inspect(photo, model=engine)
+            inspected = unblur.inspect(photo, model=pipeline)
             parts = [film.tensor(), found.picture.pixels, code.values, blurred.picture.pixels, drawn.picture.pixels]
             assert inspected.motion.path_length > 0
             with torch.inference_mode():
-                again = film_function(engine, True, 1)(photo[None].to(device), torch.tensor(film.times).to(device))
+                again = film_function(pipeline, True, 1)(photo[None].to(device), torch.tensor(film.times).to(device))
             parts.append(again[0].cpu())
             made.append(torch.cat([part.flatten() for part in parts]))
     assert all(place(each) == CPU for each in made)

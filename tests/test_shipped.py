@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 import unblur
 from unblur.analysis.optical_flow import compare
-from unblur.exposure.average import times_of
+from unblur.exposure.average import frame_times
 from unblur.exposure.camera import MotionSpec
 from unblur.exposure.synthetic_exposure import render
 from unblur.media.image import read_image
@@ -55,7 +55,7 @@ def test_the_order_network_tells_a_film_from_its_reverse():
     """Of a photo moved along paths made up here: opposite scores, of which the pairs of frames are sure."""
     still = read_image(EXAMPLES / "pan_truth.png").pixels[None, :, :, 140:500].expand(6, -1, -1, -1)
     spec = MotionSpec(length=(8.0, 8.0), layer=0.0)
-    made = render(still, (128, 128), times_of(7), spec, scale=2.0, generator=torch.Generator().manual_seed(2))
+    made = render(still, (128, 128), frame_times(7), spec, scale=2.0, generator=torch.Generator().manual_seed(2))
     found = [(unblur.order(frames), unblur.order(frames.flip(0))) for frames in made.frames]
     for there, back in found:
         assert there.sign == -back.sign
@@ -77,9 +77,9 @@ def strange_pictures() -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("name", strange_pictures())
 def test_the_model_of_faces_leaves_what_is_no_face_nearly_as_it_is(name):
     picture = strange_pictures()[name]
-    drafts = picture[:, None, None].expand(-1, 2, 2, -1, -1, -1)
+    estimates = picture[:, None, None].expand(-1, 2, 2, -1, -1, -1)
     with torch.inference_mode():
-        made = load_weights(FACES).network.eval()(picture, torch.tensor([0.0, 0.5]), drafts)
+        made = load_weights(FACES).network.eval()(picture, torch.tensor([0.0, 0.5]), estimates)
     assert (made - picture[:, None]).abs().mean() < 0.06
     assert (made - picture[:, None]).abs().max() < 0.6
 
@@ -116,7 +116,7 @@ def scene(side=256):
 def test_first_and_last_frame_are_near_the_truth(seed, length):
     spec = MotionSpec(length=(length, length), layer=0.0)
     generator = torch.Generator().manual_seed(seed)
-    exposure = render(scene(320), (256, 256), times_of(3), spec, generator=generator)
+    exposure = render(scene(320), (256, 256), frame_times(3), spec, generator=generator)
     blurry, truth = exposure.blurry[0], exposure.frames[0]
     made = unblur.frames(blurry, n=3, sharp=truth[1], model=DEFAULT, device="cpu", dtype="float32").tensor()
     ends = lambda film: psnr(film[[0, 2]], truth[[0, 2]]).mean()  # noqa: E731
@@ -127,7 +127,7 @@ def test_first_and_last_frame_are_near_the_truth(seed, length):
 
 @pytest.fixture(scope="module")
 def space():
-    return unblur.load_space(device="cpu")
+    return unblur.load_blur_space(device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -14,14 +14,14 @@ from unblur._version import __version__
 from unblur.errors import UnblurError
 
 if TYPE_CHECKING:
-    from unblur.tasks.burst import burst
     from unblur.datasets.augment import augment
+    from unblur.pipeline.blur_transfer import load_blur_space
+    from unblur.pipeline.restore import load
+    from unblur.tasks.burst import burst
     from unblur.tasks.deblur import deblur
     from unblur.tasks.faces import load_faces
     from unblur.tasks.frames import frames
     from unblur.tasks.inspect import inspect
-    from unblur.pipeline.restore import load
-    from unblur.pipeline.blur_transfer import load_space
     from unblur.tasks.order import order
     from unblur.tasks.reblur import apply_blur, encode_blur, sample_blur
     from unblur.tasks.search import deblur_by_search
@@ -38,8 +38,8 @@ __all__ = [
     "frames",
     "inspect",
     "load",
+    "load_blur_space",
     "load_faces",
-    "load_space",
     "order",
     "sample_blur",
 ]
@@ -56,7 +56,7 @@ _HOMES = {
     "inspect": "unblur.tasks.inspect",
     "load": "unblur.pipeline.restore",
     "load_faces": "unblur.tasks.faces",
-    "load_space": "unblur.pipeline.blur_transfer",
+    "load_blur_space": "unblur.pipeline.blur_transfer",
     "order": "unblur.tasks.order",
     "sample_blur": "unblur.tasks.reblur",
 }

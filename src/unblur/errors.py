@@ -1,4 +1,4 @@
-"""The one exception that a user sees: which file, what is wrong, what to do."""
+"""The exceptions that a user sees: what is at fault, what is wrong with it, what to do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class UnblurError(Exception):
     Parameters
     ----------
     subject : str or path
-        The file, option or value at fault.
+        The file or value at fault.
     problem : str
         What is wrong with it, without a full stop.
     remedy : str
@@ -26,3 +26,29 @@ class UnblurError(Exception):
     def __init__(self, subject: str | PathLike[str], problem: str, remedy: str) -> None:
         self.subject, self.problem, self.remedy = str(subject), problem, remedy
         super().__init__(" ".join(f"{self.subject}: {problem}; {remedy}".split()))
+
+
+class UsageError(UnblurError):
+    """An argument that cannot be met, whatever the files are.
+
+    The argument is named as Python has it. `problem` and `remedy` name arguments in backticks, as in ```n=7```: the
+    command line says its options in their place.
+
+    Parameters
+    ----------
+    argument : str
+        Its name in Python.
+    value : object
+        What was given; left out of the message if None.
+    problem, remedy : str
+        As of `UnblurError`.
+
+    Examples
+    --------
+    >>> str(UsageError("tile", 12, "is too small for this network", "use 448 or more, or `tile=auto`"))
+    'tile=12: is too small for this network; use 448 or more, or `tile=auto`'
+    """
+
+    def __init__(self, argument: str, value: object, problem: str, remedy: str) -> None:
+        self.argument, self.value = argument, value
+        super().__init__(argument if value is None else f"{argument}={value}", problem, remedy)

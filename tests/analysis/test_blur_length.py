@@ -6,34 +6,34 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unblur.analysis.blur_length import LENGTHS, Length, joined, measure_length, medians, seen
+from unblur.analysis.blur_length import LENGTHS, Length, joined, medians, predict_length, seen
 from unblur.analysis.blur_length_coefficients import MEAN, TABLE
 from unblur.analysis.motion_field import measure_field
 
 
 @pytest.mark.parametrize(("length", "degrees"), [(5, 60), (8, 0), (12, 30), (14, 90), (20, 135)])
 def test_a_moved_picture(leaves, moved, length, degrees):
-    found = measure_length(moved(leaves, length, degrees))
+    found = predict_length(moved(leaves, length, degrees))
     assert found.median == pytest.approx(length, rel=0.3)
     assert found.median < found.most < 2 * length
 
 
 def test_longer_than_any_class_is_told_at_a_smaller_size(leaves, moved):
     blurry = moved(leaves.repeat(1, 4, 4), 64, 20)
-    assert measure_length(blurry).median == pytest.approx(64, rel=0.35)
+    assert predict_length(blurry).median == pytest.approx(64, rel=0.35)
 
 
 @pytest.mark.parametrize("times", [2, 4])
 def test_enlarged_it_is_about_as_many_times_as_long(leaves, moved, times):
     blurry = moved(leaves, 12, 30)
     large = F.interpolate(blurry[None], scale_factor=float(times), mode="bicubic")[0].clamp(0, 1)
-    assert measure_length(large).median == pytest.approx(times * measure_length(blurry).median, rel=0.35)
+    assert predict_length(large).median == pytest.approx(times * predict_length(blurry).median, rel=0.35)
 
 
 @pytest.mark.parametrize("picture", [torch.full((3, 200, 300), 0.4), torch.rand(3, 63, 400)])
 def test_nothing_to_tell_it_from(picture):
-    assert measure_length(picture) is None
-    motion = measure_field(torch.zeros(6, *picture.shape[1:]), picture).motion(measure_length(picture))
+    assert predict_length(picture) is None
+    motion = measure_field(torch.zeros(6, *picture.shape[1:]), picture).motion(predict_length(picture))
     assert motion.as_dict()["length"] is None
     assert "px" not in str(motion)
 
@@ -41,7 +41,7 @@ def test_nothing_to_tell_it_from(picture):
 @settings(max_examples=25, deadline=None)
 @given(height=st.integers(1, 300), width=st.integers(1, 300))
 def test_any_size(leaves, height, width):
-    found = measure_length(F.interpolate(leaves[None], (height, width))[0])
+    found = predict_length(F.interpolate(leaves[None], (height, width))[0])
     assert (found is None) == (min(height, width) < 64)
     assert found is None or LENGTHS[0] / 2 < found.median < 8 * LENGTHS[-1]
 

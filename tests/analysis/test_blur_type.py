@@ -7,42 +7,42 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unblur.analysis import blur_type as module
-from unblur.analysis.blur_length import measure_length
-from unblur.analysis.blur_type import HALVINGS, KINDS, MOST, Spectra, describe, judge, powers
+from unblur.analysis.blur_length import predict_length
+from unblur.analysis.blur_type import HALVINGS, KINDS, MOST, Spectra, classify_blur, describe, powers
 
 
 def test_a_sharp_picture(leaves):
-    assert judge(leaves).kind == "sharp"
-    assert judge(leaves, 0.5).kind == "sharp"
-    assert judge(leaves, 9.0).kind == "unsure", "paths were found in it"
+    assert classify_blur(leaves).kind == "sharp"
+    assert classify_blur(leaves, 0.5).kind == "sharp"
+    assert classify_blur(leaves, 9.0).kind == "unsure", "paths were found in it"
 
 
 @pytest.mark.parametrize(("length", "degrees"), [(8, 0), (12, 30), (12, 90), (20, 135)])
 def test_a_moved_picture(leaves, moved, length, degrees):
     blurry = moved(leaves, length, degrees)
-    assert judge(blurry).kind == "motion"
+    assert classify_blur(blurry).kind == "motion"
 
 
 @pytest.mark.parametrize("radius", [2.5, 4, 8])
 def test_a_picture_out_of_focus(leaves, defocused, radius):
     blurry = defocused(leaves, radius)
-    assert judge(blurry).kind == "defocus"
+    assert classify_blur(blurry).kind == "defocus"
 
 
 def test_far_out_of_focus_is_told_at_a_smaller_size(leaves, defocused):
     large = F.interpolate(leaves[None], scale_factor=3.0, mode="bicubic")[0].clamp(0, 1)
-    assert judge(defocused(large, 20)).kind == "defocus"
+    assert classify_blur(defocused(large, 20)).kind == "defocus"
 
 
 def test_a_soft_background_is_not_out_of_focus(leaves, defocused):
     blurry = defocused(leaves, 5)
     blurry[:, 80:180, 40:220] = leaves[:, 80:180, 40:220]
-    assert judge(blurry).defocus > 0.3
-    assert judge(blurry).kind != "defocus"
+    assert classify_blur(blurry).defocus > 0.3
+    assert classify_blur(blurry).kind != "defocus"
 
 
 def test_probabilities(leaves, moved):
-    verdict = judge(moved(leaves, 12, 60))
+    verdict = classify_blur(moved(leaves, 12, 60))
     said = verdict.as_dict()
     assert said["verdict"] == "motion"
     assert said["places"] == verdict.places > 3
@@ -52,21 +52,21 @@ def test_probabilities(leaves, moved):
 
 def test_turned_by_a_quarter_it_is_the_same(leaves, moved):
     blurry = moved(leaves, 12, 30)
-    assert judge(blurry.rot90(1, (1, 2))).motion == pytest.approx(judge(blurry).motion, abs=0.05)
+    assert classify_blur(blurry.rot90(1, (1, 2))).motion == pytest.approx(classify_blur(blurry).motion, abs=0.05)
 
 
 @pytest.mark.parametrize("picture", [torch.full((3, 200, 300), 0.4), torch.zeros(3, 70, 70)])
 def test_without_texture_it_is_unsure(picture):
-    assert (judge(picture).kind, judge(picture).places) == ("unsure", 0)
+    assert (classify_blur(picture).kind, classify_blur(picture).places) == ("unsure", 0)
     noisy = picture + 0.02 * torch.randn(picture.shape, generator=torch.Generator().manual_seed(0))
-    assert judge(noisy.clamp(0, 1)).kind == "unsure"
+    assert classify_blur(noisy.clamp(0, 1)).kind == "unsure"
 
 
 @settings(max_examples=25, deadline=None)
 @given(height=st.integers(1, 300), width=st.integers(1, 300))
 def test_any_size(leaves, height, width):
     picture = F.interpolate(leaves[None], (height, width))[0]
-    verdict = judge(picture)
+    verdict = classify_blur(picture)
     assert verdict.kind in (*KINDS, "unsure")
     if min(height, width) < 64:
         assert verdict.kind == "unsure"
@@ -87,11 +87,11 @@ def test_white_noise_has_power_one():
 def test_kind_and_length_share_what_spectra_tell(monkeypatch, leaves, moved, enlarged):
     """Each size of the photo is described once for both, and what they say is what each says alone."""
     photo = moved(F.interpolate(leaves[None], scale_factor=float(enlarged), mode="bicubic")[0].clamp(0, 1), 12, 30)
-    alone = judge(photo), measure_length(photo)
+    alone = classify_blur(photo), predict_length(photo)
     sizes, described = [], module.described
     monkeypatch.setattr(module, "described", lambda grey: sizes.append(grey.shape) or described(grey))
     spectra = Spectra(photo)
-    assert (judge(spectra), measure_length(spectra)) == alone
+    assert (classify_blur(spectra), predict_length(spectra)) == alone
     assert len(sizes) == len(set(sizes)) >= 2
     assert sizes[:2] == [photo.shape[1:], (photo.shape[1] // 2, photo.shape[2] // 2)]
 

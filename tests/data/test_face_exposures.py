@@ -4,8 +4,8 @@ import pytest
 import torch
 from written_faces import light, write_faces
 
-from unblur.data.face_exposures import load_faces
 from unblur.data.exposure_metadata import read_metadata, write_metadata
+from unblur.data.face_exposures import load_faces
 from unblur.data.sequences import MetadataSequences
 from unblur.errors import UnblurError
 

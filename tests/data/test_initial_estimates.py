@@ -7,12 +7,21 @@ from typing import Any
 import pytest
 import torch
 
-from unblur.data.initial_estimates import Note, draft_paths, drafted, drafts_folder, has_drafts, note_weights, noted, unsaid
+from unblur._version import PIPELINE_VERSION
 from unblur.data.exposure_metadata import Entry, Metadata
+from unblur.data.initial_estimates import (
+    Note,
+    draft_paths,
+    drafts_folder,
+    estimated,
+    has_drafts,
+    note_weights,
+    noted,
+    unsaid,
+)
 from unblur.data.sequences import MetadataSequences, SequenceBatches, heldout_sequences
 from unblur.errors import UnblurError
 from unblur.media.image import Picture
-from unblur.pipeline.refiner_film import METHOD
 
 
 def grey(path: Path, level: int, side: int = 16) -> None:
@@ -21,7 +30,7 @@ def grey(path: Path, level: int, side: int = 16) -> None:
 
 @pytest.fixture
 def metadata(tmp_path: Path) -> Metadata:
-    """Two exposures of five frames, of which the second has drafts by "some", 100 brighter than its frames."""
+    """Two exposures of five frames, of which the second has estimates by "some", 100 brighter than its frames."""
     entries = []
     for number in range(2):
         frames = tuple(f"sharp/{number}/{i}.png" for i in range(5))
@@ -41,7 +50,7 @@ def levels(pictures: torch.Tensor) -> list[int]:
 
 def test_they_lie_under_the_name_of_the_blurry_picture(metadata: Metadata, tmp_path: Path) -> None:
     paths = draft_paths(metadata, metadata.entries[0], "maxim")
-    assert paths[3] == tmp_path / "drafts/maxim/blurry/0/03.png"
+    assert paths[3] == tmp_path / "estimates/maxim/blurry/0/03.png"
     assert [has_drafts(metadata, entry, "some") for entry in metadata.entries] == [False, True]
 
 
@@ -55,7 +64,7 @@ def test_no_name_of_a_model_leads_elsewhere(metadata: Metadata, model: str) -> N
 def test_what_made_them_is_noted_and_older_notes_are_read(metadata: Metadata) -> None:
     assert unsaid(noted(metadata, "some")) == "weights"
     note_weights(metadata, "some", {"weights": "a", "some": "b"})
-    assert noted(metadata, "some") == Note({"weights": "a", "some": "b"}, METHOD)
+    assert noted(metadata, "some") == Note({"weights": "a", "some": "b"}, PIPELINE_VERSION)
     assert unsaid(noted(metadata, "some")) is None
     path = drafts_folder(metadata, "some") / "weights.json"
     path.write_text('{"weights": "a", "some": "b"}')
@@ -77,52 +86,52 @@ def test_what_made_them_is_noted_and_older_notes_are_read(metadata: Metadata) ->
 )
 def test_a_note_that_says_nothing(metadata: Metadata, text: str) -> None:
     (drafts_folder(metadata, "some") / "weights.json").write_text(text)
-    with pytest.raises(UnblurError, match="does not say which weights made these drafts; remove the folder"):
+    with pytest.raises(UnblurError, match="does not say which weights made these estimates; remove the folder"):
         noted(metadata, "some")
 
 
 def test_an_interrupted_run_left_none(metadata: Metadata) -> None:
     draft_paths(metadata, metadata.entries[1], "some")[-1].unlink()
     assert not has_drafts(metadata, metadata.entries[1], "some")
-    with pytest.raises(UnblurError, match="no drafts by some"):
-        drafted(metadata, "some")
+    with pytest.raises(UnblurError, match="no estimates by some"):
+        estimated(metadata, "some")
 
 
 def test_exposures_without_drafts_are_passed_over(metadata: Metadata) -> None:
-    sequences = MetadataSequences(metadata, 3, drafts="some")
+    sequences = MetadataSequences(metadata, 3, estimates="some")
     assert len(sequences) == 1
     exposed = sequences.read(0)
-    assert exposed.drafts is not None
+    assert exposed.estimates is not None
     assert exposed.pictures[:, 0, 0, 0].tolist() == [60, 50, 52, 54]
-    assert exposed.drafts[:, 0, 0, 0].tolist() == [150, 152, 154]
-    assert MetadataSequences(metadata, 3).read(0).drafts is None
+    assert exposed.estimates[:, 0, 0, 0].tolist() == [150, 152, 154]
+    assert MetadataSequences(metadata, 3).read(0).estimates is None
 
 
 def test_batches_have_drafts_of_both_directions(metadata: Metadata) -> None:
-    sets = [(MetadataSequences(metadata, 5, drafts="some"), 1.0)]
+    sets = [(MetadataSequences(metadata, 5, estimates="some"), 1.0)]
     batch = SequenceBatches(sets, size=8, batch_size=2, drawn=2).batch(3)
-    assert batch["drafts"].shape == (2, 2, 2, 3, 8, 8)
+    assert batch["estimates"].shape == (2, 2, 2, 3, 8, 8)
     ranks = (batch["times"] * 4).round().int().flatten().tolist()
     assert levels(batch["frames"]) == [50 + rank for rank in ranks]
-    assert levels(batch["drafts"][:, :, 0]) == [150 + rank for rank in ranks]
-    assert levels(batch["drafts"][:, :, 1]) == [154 - rank for rank in ranks]
+    assert levels(batch["estimates"][:, :, 0]) == [150 + rank for rank in ranks]
+    assert levels(batch["estimates"][:, :, 1]) == [154 - rank for rank in ranks]
     assert levels(batch["blurry"]) == [60, 60]
 
 
 def test_the_middle_first_takes_its_draft_along(metadata: Metadata) -> None:
-    sets = [(MetadataSequences(metadata, 3, drafts="some"), 1.0)]
+    sets = [(MetadataSequences(metadata, 3, estimates="some"), 1.0)]
     batch = SequenceBatches(sets, size=8, batch_size=1, middle_first=True).batch(0)
     assert levels(batch["frames"]) == [52, 50, 54]
-    assert levels(batch["drafts"][:, :, 0]) == [152, 150, 154]
-    assert levels(batch["drafts"][:, :, 1]) == [152, 154, 150]
+    assert levels(batch["estimates"][:, :, 0]) == [152, 150, 154]
+    assert levels(batch["estimates"][:, :, 1]) == [152, 154, 150]
 
 
 def test_held_out_exposures_have_theirs(metadata: Metadata) -> None:
-    (batch,) = heldout_sequences([MetadataSequences(metadata, 3, drafts="some")], count=2, size=12)
-    assert batch["drafts"].shape == (1, 3, 2, 3, 12, 12)
-    assert levels(batch["drafts"][0, :, 0]) == [150, 152, 154]
+    (batch,) = heldout_sequences([MetadataSequences(metadata, 3, estimates="some")], count=2, size=12)
+    assert batch["estimates"].shape == (1, 3, 2, 3, 12, 12)
+    assert levels(batch["estimates"][0, :, 0]) == [150, 152, 154]
     (plain,) = heldout_sequences([MetadataSequences(metadata, 3)], count=2, size=12)
-    assert "drafts" not in plain
+    assert "estimates" not in plain
 
 
 @pytest.mark.parametrize(("order", "expected"), [("ignore", [54, 52, 50]), ("keep", [50, 52, 54])])
@@ -132,16 +141,16 @@ def test_frames_whose_direction_nobody_knows_run_as_their_drafts(
     entries = tuple(replace(entry, order=order) for entry in metadata.entries)
     for i, path in enumerate(draft_paths(metadata, entries[1], "some")):
         grey(path, 56 - i)
-    exposed = MetadataSequences(replace(metadata, entries=entries), 3, drafts="some").read(0)
+    exposed = MetadataSequences(replace(metadata, entries=entries), 3, estimates="some").read(0)
     assert exposed.pictures[:, 0, 0, 0].tolist() == [60, *expected]
-    assert exposed.drafts is not None
-    assert exposed.drafts[:, 0, 0, 0].tolist() == [56, 54, 52]
+    assert exposed.estimates is not None
+    assert exposed.estimates[:, 0, 0, 0].tolist() == [56, 54, 52]
 
 
 def test_drafts_turn_no_frames_whose_direction_is_known_or_that_are_as_near_either_way(metadata: Metadata) -> None:
     def loaded(order: Any) -> list[int]:
         entries = tuple(replace(entry, order=order) for entry in metadata.entries)
-        exposed = MetadataSequences(replace(metadata, entries=entries), 3, drafts="some").read(0)
+        exposed = MetadataSequences(replace(metadata, entries=entries), 3, estimates="some").read(0)
         return exposed.pictures[1:, 0, 0, 0].tolist()
 
     assert loaded("reverse") == [54, 52, 50]
@@ -153,4 +162,4 @@ def test_drafts_turn_no_frames_whose_direction_is_known_or_that_are_as_near_eith
 def test_a_draft_of_another_size_is_told_of(metadata: Metadata) -> None:
     grey(draft_paths(metadata, metadata.entries[1], "some")[2], 3, side=20)
     with pytest.raises(UnblurError, match="20 x 20"):
-        MetadataSequences(metadata, 5, drafts="some").read(0)
+        MetadataSequences(metadata, 5, estimates="some").read(0)

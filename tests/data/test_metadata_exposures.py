@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from unblur.data.manifest import Record, write_manifest
 from unblur.data.exposure_metadata import Entry, Metadata, write_metadata
+from unblur.data.manifest import Record, write_manifest
 from unblur.data.metadata_exposures import load_recorded, spread
 from unblur.errors import UnblurError
 

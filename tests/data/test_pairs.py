@@ -9,9 +9,9 @@ import pytest
 
 from unblur.data.manifest import Record, write_manifest
 from unblur.data.pairs import Pairs, open_pairs, open_sharp
-from unblur.errors import UnblurError
 from unblur.datasets.lmdb import store_pictures
-from unblur.tasks.progress import Silent
+from unblur.errors import UnblurError
+from unblur.run_report import Silent
 
 Write = Callable[..., Path]
 

@@ -20,20 +20,20 @@ import unblur
 from unblur.cli import main
 from unblur.data.lmdb_store import LmdbPictures
 from unblur.data.pairs import open_pairs
-from unblur.errors import UnblurError
-from unblur.media.image import read_image
-from unblur.metrics.fidelity import psnr
-from unblur.networks.blur_kernel_space import BlurSpace
-from unblur.networks.path_blur_space import PathSpace
 from unblur.datasets import augment as module
 from unblur.datasets.augment import augment, augment_files
 from unblur.datasets.collection import Collection
 from unblur.datasets.lmdb import store_pictures
 from unblur.datasets.transfer import AugmentOptions
-from unblur.tasks.progress import Silent
-from unblur.pipeline.blur_transfer import Space
+from unblur.errors import UnblurError
+from unblur.media.image import read_image
+from unblur.metrics.fidelity import psnr
 from unblur.models.card import Card
 from unblur.models.weights import save_weights
+from unblur.networks.blur_kernel_space import BlurKernelSpace
+from unblur.networks.path_blur_space import PathBlurSpace
+from unblur.pipeline.blur_transfer import BlurSpace
+from unblur.run_report import Silent
 
 
 def texture(seed: int, height: int = 90, width: int = 120) -> np.ndarray:
@@ -57,16 +57,16 @@ def places(tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def network() -> PathSpace:
+def network() -> PathBlurSpace:
     torch.manual_seed(0)
-    made = PathSpace(channels=4, widths=[8] * 4, blocks=[1] * 4, features=16, looks=1, evidence={"reaches": [2, 2]})
+    made = PathBlurSpace(channels=4, widths=[8] * 4, blocks=[1] * 4, features=16, looks=1, evidence={"reaches": [2, 2]})
     nn.init.normal_(made.unfold.outro.weight, std=0.3)
     return made.eval()
 
 
 @pytest.fixture
-def space(network: PathSpace) -> Space:
-    return Space(network, Card("toy", "path_space", sha256="5e"), device="cpu")
+def space(network: PathBlurSpace) -> BlurSpace:
+    return BlurSpace(network, Card("toy", "path_space", sha256="5e"), device="cpu")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -78,7 +78,7 @@ def lines(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "augment.jsonl").read_text().splitlines()]
 
 
-def test_pairs_are_made_and_every_line_tells_how(places: tuple[Path, Path], space: Space, tmp_path: Path) -> None:
+def test_pairs_are_made_and_every_line_tells_how(places: tuple[Path, Path], space: BlurSpace, tmp_path: Path) -> None:
     out = tmp_path / "out"
     report = augment(*places, out, 5, size=48, seed=3, model=space)
     assert report.exit_code == 0
@@ -108,7 +108,7 @@ def test_pairs_are_made_and_every_line_tells_how(places: tuple[Path, Path], spac
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_the_number_of_workers_changes_nothing(
-    places: tuple[Path, Path], space: Space, tmp_path: Path, workers: int
+    places: tuple[Path, Path], space: BlurSpace, tmp_path: Path, workers: int
 ) -> None:
     augment(*places, tmp_path / "one", 6, size=40, model=space, workers=1)
     before = torch.get_num_threads()
@@ -117,7 +117,7 @@ def test_the_number_of_workers_changes_nothing(
     assert contents(tmp_path / "one") == contents(tmp_path / "many")
 
 
-def test_seeds_differ_and_more_can_be_made_later(places: tuple[Path, Path], space: Space, tmp_path: Path) -> None:
+def test_seeds_differ_and_more_can_be_made_later(places: tuple[Path, Path], space: BlurSpace, tmp_path: Path) -> None:
     augment(*places, tmp_path / "a", 3, size=40, model=space)
     augment(*places, tmp_path / "b", 3, size=40, model=space, seed=1)
     first = contents(tmp_path / "a")
@@ -132,7 +132,7 @@ def test_seeds_differ_and_more_can_be_made_later(places: tuple[Path, Path], spac
 
 @pytest.mark.parametrize("name", ["out", "out.lmdb"])
 def test_an_interrupted_run_is_taken_up(
-    places: tuple[Path, Path], space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    places: tuple[Path, Path], space: BlurSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     whole, out = tmp_path / "whole" / name, tmp_path / name
     augment(*places, whole, 6, size=40, model=space)
@@ -166,7 +166,7 @@ def test_an_interrupted_run_is_taken_up(
         assert all(one.contents(name) == other.contents(name) for name in one.names)
 
 
-def test_lmdbs_in_and_out(places: tuple[Path, Path], space: Space, tmp_path: Path) -> None:
+def test_lmdbs_in_and_out(places: tuple[Path, Path], space: BlurSpace, tmp_path: Path) -> None:
     stores = [tmp_path / f"{place.name}.lmdb" for place in places]
     for place, store in zip(places, stores, strict=True):
         store_pictures(place, store, module.Silent())
@@ -183,7 +183,7 @@ def test_lmdbs_in_and_out(places: tuple[Path, Path], space: Space, tmp_path: Pat
     assert len(open_pairs(str(tmp_path / "out.lmdb"))) == 5
 
 
-def test_blur_that_is_drawn(places: tuple[Path, Path], space: Space, tmp_path: Path) -> None:
+def test_blur_that_is_drawn(places: tuple[Path, Path], space: BlurSpace, tmp_path: Path) -> None:
     out = tmp_path / "out"
     augment(None, places[1], out, 4, size=40, model=space)
     made = lines(out)
@@ -195,7 +195,7 @@ def test_blur_that_is_drawn(places: tuple[Path, Path], space: Space, tmp_path: P
     torch.testing.assert_close(drawn, blurry, atol=0.51 / 255, rtol=0)
 
 
-def test_whole_pictures(places: tuple[Path, Path], space: Space, tmp_path: Path) -> None:
+def test_whole_pictures(places: tuple[Path, Path], space: BlurSpace, tmp_path: Path) -> None:
     augment(*places, tmp_path / "out", 4, size=0, model=space)
     sizes = {tuple(entry["target"]["crop"]) for entry in lines(tmp_path / "out")}
     assert sizes <= {(0, 0, 100, 80), (0, 0, 101, 81), (0, 0, 30, 30)}
@@ -205,7 +205,7 @@ def test_whole_pictures(places: tuple[Path, Path], space: Space, tmp_path: Path)
 
 
 def test_other_options_and_foreign_folders_are_refused(
-    places: tuple[Path, Path], space: Space, network: PathSpace, tmp_path: Path
+    places: tuple[Path, Path], space: BlurSpace, network: PathBlurSpace, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     augment(*places, out, 2, size=40, model=space)
@@ -213,7 +213,7 @@ def test_other_options_and_foreign_folders_are_refused(
     for change, told in (({"size": 48}, "size"), ({"seed": 1}, "seed")):
         with pytest.raises(UnblurError, match=f"made with another {told}"):
             augment(*places, out, 2, **{"size": 40, "model": space, **change})  # type: ignore[arg-type]
-    other = Space(network, Card("toy", "path_space", sha256="other"), device="cpu")
+    other = BlurSpace(network, Card("toy", "path_space", sha256="other"), device="cpu")
     with pytest.raises(UnblurError, match=r"made with another sha256"):
         augment(*places, out, 2, size=40, model=other)
     with pytest.raises(UnblurError, match="made with another sources"):
@@ -227,7 +227,7 @@ def test_other_options_and_foreign_folders_are_refused(
 
 @pytest.mark.parametrize("out", ["photos", "photos/deep/out", "pairs/more.lmdb", "pairs/sharp/new"])
 def test_an_output_among_the_pictures_is_refused(
-    places: tuple[Path, Path], space: Space, tmp_path: Path, out: str
+    places: tuple[Path, Path], space: BlurSpace, tmp_path: Path, out: str
 ) -> None:
     before = contents(tmp_path)
     pairs = f"{places[0] / 'sharp'},{places[0] / 'blurry'}" if out.endswith("new") else places[0]
@@ -237,7 +237,7 @@ def test_an_output_among_the_pictures_is_refused(
 
 
 def test_a_damaged_picture_is_told_once_and_the_others_done(
-    places: tuple[Path, Path], space: Space, tmp_path: Path
+    places: tuple[Path, Path], space: BlurSpace, tmp_path: Path
 ) -> None:
     damaged = places[0] / "blurry" / "1.png"
     data = damaged.read_bytes()
@@ -254,7 +254,7 @@ def test_a_damaged_picture_is_told_once_and_the_others_done(
 
 @pytest.mark.parametrize("damage", [b"", b"no picture", "head"])
 def test_pictures_with_damaged_heads_are_told_once_and_the_others_done(
-    places: tuple[Path, Path], space: Space, tmp_path: Path, damage: Any
+    places: tuple[Path, Path], space: BlurSpace, tmp_path: Path, damage: Any
 ) -> None:
     """Also those that are not drawn; once they are mended, a second run makes what is missing."""
     victims = [places[0] / "sharp" / "1.png", places[1] / "a.png", places[1] / "deep" / "small.png"]
@@ -272,7 +272,7 @@ def test_pictures_with_damaged_heads_are_told_once_and_the_others_done(
     assert [error.subject for error in report.errors] == [str(victims[2])]
 
 
-def test_nothing_but_damaged_heads_is_an_end(places: tuple[Path, Path], space: Space, tmp_path: Path) -> None:
+def test_nothing_but_damaged_heads_is_an_end(places: tuple[Path, Path], space: BlurSpace, tmp_path: Path) -> None:
     for path in places[1].rglob("*.png"):
         path.write_bytes(b"no")
     with pytest.raises(UnblurError, match=r"is not a PNG"):
@@ -280,7 +280,7 @@ def test_nothing_but_damaged_heads_is_an_end(places: tuple[Path, Path], space: S
 
 
 @pytest.fixture
-def weights(network: PathSpace, tmp_path: Path) -> Path:
+def weights(network: PathBlurSpace, tmp_path: Path) -> Path:
     return save_weights(tmp_path / "toy.safetensors", network, Card("toy", "path_space"))
 
 
@@ -344,7 +344,7 @@ def test_mistakes_are_told_in_one_line(
 
 
 def test_a_plain_model_cannot_be_asked_to_draw(places: tuple[Path, Path], tmp_path: Path) -> None:
-    plain = BlurSpace(features=4, front_blocks=1, back_blocks=1, channels=4, encoder_blocks=1)
+    plain = BlurKernelSpace(features=4, front_blocks=1, back_blocks=1, channels=4, encoder_blocks=1)
     with pytest.raises(UnblurError, match="is not variational, so no blur can be drawn"):
         augment(None, places[1], tmp_path / "out", 2, size=40, model=plain)
     report = augment(*places, tmp_path / "out", 2, size=40, model=plain)

@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 
 from unblur.data.manifest import Record, read_manifest
+from unblur.datasets import blur as module
+from unblur.datasets.blur import BlurOptions, blur_data
 from unblur.errors import UnblurError
 from unblur.exposure.average import average
 from unblur.exposure.response import to_linear
 from unblur.media.image import read_image
 from unblur.media.video import write_clip
-from unblur.datasets import blur as module
-from unblur.datasets.blur import BlurOptions, blur_data
-from unblur.tasks.batch import Job, Outcome
+from unblur.run_report import Job, Outcome
 
 SMALL = BlurOptions(count=3, size=48, frames=4, length=(4.0, 8.0), seed=7)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from unblur.data.lmdb_store import LmdbPictures
+from unblur.datasets.collection import Collection
 from unblur.errors import UnblurError
 from unblur.media.encode import encode
-from unblur.datasets.collection import Collection
 
 PNG = encode(np.zeros((3, 4, 3), np.uint8), "png", 95, None, None)
 

@@ -7,14 +7,14 @@ import torch
 from drawn_faces import ColourDetector, draw_face
 
 from unblur.cli import main
-from unblur.data.manifest import read_manifest
 from unblur.data.exposure_metadata import read_metadata
+from unblur.data.manifest import read_manifest
 from unblur.data.sequences import MetadataSequences, SequenceBatches
+from unblur.datasets import fmr
+from unblur.datasets.fmr import FmrOptions, fmr_data
 from unblur.errors import UnblurError
 from unblur.media.image import Picture, write_image
 from unblur.media.video import write_clip
-from unblur.datasets import fmr
-from unblur.datasets.fmr import FmrOptions, fmr_data
 
 SMALL = FmrOptions(frames=(3, 5), every=4, size=32, sharpness=0.0)
 

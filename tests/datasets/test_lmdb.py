@@ -10,10 +10,10 @@ from PIL import Image
 from unblur.cli import main
 from unblur.data.lmdb_store import LmdbPictures, LmdbWriter
 from unblur.data.pictures import PictureFolder
-from unblur.errors import UnblurError
 from unblur.datasets import lmdb as module
 from unblur.datasets.lmdb import store_pictures
-from unblur.tasks.progress import Silent
+from unblur.errors import UnblurError
+from unblur.run_report import Silent
 
 
 @pytest.fixture

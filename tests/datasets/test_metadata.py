@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from unblur.data.manifest_metadata import open_exposures
-from unblur.data.manifest import Record, read_manifest, write_manifest
 from unblur.data.exposure_metadata import read_metadata, write_metadata
+from unblur.data.manifest import Record, read_manifest, write_manifest
+from unblur.data.manifest_metadata import open_exposures
+from unblur.datasets.metadata import MetadataOptions, make_metadata
 from unblur.errors import UnblurError
 from unblur.exposure.average import average
 from unblur.media.image import Picture, read_image
-from unblur.datasets.metadata import MetadataOptions, make_metadata
 
 
 def picture(path: Path, seed: int = 0) -> Path:

@@ -8,19 +8,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from unblur._version import PIPELINE_VERSION
 from unblur.cli import main
-from unblur.data import initial_estimates as drafts
-from unblur.data.initial_estimates import Note, draft_paths, noted
+from unblur.data import initial_estimates as estimates
 from unblur.data.exposure_metadata import Entry, Metadata, write_metadata
+from unblur.data.initial_estimates import Note, draft_paths, noted
+from unblur.datasets.precompute import make_drafts
 from unblur.errors import UnblurError
 from unblur.media.image import Picture, read_image
-from unblur.networks.jin import FrameCascade
-from unblur.pipeline.refiner_film import METHOD
-from unblur.datasets.precompute import make_drafts
-from unblur.pipeline.restore import Engine, load
-from unblur.pipeline.function import film_function
 from unblur.models.card import Card
 from unblur.models.registry import SHIPPED
+from unblur.networks.jin import Jin
+from unblur.pipeline.function import film_function
+from unblur.pipeline.restore import Pipeline, load
 
 
 @pytest.fixture
@@ -38,11 +38,11 @@ def metadata(tmp_path: Path) -> Metadata:
 
 
 def test_drafts_are_the_films_of_the_model(metadata: Metadata, tmp_path: Path) -> None:
-    engine = load("fast", device="cpu", dtype="float32")
-    report = make_drafts([tmp_path], engine)
+    pipeline = load("fast", device="cpu", dtype="float32")
+    report = make_drafts([tmp_path], pipeline)
     assert not report.errors
     assert {"made": 3, "there": 0, "exposures": 3}.items() <= report.results[0].facts.items()
-    film = film_function(engine, False, 4)
+    film = film_function(pipeline, False, 4)
     for entry in metadata.entries:
         blurry = read_image(metadata.root / entry.blurry).pixels[None]
         with torch.inference_mode():
@@ -52,26 +52,28 @@ def test_drafts_are_the_films_of_the_model(metadata: Metadata, tmp_path: Path) -
 
 
 def test_a_second_run_adds_what_is_missing(metadata: Metadata) -> None:
-    engine = load("fast", device="cpu", dtype="float32")
-    make_drafts([metadata.root], engine, limit=1)
+    pipeline = load("fast", device="cpu", dtype="float32")
+    make_drafts([metadata.root], pipeline, limit=1)
     there = [entry for entry in metadata.entries if draft_paths(metadata, entry, "film-small")[-1].exists()]
     assert len(there) == 1
     first = draft_paths(metadata, there[0], "film-small")[0]
     before = first.stat().st_mtime_ns
-    report = make_drafts([metadata.root / "metadata.json"], engine)
+    report = make_drafts([metadata.root / "metadata.json"], pipeline)
     assert {"made": 2, "there": 1, "exposures": 3}.items() <= report.results[0].facts.items()
     assert first.stat().st_mtime_ns == before
 
 
 def test_drafts_know_the_weights_that_made_them(metadata: Metadata) -> None:
-    engine = load("fast", device="cpu", dtype="float32")
-    assert make_drafts([metadata.root], engine, limit=1).results[0].facts["warning"] is None
-    assert noted(metadata, "film-small") == Note({"film-small": SHIPPED["film-small"].sha256}, METHOD)
-    other = Engine(engine.runner.network, Card("film-small", "film", sha256="0" * 64), device="cpu", dtype="float32")
+    pipeline = load("fast", device="cpu", dtype="float32")
+    assert make_drafts([metadata.root], pipeline, limit=1).results[0].facts["warning"] is None
+    assert noted(metadata, "film-small") == Note({"film-small": SHIPPED["film-small"].sha256}, PIPELINE_VERSION)
+    other = Pipeline(
+        pipeline.runner.network, Card("film-small", "film", sha256="0" * 64), device="cpu", dtype="float32"
+    )
     (error,) = make_drafts([metadata.root], other).errors
-    folder = metadata.root / "drafts/film-small"
+    folder = metadata.root / "estimates/film-small"
     assert str(error) == (
-        f"{folder}: holds drafts by other weights of film-small; remove the folder, and make them again"
+        f"{folder}: holds estimates by other weights of film-small; remove the folder, and make them again"
     )
     (folder / "weights.json").unlink()
     outcome = make_drafts([metadata.root], other).results[0]
@@ -79,34 +81,34 @@ def test_drafts_know_the_weights_that_made_them(metadata: Metadata) -> None:
     assert "do not say by which weights" in str(outcome.facts["warning"])
     assert noted(metadata, "film-small") is None, "some of them are by others"
     (folder / "weights.json").write_text("[]")
-    assert "does not say which weights made these drafts" in str(make_drafts([metadata.root], other).errors[0])
+    assert "does not say which weights made these estimates" in str(make_drafts([metadata.root], other).errors[0])
 
 
 def test_drafts_know_the_version_of_the_method_that_made_them(
     metadata: Metadata, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = load("fast", device="cpu", dtype="float32")
-    make_drafts([metadata.root], engine, limit=1)
-    note, weights = metadata.root / "drafts/film-small/weights.json", engine.weights
+    pipeline = load("fast", device="cpu", dtype="float32")
+    make_drafts([metadata.root], pipeline, limit=1)
+    note, weights = metadata.root / "estimates/film-small/weights.json", pipeline.weights
     with monkeypatch.context() as later:
-        later.setattr(drafts, "METHOD", METHOD + 1)
-        (error,) = make_drafts([metadata.root], engine).errors
-        assert f"{note.parent}: holds drafts by another version of the method; remove the folder" in str(error)
+        later.setattr(estimates, "PIPELINE_VERSION", PIPELINE_VERSION + 1)
+        (error,) = make_drafts([metadata.root], pipeline).errors
+        assert f"{note.parent}: holds estimates by another version of the method; remove the folder" in str(error)
     before = json.dumps(weights)
     note.write_text(before)
-    outcome = make_drafts([metadata.root], engine).results[0]
+    outcome = make_drafts([metadata.root], pipeline).results[0]
     assert outcome.facts["made"] == 2, "begun before there were versions, it goes on"
     assert "do not say by which version of the method; remove" in str(outcome.facts["warning"])
     assert note.read_text() == before, "some of them are by others"
 
 
 def test_a_note_without_drafts_is_made_anew(metadata: Metadata) -> None:
-    engine = load("fast", device="cpu", dtype="float32")
-    note = metadata.root / "drafts/film-small/weights.json"
+    pipeline = load("fast", device="cpu", dtype="float32")
+    note = metadata.root / "estimates/film-small/weights.json"
     note.parent.mkdir(parents=True)
-    note.write_text(json.dumps(engine.weights))
-    assert make_drafts([metadata.root], engine, limit=1).results[0].facts["warning"] is None
-    assert noted(metadata, "film-small") == Note(engine.weights)
+    note.write_text(json.dumps(pipeline.weights))
+    assert make_drafts([metadata.root], pipeline, limit=1).results[0].facts["warning"] is None
+    assert noted(metadata, "film-small") == Note(pipeline.weights)
 
 
 def test_only_the_blurry_picture_is_read(metadata: Metadata) -> None:
@@ -122,7 +124,7 @@ def test_a_folder_without_metadata(tmp_path: Path) -> None:
 
 
 def test_what_is_no_exposure_or_cannot_be_drafted(metadata: Metadata, tmp_path: Path) -> None:
-    cascade = Engine(FrameCascade(8, 8, 8, 8), Card("seven", "cascade"), device="cpu", dtype="float32")
+    cascade = Pipeline(Jin(8, 8, 8, 8), Card("seven", "cascade"), device="cpu", dtype="float32")
     assert not make_drafts([metadata.root], cascade, limit=1).errors, "three frames are three of its seven"
     write_metadata(metadata.root / "metadata.json", replace(metadata, entries=()))
     (error,) = make_drafts([metadata.root], "fast", "cpu").errors
@@ -139,8 +141,8 @@ def test_pictures_whose_drafts_would_lie_in_one_place(metadata: Metadata) -> Non
     twin = replace(metadata.entries[0], id="twin", blurry="blurry/0.jpg")
     write_metadata(metadata.root / "metadata.json", replace(metadata, entries=(*metadata.entries, twin)))
     (error,) = make_drafts([metadata.root], "fast", "cpu").errors
-    assert "0.jpg: has drafts in the same place as blurry/0.png" in str(error)
-    assert not (metadata.root / "drafts").exists()
+    assert "0.jpg: has estimates in the same place as blurry/0.png" in str(error)
+    assert not (metadata.root / "estimates").exists()
 
 
 def test_frames_that_are_no_numbers_are_not_kept(metadata: Metadata) -> None:
@@ -148,12 +150,14 @@ def test_frames_that_are_no_numbers_are_not_kept(metadata: Metadata) -> None:
         def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
             return blurry[:, None] * times.log().view(-1, 1, 1, 1)
 
-    (error,) = make_drafts([metadata.root], Engine(Lost(), Card("lost", "lost"), device="cpu", dtype="float32")).errors
+    (error,) = make_drafts(
+        [metadata.root], Pipeline(Lost(), Card("lost", "lost"), device="cpu", dtype="float32")
+    ).errors
     assert "--model lost: makes frames with values that are not numbers; use --dtype float32" in str(error)
-    assert not (metadata.root / "drafts").exists()
+    assert not (metadata.root / "estimates").exists()
 
 
 def test_the_command(metadata: Metadata, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["data", "drafts", str(metadata.root), "--model", "fast", "--device", "cpu", "--limit", "1"]) == 0
+    assert main(["data", "estimates", str(metadata.root), "--model", "fast", "--device", "cpu", "--limit", "1"]) == 0
     assert "1 of 3 exposures" in capsys.readouterr().out
-    assert main(["data", "drafts", str(metadata.root / "sharp"), "--model", "fast"]) == 1
+    assert main(["data", "estimates", str(metadata.root / "sharp"), "--model", "fast"]) == 1

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from unblur.cli import main
+from unblur.evaluation import blur_space_protocol as module
 from unblur.evaluation.blur1 import Transfers
+from unblur.evaluation.blur_space_protocol import evaluate_space
 from unblur.evaluation.val1 import Exposures
 from unblur.layers.code import Code
-from unblur.evaluation import blur_space_protocol as module
-from unblur.evaluation.blur_space_protocol import evaluate_space
 
 
 class Dimming(nn.Module):

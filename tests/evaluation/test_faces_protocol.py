@@ -10,17 +10,17 @@ from written_faces import write_faces
 from unblur.cli import main
 from unblur.data.metadata_exposures import load_recorded
 from unblur.errors import UnblurError
-from unblur.metrics.frechet import Moments, described, frechet_distance
-from unblur.evaluation.protocols import DISTANCES
-from unblur.networks.jin import FrameCascade
 from unblur.evaluation import published_faces
-from unblur.evaluation.options import FRECHET, Asked, Measures
-from unblur.evaluation.film_protocol import evaluate
 from unblur.evaluation.faces_protocol import _with_metrics, evaluate_faces
+from unblur.evaluation.film_protocol import evaluate
 from unblur.evaluation.film_table import INPUT
+from unblur.evaluation.options import FRECHET, Asked, Measures
+from unblur.evaluation.protocols import DISTANCES
+from unblur.metrics.frechet import Moments, described, frechet_distance
 from unblur.models.card import Card
-from unblur.models.feature_extractors import Observer
+from unblur.models.feature_extractors import FeatureExtractor
 from unblur.models.weights import save_weights
+from unblur.networks.jin import Jin
 
 ORDERS = [(2, 1, 0), (0, 1, 2), (1, 0, 2), (4, 2, 0, 1, 3), (0, 3, 2, 1, 4)]
 CPU = {"device": "cpu", "dtype": "float32"}
@@ -79,9 +79,9 @@ def test_by_rank_it_is_what_eval_says_of_the_metadata(faces):
 
 def test_a_network_of_seven_frames_makes_films_of_seven_alone(tmp_path):
     faces = write_faces(tmp_path, [(0, 1, 2), tuple(range(7))], size=20)
-    report = evaluate_faces(FrameCascade(8, 4, 8, 4), faces, **CPU)
+    report = evaluate_faces(Jin(8, 4, 8, 4), faces, **CPU)
     assert [row.frames for row in report.films if row.of != INPUT] == [7, 7]
-    assert report.centre("FrameCascade").count == 2
+    assert report.centre("Jin").count == 2
 
 
 class Toy(nn.Module):
@@ -100,7 +100,7 @@ class WithToy(Asked):
         made = super().measures(device, cache)
         made.metrics["lpips"] = lambda image, truth: (image - truth).abs().mean((-3, -2, -1))
         names = {**made.names, "lpips": "LPIPS", FRECHET: "Frechet distance, Toy"}
-        return Measures(made.metrics, names, Observer(Toy(), names[FRECHET]), ["a note"])
+        return Measures(made.metrics, names, FeatureExtractor(Toy(), names[FRECHET]), ["a note"])
 
 
 def test_what_is_measured_where_no_metric_is_named():

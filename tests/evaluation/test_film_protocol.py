@@ -11,22 +11,22 @@ from torch import Tensor, nn
 
 from unblur.cli import main
 from unblur.data.manifest import Record, write_manifest
-from unblur.evaluation.val1 import Exposures
 from unblur.errors import UnblurError
+from unblur.evaluation import film_protocol as module
+from unblur.evaluation import options as asked_module
+from unblur.evaluation.film_protocol import ALL, INPUT, Asked, evaluate
+from unblur.evaluation.val1 import Exposures
 from unblur.losses.perceptual import Lpips, alexnet
 from unblur.media.image import Picture
 from unblur.metrics.fidelity import psnr
 from unblur.metrics.sequence import best_direction, directed
-from unblur.networks.jin import FrameCascade
-from unblur.networks.purohit import FrameRecurrent
-from unblur.networks.hypercut import OrderNet
-from unblur.evaluation import options as asked_module
-from unblur.evaluation import film_protocol as module
-from unblur.evaluation.film_protocol import ALL, INPUT, Asked, evaluate
-from unblur.pipeline import function
 from unblur.models.card import Card
 from unblur.models.lpips import PACKAGE
 from unblur.models.weights import save_weights
+from unblur.networks.hypercut import HyperCUT
+from unblur.networks.jin import Jin
+from unblur.networks.purohit import Purohit
+from unblur.pipeline import function
 
 
 def exposures(count: int, verified: Any = "exact") -> Exposures:
@@ -102,7 +102,7 @@ def test_every_exposure_counts_the_same() -> None:
 
 def test_of_networks_for_single_pictures_the_films_are_measured(shipped: None, film_network: nn.Module) -> None:
     def film(blurry: Tensor, times: Tensor) -> Tensor:
-        return film_network.decode(film_network.orient(film_network.follow(blurry, blurry * 0.9)), times)
+        return film_network.decode(film_network.orient(film_network.estimate_motion(blurry, blurry * 0.9)), times)
 
     with_one = evaluate(Single(), device="cpu", dtype="float32", consistency=0).row().values
     consistent = evaluate(Single(), device="cpu", dtype="float32").row().values
@@ -117,7 +117,7 @@ def test_of_networks_for_single_pictures_the_films_are_measured(shipped: None, f
 
 def test_networks_of_seven_frames_are_measured(shipped: None, film_network: Any) -> None:
     torch.manual_seed(0)
-    cascade, recurrent = FrameCascade(8, 4, 8, 4).eval(), FrameRecurrent(4, 6, (2, 3, 4)).eval()
+    cascade, recurrent = Jin(8, 4, 8, 4).eval(), Purohit(4, 6, (2, 3, 4)).eval()
     truth = next(exposures(3).batches(3))
     with torch.inference_mode():
         sharp = film_network.restorer(truth["blurry"])
@@ -136,7 +136,7 @@ def test_what_stands_between_the_frames_of_a_network_is_not_measured(
     five = exposures(1)
     monkeypatch.setattr(type(five), "times", property(lambda self: torch.linspace(0, 1, 5)))
     with pytest.raises(UnblurError, match=r"makes 7 frames and none between, .*; measure it on exposures of as many"):
-        evaluate(FrameCascade(8, 4, 8, 4), device="cpu", dtype="float32")
+        evaluate(Jin(8, 4, 8, 4), device="cpu", dtype="float32")
 
 
 def test_refined_films_are_measured(monkeypatch: pytest.MonkeyPatch, film_network: nn.Module) -> None:
@@ -162,7 +162,7 @@ def test_refusals() -> None:
         evaluate(Film(), "val-7")
 
 
-class Brighter(OrderNet):
+class Brighter(HyperCUT):
     """Says that time runs from dark to bright."""
 
     def pairs(self, frames: Tensor, pairs: Tensor) -> Tensor:

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from unblur.errors import UnblurError
-from unblur.evaluation.table import Sheet
 from unblur.evaluation.html_report import Page, Part, Strip, check_page, marked, write_page
+from unblur.table import Sheet
 
 EVIL = '<img src=x onerror="a()">|`b`&*c*'
 

@@ -12,18 +12,18 @@ from torch import Tensor, nn
 
 from unblur.cli import main
 from unblur.data.manifest import Record, write_manifest
-from unblur.evaluation.val1 import Exposures
 from unblur.errors import UnblurError
-from unblur.losses.perceptual import Glance, Lpips, alexnet
+from unblur.evaluation import film_protocol as evaluation
+from unblur.evaluation import options as module
+from unblur.evaluation.film_protocol import ALL, INPUT, evaluate
+from unblur.evaluation.options import METRICS, Asked
+from unblur.evaluation.val1 import Exposures
+from unblur.losses.perceptual import Lpips, LpipsFeatures, alexnet
 from unblur.media.image import Picture
 from unblur.metrics.frechet import Moments, frechet_distance
 from unblur.metrics.identity import IdentityDistance
-from unblur.evaluation import options as module
-from unblur.evaluation import film_protocol as evaluation
-from unblur.evaluation.options import METRICS, Asked
-from unblur.evaluation.film_protocol import ALL, INPUT, evaluate
 from unblur.models.card import Card
-from unblur.models.feature_extractors import Observer
+from unblur.models.feature_extractors import FeatureExtractor
 from unblur.models.lpips import PACKAGE
 from unblur.models.weights import save_weights
 
@@ -68,7 +68,7 @@ class Corners(nn.Module):
 def networks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Corners]:
     """In place of files."""
     made = {"features": Corners(), "identity": Corners()}
-    load = lambda name, measure: lambda path, *like: Observer(made[name], measure)  # noqa: E731
+    load = lambda name, measure: lambda path, *like: FeatureExtractor(made[name], measure)  # noqa: E731
     monkeypatch.setattr(module, "load_features", load("features", "FID"))
     monkeypatch.setattr(module, "load_identity", load("identity", "ArcFace distance (ResNet18, gray 128)"))
     return made
@@ -157,7 +157,9 @@ def test_a_word_for_what_has_no_weights(tmp_path: Path) -> None:
 def test_the_alexnet_of_lpips_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lpips = Lpips(alexnet())
     monkeypatch.setattr(module, "load_lpips", lambda path: lpips)
-    monkeypatch.setattr(module, "load_features", lambda path, like: Observer(Glance(lpips), f"of {Path(path).name}"))
+    monkeypatch.setattr(
+        module, "load_features", lambda path, like: FeatureExtractor(LpipsFeatures(lpips), f"of {Path(path).name}")
+    )
     (tmp_path / PACKAGE).write_text("here")
     for asked in (Asked(["frechet"]), Asked(["frechet"], lpips=tmp_path / PACKAGE)):
         assert asked.measures(CPU, tmp_path).names == {"frechet": f"of {PACKAGE}"}

@@ -11,9 +11,9 @@ import torch
 from brighter import Brighter
 
 from unblur.cli import main
-from unblur.evaluation.val1 import Exposures
 from unblur.evaluation import order_protocol as module
 from unblur.evaluation.order_protocol import evaluate_order
+from unblur.evaluation.val1 import Exposures
 
 
 @pytest.fixture

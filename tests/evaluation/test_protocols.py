@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unblur.exposure.average import average, times_of
+from unblur.evaluation.protocols import REBLUR_FRAMES, reblur_rule, score, score_blurry
+from unblur.exposure.average import average, frame_times
 from unblur.exposure.response import Response, from_linear, to_linear
 from unblur.metrics.fidelity import MAX_PSNR, psnr, ssim
-from unblur.evaluation.protocols import REBLUR_FRAMES, reblur_rule, score, score_blurry
 from unblur.metrics.sequence import p_metric
 
 
@@ -28,10 +28,10 @@ class Made:
 
     @property
     def times(self) -> Tensor:
-        return times_of(7)
+        return frame_times(7)
 
     def batches(self, size: int = 4) -> Iterator[dict[str, Tensor]]:
-        dense = to_linear(scene(times_of(self.averaged or 257)))
+        dense = to_linear(scene(frame_times(self.averaged or 257)))
         weights = torch.full((dense.shape[1],), 1.0)
         if self.averaged is None:
             weights[0] = weights[-1] = 0.5
@@ -137,7 +137,7 @@ def test_what_was_asked_for_is_measured_of_every_frame_and_of_the_order() -> Non
     def film(blurry: Tensor, times: Tensor) -> Tensor:
         return scene(1 - times)
 
-    made, truth = scene(1 - times_of(7)), scene(times_of(7))
+    made, truth = scene(1 - frame_times(7)), scene(frame_times(7))
     metrics = {"psnr": psnr, "ssim": ssim, "lpips": lambda a, b: (a - b).abs().mean((-3, -2, -1))}
     scores = score(film, Made(), metrics=metrics, scorer=Bars())
     for name, metric in metrics.items():
@@ -166,7 +166,7 @@ def test_an_even_number_of_frames_has_no_middle() -> None:
     class Even(Made):
         @property
         def times(self) -> Tensor:
-            return times_of(4)
+            return frame_times(4)
 
     means = score(lambda blurry, times: scene(times), Even(), scorer=Bars()).summary()
     assert means["psnr@0.5"] is None

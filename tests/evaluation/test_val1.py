@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from unblur.errors import UnblurError
 from unblur.evaluation import val1
 from unblur.evaluation.val1 import KODAK, LENGTHS, Exposures, default_cache, load_val1, photo_exposure
-from unblur.errors import UnblurError
 from unblur.exposure.response import from_linear, to_linear
 
 GOLDEN = [118.52, 110.43, 110.74, 110.05, 109.83, 111.39, 112.18, 115.10]  # means in grey levels: blurry, each frame

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unblur.exposure.average import average, exposed, quantise, reblur_residual, shares_of, times_of
+from unblur.exposure.average import average, frame_times, integrate, quantise, reblur_residual, trapezoid_weights
 from unblur.exposure.response import from_linear, to_linear
 
 RESPONSES = ["srgb", "gamma", "linear"]
@@ -51,8 +51,8 @@ def test_rounding_is_half_to_even():
 
 
 def test_times():
-    assert times_of(5).tolist() == [0, 0.25, 0.5, 0.75, 1]
-    assert times_of(1).tolist() == [0.5]
+    assert frame_times(5).tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert frame_times(1).tolist() == [0.5]
 
 
 def test_wrong_input_is_refused():
@@ -64,7 +64,7 @@ def test_wrong_input_is_refused():
 
 def test_the_trapezoid_rule_counts_the_ends_by_half():
     light = torch.rand(2, 5, 3, 4, 6)
-    assert torch.allclose(exposed(light), torch.einsum("btchw,t->bchw", light, shares_of(5)), atol=1e-6)
-    assert torch.allclose(shares_of(5), torch.tensor([0.125, 0.25, 0.25, 0.25, 0.125]))
+    assert torch.allclose(integrate(light), torch.einsum("btchw,t->bchw", light, trapezoid_weights(5)), atol=1e-6)
+    assert torch.allclose(trapezoid_weights(5), torch.tensor([0.125, 0.25, 0.25, 0.25, 0.125]))
     straight = torch.linspace(0, 1, 2)[None, :, None, None, None].expand(1, 2, 3, 4, 6)
-    assert torch.allclose(exposed(straight), torch.full((1, 3, 4, 6), 0.5))
+    assert torch.allclose(integrate(straight), torch.full((1, 3, 4, 6), 0.5))

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unblur.layers.padding import MirroredConv2d, crop, pad_around, pad_to_multiple, pad_to_size, rimmed
+from unblur.layers.padding import MirroredConv2d, crop, pad_around, pad_to_multiple, pad_to_size, reflect_pad
 
 
 @settings(deadline=None, max_examples=60)
@@ -56,7 +56,7 @@ def test_reflection_as_often_as_it_takes(height: int, width: int, more: int, rim
     below = np.pad(image.numpy(), ((0, 0), (0, 0), (0, more), (0, 2 * more)), mode="reflect")
     assert np.array_equal(pad_to_size(image, height + more, width + 2 * more).numpy(), below)
     around = np.pad(image.numpy(), ((0, 0), (0, 0), (rim, rim), (rim, rim)), mode="reflect")
-    assert np.array_equal(rimmed(image, rim).numpy(), around)
+    assert np.array_equal(reflect_pad(image, rim).numpy(), around)
 
 
 def test_a_mirrored_convolution_sees_no_rim() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unblur.metrics.fidelity import psnr, ssim
 from unblur.metrics.sequence import BothWays, Order, best_direction, directed, p_metric
-from unblur.networks.hypercut import OrderNet
+from unblur.networks.hypercut import HyperCUT
 
 
 def clips(seed: int, b: int = 3, t: int = 5, side: int = 12) -> tuple[Tensor, Tensor]:
@@ -133,8 +133,8 @@ def test_hit_and_con_of_a_prediction() -> None:
 def test_a_score_that_turns_with_the_pair_is_computed_once(
     form: Any, passes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network, scored = OrderNet(4, 4, 1, form=form), []
-    monkeypatch.setattr(network, "pairs", lambda *given: scored.append(given) or OrderNet.pairs(network, *given))
+    network, scored = HyperCUT(4, 4, 1, form=form), []
+    monkeypatch.setattr(network, "pairs", lambda *given: scored.append(given) or HyperCUT.pairs(network, *given))
     order = Order.of(torch.rand(1, 7, 3, 64, 64), network)
     assert len(scored) == passes
     assert order.hit.shape == (1, 3)

@@ -7,9 +7,9 @@ import torch
 
 from unblur.media.image import Picture
 from unblur.models import auto_select as choice
-from unblur.models.auto_select import COST, PATIENCE, choose, sizes_of
-from unblur.pipeline.restore import load
 from unblur.models import registry as table
+from unblur.models.auto_select import COST, PATIENCE, auto_select, sizes_of
+from unblur.pipeline.restore import load
 
 CPU, GPU, FLOAT = torch.device("cpu"), torch.device("cuda:0"), torch.float32
 BEST, FAST = table.ALIASES["best"], table.ALIASES["fast"]
@@ -24,27 +24,27 @@ def quick(threads, dtype=FLOAT):
 @pytest.mark.parametrize("threads", [1, 8])
 def test_the_best_where_it_is_quick(threads, dtype):
     pixels = quick(threads, dtype)
-    assert choose([pixels], CPU, dtype, threads).model == BEST
-    assert choose([pixels // 2, pixels // 2], CPU, dtype, threads).model == BEST
-    slow = choose([2 * pixels], CPU, dtype, threads)
+    assert auto_select([pixels], CPU, dtype, threads).model == BEST
+    assert auto_select([pixels // 2, pixels // 2], CPU, dtype, threads).model == BEST
+    slow = auto_select([2 * pixels], CPU, dtype, threads)
     assert slow.model == FAST
     assert "--model best" in slow.reason
-    assert choose([pixels // 2] * 3, CPU, dtype, threads).model == FAST, "many pictures are one wait"
+    assert auto_select([pixels // 2] * 3, CPU, dtype, threads).model == FAST, "many pictures are one wait"
 
 
 def test_the_best_on_a_gpu():
-    assert choose(itertools.repeat(10**9), GPU, torch.bfloat16, 1).model == BEST
+    assert auto_select(itertools.repeat(10**9), GPU, torch.bfloat16, 1).model == BEST
 
 
 def test_no_more_pictures_are_looked_at_than_needed():
     seen = []
-    choose((seen.append(1) or quick(1) for _ in itertools.count()), CPU, FLOAT, 1)
+    auto_select((seen.append(1) or quick(1) for _ in itertools.count()), CPU, FLOAT, 1)
     assert len(seen) == 2
 
 
 def test_each_says_what_the_other_is_called():
-    assert choose([1], CPU, FLOAT, 1).reason.startswith("best; --model fast takes 1/")
-    assert choose([10**9], CPU, FLOAT, 1).reason.startswith("fast; --model best would take more than")
+    assert auto_select([1], CPU, FLOAT, 1).reason.startswith("best; --model fast takes 1/")
+    assert auto_select([10**9], CPU, FLOAT, 1).reason.startswith("fast; --model best would take more than")
 
 
 def test_sizes_come_from_headers(tmp_path):

@@ -4,15 +4,15 @@ import pytest
 import torch
 
 from unblur.errors import UnblurError
-from unblur.networks.deep_image_prior import ImagePrior
-from unblur.networks.cfmd_critic import MomentCritic
-from unblur.networks.hypercut import OrderNet
-from unblur.networks.path_film import FilmNet
 from unblur.models import catalogue
-from unblur.pipeline.restore import load
 from unblur.models.card import Card
 from unblur.models.registry import DEFAULT, Shipped
 from unblur.models.weights import save_weights
+from unblur.networks.cfmd_critic import CFMDCritic
+from unblur.networks.deep_image_prior import DeepImagePrior
+from unblur.networks.hypercut import HyperCUT
+from unblur.networks.path_film import PathFilm
+from unblur.pipeline.restore import load
 
 SMALL = {"widths": (8, 8), "blocks": (1, 1)}
 
@@ -21,12 +21,12 @@ SMALL = {"widths": (8, 8), "blocks": (1, 1)}
 def file(tmp_path):
     torch.manual_seed(0)
     card = Card("tiny", "film", summary="Tiny.", score={"psnr": 30.5}, licence="Apache-2.0", steps=7)
-    return save_weights(tmp_path / "tiny.safetensors", FilmNet(dict(SMALL), dict(SMALL)), card)
+    return save_weights(tmp_path / "tiny.safetensors", PathFilm(dict(SMALL), dict(SMALL)), card)
 
 
 def test_a_file_is_described(file):
     entry = catalogue.show_model(file)
-    network = FilmNet(dict(SMALL), dict(SMALL))
+    network = PathFilm(dict(SMALL), dict(SMALL))
     assert entry.makes == "film"
     assert entry.parameters == sum(parameter.numel() for parameter in network.parameters())
     assert entry.size == file.stat().st_size
@@ -62,7 +62,7 @@ def test_what_cannot_be_converted_is_told_in_one_line(file, tmp_path):
 
 
 def test_a_deep_prior_is_told_from_models(tmp_path):
-    path = save_weights(tmp_path / "prior.safetensors", ImagePrior(width=8, skip=4), Card("one", "image_prior"))
+    path = save_weights(tmp_path / "prior.safetensors", DeepImagePrior(width=8, skip=4), Card("one", "image_prior"))
     assert catalogue.show_model(path).makes == "prior"
     with pytest.raises(UnblurError, match="--model one: is the deep prior of one picture or code"):
         load(path, "cpu")
@@ -71,12 +71,12 @@ def test_a_deep_prior_is_told_from_models(tmp_path):
 @pytest.mark.parametrize(
     ("network", "said"),
     [
-        (OrderNet(4, 4, 1), "--model a: scores the order of frames, and makes none; .* --order"),
-        (MomentCritic(4, 4), "--model a: judges frames, and makes none; use best or fast"),
+        (HyperCUT(4, 4, 1), "--model a: scores the order of frames, and makes none; .* --order"),
+        (CFMDCritic(4, 4), "--model a: judges frames, and makes none; use best or fast"),
     ],
 )
 def test_networks_that_make_no_picture_are_told_from_models(network, said, tmp_path):
-    names = {"OrderNet": "order_net", "MomentCritic": "moment_critic"}
+    names = {"HyperCUT": "order_net", "CFMDCritic": "moment_critic"}
     path = save_weights(tmp_path / "a.safetensors", network, Card("a", names[type(network).__name__]))
     with pytest.raises(UnblurError, match=said):
         load(path, "cpu")

@@ -15,12 +15,12 @@ from PIL import Image
 
 from unblur.cli import main
 from unblur.errors import UnblurError
-from unblur.networks.cfmd_critic import MomentCritic
-from unblur.networks.path_film import FilmNet
 from unblur.models import onnx_graph as runtime
-from unblur.models.export_onnx import export_model
 from unblur.models.card import Card
+from unblur.models.export_onnx import export_model
 from unblur.models.weights import load_weights, save_weights
+from unblur.networks.cfmd_critic import CFMDCritic
+from unblur.networks.path_film import PathFilm
 
 SMALL = {"widths": (4,), "blocks": (1,)}
 EVIDENCE = {"hidden": 4, "blocks": 1}
@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
     """A model and its ONNX file, and what the command said."""
     folder = tmp_path_factory.mktemp("export")
     torch.manual_seed(0)
-    network = FilmNet(dict(SMALL), {**SMALL, "evidence": EVIDENCE})
+    network = PathFilm(dict(SMALL), {**SMALL, "evidence": EVIDENCE})
     torch.nn.init.normal_(network.restorer.unet.outro.weight, std=0.1)
     save_weights(folder / "tiny.safetensors", network, CARD)
     said, told = io.StringIO(), io.StringIO()
@@ -147,8 +147,8 @@ def test_what_cannot_be_is_refused_in_one_line(folder, arguments, said, tmp_path
 
 
 def test_networks_of_which_no_graph_is_offered(tmp_path):
-    path = save_weights(tmp_path / "critic.safetensors", MomentCritic(4, 4), Card("critic", "moment_critic"))
-    with pytest.raises(UnblurError, match="critic: is a MomentCritic, of which no ONNX graph is offered; there are"):
+    path = save_weights(tmp_path / "critic.safetensors", CFMDCritic(4, 4), Card("critic", "moment_critic"))
+    with pytest.raises(UnblurError, match="critic: is a CFMDCritic, of which no ONNX graph is offered; there are"):
         export_model(path, tmp_path / "a.onnx")
 
 
@@ -160,7 +160,7 @@ def test_without_the_extra_the_remedy_is_told(folder, tmp_path, monkeypatch, cap
 
 
 def test_the_ten_lines_of_the_manual(folder, tmp_path, monkeypatch):
-    page = (Path(__file__).parents[3] / "docs" / "models.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
     (lines,) = (block for block in page.split("```python\n")[1:] if "onnxruntime" in block)
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (71, 90, 3), np.uint8)).save(tmp_path / "photo.png")
     shutil.copy(folder / "tiny.onnx", tmp_path / "film.onnx")

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from unblur.errors import UnblurError
 from unblur.losses.perceptual import Lpips, alexnet
-from unblur.networks.inception import Inception
 from unblur.models import feature_extractors as features
 from unblur.models.feature_extractors import load_features
+from unblur.networks.inception import Inception
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from unblur.errors import UnblurError
-from unblur.networks.arcface import ArcFaceNet
-from unblur.networks.dlib_resnet import DlibFaces
 from unblur.models import identity_networks as identity
 from unblur.models.feature_extractors import load_features
 from unblur.models.identity_networks import BLOCKS, MODEL, load_identity
+from unblur.networks.arcface import ArcFaceNet
+from unblur.networks.dlib_resnet import DlibResNet
 
 THEIRS = {"convolution.weight": "conv/filters", "convolution.bias": "conv/bias", "scale": "scale/weights"}
 
@@ -40,7 +40,7 @@ def test_arcface_under_any_name(arcface: dict[str, Tensor], tmp_path: Path, monk
         load_features(tmp_path / "a.bin")
 
 
-def packed(network: DlibFaces, path: Path, *, spoil: str | None = None, cut: int = 0) -> Path:
+def packed(network: DlibResNet, path: Path, *, spoil: str | None = None, cut: int = 0) -> Path:
     """As the package has it: large kernels in 8 bits, two shards."""
     listed, stored = [], []
     for name, tensor in network.state_dict().items():
@@ -76,7 +76,7 @@ def packed(network: DlibFaces, path: Path, *, spoil: str | None = None, cut: int
 
 
 def test_the_package_of_npm(tmp_path: Path) -> None:
-    network = DlibFaces()
+    network = DlibResNet()
     observer = load_identity(packed(network, tmp_path / "a.tgz"))
     assert (observer.measure, observer.length) == ("identity distance (ResNet of dlib)", 128)
     for name, tensor in network.state_dict().items():
@@ -88,8 +88,8 @@ def test_the_package_of_npm(tmp_path: Path) -> None:
 def test_files_that_are_none(tmp_path: Path, arcface: dict[str, Tensor]) -> None:
     torch.save({"fc5.weight": torch.zeros(3)}, tmp_path / "other.pth")
     torch.save({name: tensor for name, tensor in arcface.items() if name != "bn4.weight"}, tmp_path / "part.pth")
-    packed(DlibFaces(), tmp_path / "strange.tgz", spoil="conv96_1/conv1/conv/bias")
-    packed(DlibFaces(), tmp_path / "short.tgz", cut=5)
+    packed(DlibResNet(), tmp_path / "strange.tgz", spoil="conv96_1/conv1/conv/bias")
+    packed(DlibResNet(), tmp_path / "short.tgz", cut=5)
     with tarfile.open(tmp_path / "empty.tgz", "w:gz"):
         pass
     said = {

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from unblur.errors import UnblurError
-from unblur.networks.mtcnn import FaceCascade
 from unblur.models import mtcnn_weights as mtcnn
 from unblur.models.mtcnn_weights import FILES, load_face_cascade
+from unblur.networks.mtcnn import MTCNN
 
 PADDING = b"\x03\xff\xff\xff"
 
@@ -75,7 +75,7 @@ def published(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "lz4", lz4)
     monkeypatch.setitem(sys.modules, "lz4.frame", lz4.frame)
     torch.manual_seed(1)
-    network = FaceCascade()
+    network = MTCNN()
     for part, file in FILES.items():
         (tmp_path / file).write_bytes(packed(as_published(getattr(network, part))))
     return tmp_path, network

@@ -9,16 +9,16 @@ from torch import Tensor, nn
 
 from unblur.errors import UnblurError
 from unblur.layers.attention import window_means
-from unblur.networks.blur_kernel_space import BlurSpace
-from unblur.networks.maxim import Maxim
-from unblur.networks.mimo_unet import MimoUNet
-from unblur.networks.cfmd_critic import MomentCritic
-from unblur.networks.cfmd import MomentNet
-from unblur.networks.nafnet import NAFNet
-from unblur.networks.hypercut import OrderNet
-from unblur.networks.path_film import FilmNet
 from unblur.models import onnx_graph as export
 from unblur.models.onnx_graph import Graph, Port, graphs_of, write_graph
+from unblur.networks.blur_kernel_space import BlurKernelSpace
+from unblur.networks.cfmd import CFMD
+from unblur.networks.cfmd_critic import CFMDCritic
+from unblur.networks.hypercut import HyperCUT
+from unblur.networks.maxim import Maxim
+from unblur.networks.mimo_unet import MimoUNet
+from unblur.networks.nafnet import NAFNet
+from unblur.networks.path_film import PathFilm
 
 SMALL = {"widths": (4,), "blocks": (1,)}
 
@@ -55,8 +55,8 @@ def means() -> Graph:
     ("made", "least"),
     [
         (means, 1),
-        (lambda: graphs_of(lively(OrderNet(4, 4, 1, fold=2)))["score"], 2),
-        (lambda: graphs_of(lively(MomentNet(4, 1, deformable=False)))["film"], 1),
+        (lambda: graphs_of(lively(HyperCUT(4, 4, 1, fold=2)))["score"], 2),
+        (lambda: graphs_of(lively(CFMD(4, 1, deformable=False)))["film"], 1),
     ],
 )
 def test_graphs_serve_other_sizes_than_they_were_traced_with(made, least, tmp_path):
@@ -78,9 +78,9 @@ def test_graphs_serve_other_sizes_than_they_were_traced_with(made, least, tmp_pa
     [
         (lambda: Maxim(8, 2, sizes=(4, 2), groups=1, bottlenecks=1), lambda: (torch.rand(2, 3, 32, 48),)),
         (lambda: MimoUNet(4, 1), lambda: (torch.rand(2, 3, 8, 12),)),
-        (lambda: MomentNet(4, 1), lambda: (torch.rand(2, 3, 8, 12), torch.rand(3))),
+        (lambda: CFMD(4, 1), lambda: (torch.rand(2, 3, 8, 12), torch.rand(3))),
         (
-            lambda: MomentNet(24, 1, drafts=True, fold=2),
+            lambda: CFMD(24, 1, estimates=True, fold=2),
             lambda: (torch.rand(2, 3, 8, 16), torch.rand(3), torch.rand(2, 3, 2, 3, 8, 16)),
         ),
         (lambda: NAFNet(4, (1,), 1, (1,), pool=10), lambda: (torch.rand(1, 3, 8, 30),)),
@@ -105,20 +105,20 @@ def test_means_over_windows_are_the_same_in_a_graph(shape, monkeypatch):
 
 
 def test_graphs_say_what_they_take():
-    assert list(graphs_of(FilmNet(dict(SMALL), dict(SMALL)))) == ["restorer"]
-    encoder, decoder = graphs_of(BlurSpace(4, 1, 1, 4, 1)).values()
+    assert list(graphs_of(PathFilm(dict(SMALL), dict(SMALL)))) == ["restorer"]
+    encoder, decoder = graphs_of(BlurKernelSpace(4, 1, 1, 4, 1)).values()
     assert (encoder.does, decoder.does) == ("sharp, blurry -> code", "sharp, code -> reblurred")
     assert [x.shape for x in decoder.example(2, 1, 2, 3)] == [(2, 3, 256, 384), (2, 4, 2, 3)]
-    corrects = graphs_of(MomentNet(24, 1, drafts=True, fold=2))["film"]
-    assert corrects.does == "blurry, times, drafts -> frames"
+    corrects = graphs_of(CFMD(24, 1, estimates=True, fold=2))["film"]
+    assert corrects.does == "blurry, times, estimates -> frames"
     assert corrects.multiple == 8
     assert str(corrects.inputs[1]) == "times (times), in [0, 1]: 0 shutter opens, 1 closes"
-    assert graphs_of(MomentCritic(4, 4)) == {}
+    assert graphs_of(CFMDCritic(4, 4)) == {}
 
 
 def test_a_graph_that_answers_otherwise_is_refused(tmp_path, monkeypatch):
     torch.manual_seed(0)
-    graph = graphs_of(lively(FilmNet(dict(SMALL), dict(SMALL))))["restorer"]
+    graph = graphs_of(lively(PathFilm(dict(SMALL), dict(SMALL))))["restorer"]
     path = tmp_path / "graph.onnx"
     write_graph(graph, path)
     program = type("Program", (), {"model_proto": onnx.load(path)})
@@ -140,6 +140,6 @@ def test_a_graph_that_answers_otherwise_is_refused(tmp_path, monkeypatch):
 
 
 def test_an_opset_that_cannot_be_is_refused_in_one_line(tmp_path):
-    graph = graphs_of(lively(FilmNet(dict(SMALL), dict(SMALL))))["restorer"]
+    graph = graphs_of(lively(PathFilm(dict(SMALL), dict(SMALL))))["restorer"]
     with pytest.raises(UnblurError, match="--opset 99: is not one that can be written; use 18 to"):
         write_graph(graph, tmp_path / "graph.onnx", opset=99)

@@ -9,12 +9,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from unblur.errors import UnblurError
-from unblur.networks.mimo_unet import MimoUNet
-from unblur.networks.cfmd import MomentNet
 from unblur.models import registry as table
 from unblur.models import weights
 from unblur.models.card import Card
 from unblur.models.weights import load_weights, save_weights
+from unblur.networks.cfmd import CFMD
+from unblur.networks.mimo_unet import MimoUNet
 
 CARD = Card("little", "mimo_unet", "A network for tests.", steps=3, score={"psnr": 20.5}, licence="Apache-2.0")
 
@@ -59,7 +59,7 @@ def test_round_trip(network: MimoUNet, saved: Path) -> None:
 
 
 def test_the_card_follows_the_network(tmp_path: Path) -> None:
-    network = MomentNet(channels=4, blocks=1, mask_range=1.0)
+    network = CFMD(channels=4, blocks=1, mask_range=1.0)
     loaded = load_weights(save_weights(tmp_path / "a.safetensors", network, replace(CARD, network="film")))
     assert loaded.card.network == "moments"
     assert loaded.network.arguments == network.arguments

@@ -3,7 +3,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from unblur.networks.blur_kernel_space import BlurSpace
+from unblur.networks.blur_kernel_space import BlurKernelSpace
 
 TINY = {"features": 4, "front_blocks": 1, "back_blocks": 1, "channels": 8, "encoder_blocks": 1}
 
@@ -21,7 +21,7 @@ def _pair(height: int, width: int, batch: int = 1) -> tuple[torch.Tensor, torch.
 )
 def test_parameter_counts(variational: bool, encoder: int, all_of_it: int) -> None:
     with torch.device("meta"):
-        network = BlurSpace(variational=variational)
+        network = BlurKernelSpace(variational=variational)
     parts = network.features, network.encoder, network.unet, network.reconstruction
     assert [_count(part) for part in parts] == [814_208, encoder, 21_037_120, 1_811_203]
     assert _count(network) == all_of_it
@@ -39,7 +39,7 @@ def test_parameter_counts(variational: bool, encoder: int, all_of_it: int) -> No
 def test_the_code_follows_the_picture(height: int, width: int, grid: tuple[int, int]) -> None:
     """The released shapes, and those of sizes that the released program refuses."""
     with torch.device("meta"):
-        network, (sharp, blurry) = BlurSpace(variational=True), _pair(height, width)
+        network, (sharp, blurry) = BlurKernelSpace(variational=True), _pair(height, width)
         code = network.encode(sharp, blurry)
         assert network.grid(height, width) == grid
         assert code.mean.shape == code.log_variance.shape == (1, 512, *grid)
@@ -51,7 +51,7 @@ def test_the_code_follows_the_picture(height: int, width: int, grid: tuple[int, 
 @example(1, 1, True)
 @example(128, 250, False)
 def test_any_size(height: int, width: int, variational: bool) -> None:
-    network = BlurSpace(**TINY, variational=variational)
+    network = BlurKernelSpace(**TINY, variational=variational)
     sharp, blurry = _pair(height, width)
     with torch.inference_mode():
         code = network.encode(sharp, blurry).sample(torch.Generator().manual_seed(0))
@@ -62,7 +62,7 @@ def test_any_size(height: int, width: int, variational: bool) -> None:
 
 def test_a_larger_picture_has_the_same_blur_in_its_corner() -> None:
     """Padding is below and at the right: cells stay where they are in the picture."""
-    network = BlurSpace(**TINY)
+    network = BlurKernelSpace(**TINY)
     sharp, _ = _pair(600, 300)
     code = torch.randn(1, 8, 5, 3)
     with torch.inference_mode():
@@ -72,7 +72,7 @@ def test_a_larger_picture_has_the_same_blur_in_its_corner() -> None:
 
 
 def test_in_bands_as_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = BlurSpace(**TINY)
+    network = BlurKernelSpace(**TINY)
     (sharp, blurry), code = _pair(512, 300), torch.randn(1, 8, 4, 3)
     with torch.inference_mode():
         whole = network.encode(sharp, blurry).mean, network.reblur(sharp, code)
@@ -85,8 +85,8 @@ def test_in_bands_as_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("variational", [False, True])
 def test_every_entry_of_a_code_acts_but_in_the_released_form(variational: bool) -> None:
     torch.manual_seed(1)
-    sound = BlurSpace(**TINY, variational=variational)
-    released = BlurSpace(**TINY, variational=variational, code_activation="relu", spread="sigma")
+    sound = BlurKernelSpace(**TINY, variational=variational)
+    released = BlurKernelSpace(**TINY, variational=variational, code_activation="relu", spread="sigma")
     released.load_state_dict(sound.state_dict())
     sharp, code = torch.rand(1, 3, 64, 64), torch.randn(1, 8, 2, 2)
     assert torch.equal(released.reblur(sharp, code), released.reblur(sharp, code.relu()))
@@ -100,13 +100,13 @@ def test_every_entry_of_a_code_acts_but_in_the_released_form(variational: bool) 
 
 def test_released_presets() -> None:
     with torch.device("meta"):
-        arguments = BlurSpace.released(variational=True).arguments
+        arguments = BlurKernelSpace.released(variational=True).arguments
     assert (arguments["code_activation"], arguments["spread"], arguments["channels"]) == ("relu", "sigma", 512)
 
 
 def test_a_raw_deviation_becomes_its_square() -> None:
-    network = BlurSpace(**TINY, variational=True, spread="sigma")
-    plain = BlurSpace(**TINY, variational=True)
+    network = BlurKernelSpace(**TINY, variational=True, spread="sigma")
+    plain = BlurKernelSpace(**TINY, variational=True)
     plain.load_state_dict(network.state_dict())
     sharp, blurry = _pair(64, 64)
     sigma, told = plain.encode(sharp, blurry).log_variance, network.encode(sharp, blurry).log_variance
@@ -115,7 +115,7 @@ def test_a_raw_deviation_becomes_its_square() -> None:
 
 
 def test_the_answer_is_added_to_the_picture_and_unclamped() -> None:
-    network = BlurSpace(**TINY)
+    network = BlurKernelSpace(**TINY)
     sharp, code = torch.rand(1, 3, 64, 64), torch.randn(1, 8, 2, 2)
     for part in (network.reconstruction.head.weight, network.reconstruction.head.bias):
         torch.nn.init.zeros_(part)
@@ -125,7 +125,7 @@ def test_the_answer_is_added_to_the_picture_and_unclamped() -> None:
 
 
 def test_a_code_of_another_size_is_stretched() -> None:
-    network = BlurSpace(**TINY)
+    network = BlurKernelSpace(**TINY)
     code = torch.arange(2.0).repeat(1, 8, 2, 1)  # 0 at the left, 1 at the right
     assert network.fitted(code, 200, 200) is code
     wide = network.fitted(code, 256, 512)
@@ -139,7 +139,7 @@ def test_a_code_of_another_size_is_stretched() -> None:
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    network = BlurSpace(**TINY)
+    network = BlurKernelSpace(**TINY)
     with pytest.raises(ValueError, match=r"has shape \(1, 8, 2, 3\), not \(1, 8, 2, 2\)"):
         network.reblur(torch.rand(1, 3, 256, 257), torch.zeros(1, 8, 2, 2))
     with pytest.raises(ValueError, match="has shape"):
@@ -151,11 +151,11 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="no picture"):
         network.grid(0, 5)
     with pytest.raises(ValueError, match="no such"):
-        BlurSpace(**TINY, code_activation="tanh")
+        BlurKernelSpace(**TINY, code_activation="tanh")
 
 
 def test_drawn_codes_are_decided_by_the_seed() -> None:
-    network = BlurSpace(**TINY, variational=True)
+    network = BlurKernelSpace(**TINY, variational=True)
     draw = lambda seed, **more: network.draw(3, 2000, 3000, torch.Generator().manual_seed(seed), **more)  # noqa: E731
     codes = draw(5)
     assert codes.shape == (3, 8, 16, 24)
@@ -166,15 +166,15 @@ def test_drawn_codes_are_decided_by_the_seed() -> None:
 
 
 def test_arguments_rebuild_it() -> None:
-    network = BlurSpace(**TINY, variational=True)
-    again = BlurSpace(**network.arguments)
+    network = BlurKernelSpace(**TINY, variational=True)
+    again = BlurKernelSpace(**network.arguments)
     again.load_state_dict(network.state_dict())
     sharp, blurry = _pair(32, 40)
     assert torch.equal(network.encode(sharp, blurry).mean, again.encode(sharp, blurry).mean)
 
 
 def test_every_weight_learns() -> None:
-    network = BlurSpace(**TINY, variational=True)
+    network = BlurKernelSpace(**TINY, variational=True)
     sharp, blurry = _pair(256, 256)
     code = network.encode(sharp, blurry)
     network.reblur(sharp, code.sample(torch.Generator().manual_seed(0))).square().mean().backward()

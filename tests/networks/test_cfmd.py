@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from unblur.layers.deformable import deformable_conv2d
-from unblur.networks.cfmd import MomentNet, TimedBlock
+from unblur.networks.cfmd import CFMD, TimedBlock
 
 VARIANTS = {
     "released": {},
@@ -21,12 +21,12 @@ VARIANTS = {
 }
 
 
-def _network(seed: int = 0, **arguments: object) -> MomentNet:
+def _network(seed: int = 0, **arguments: object) -> CFMD:
     """A small network whose deformable convolutions do move, unlike a new one's."""
     torch.manual_seed(seed)
-    network = MomentNet(**{"channels": 4, "blocks": 1} | arguments)
+    network = CFMD(**{"channels": 4, "blocks": 1} | arguments)
     for name, parameter in network.named_parameters():
-        if ".offset." in name or ".mask." in name or (".head_" in name and network.drafts):
+        if ".offset." in name or ".mask." in name or (".head_" in name and network.estimates):
             nn.init.normal_(parameter, std=0.3)
     return network.eval()
 
@@ -44,13 +44,13 @@ def _network(seed: int = 0, **arguments: object) -> MomentNet:
 )
 def test_parameter_counts(arguments: dict[str, bool], count: int) -> None:
     with torch.device("meta"):
-        assert sum(p.numel() for p in MomentNet(**arguments).parameters()) == count
+        assert sum(p.numel() for p in CFMD(**arguments).parameters()) == count
 
 
 def test_a_new_network_is_told_the_time() -> None:
     torch.manual_seed(0)
     with torch.inference_mode():
-        for control in MomentNet().control(torch.tensor([0.0, 1.0])):
+        for control in CFMD().control(torch.tensor([0.0, 1.0])):
             assert 0.1 < (control[1] - control[0]).norm() / control.shape[1] ** 0.5 < 10
 
 
@@ -85,7 +85,7 @@ def test_folding_the_time_is_laying_maps_beside_the_features(variant: str, frame
 
 
 def test_a_new_block_reads_where_a_plain_convolution_would() -> None:
-    block = MomentNet(channels=4, blocks=1).stages[0][0]
+    block = CFMD(channels=4, blocks=1).stages[0][0]
     features, folded = torch.randn(1, 4, 6, 6), block.fold(torch.randn(1, 4))
     fused = block._begin(features, folded)
     plain = F.conv2d(fused, folded.second / 2, folded.second_shift[0], padding=1)
@@ -166,7 +166,7 @@ def test_a_network_in_bfloat16_runs() -> None:
 
 def test_arguments_rebuild_it() -> None:
     network = _network(channels=8, mask_range=1.0, shared_fusion=True)
-    again = MomentNet(**network.arguments)
+    again = CFMD(**network.arguments)
     again.load_state_dict(network.state_dict())
     blurry, times = torch.rand(1, 3, 8, 8), torch.rand(2)
     assert torch.equal(network(blurry, times), again(blurry, times))
@@ -174,7 +174,7 @@ def test_arguments_rebuild_it() -> None:
 
 def test_sharing_needs_both() -> None:
     with pytest.raises(ValueError, match="shared_fusion"):
-        MomentNet(attention=False, shared_fusion=True)
+        CFMD(attention=False, shared_fusion=True)
 
 
 def test_exports_to_onnx(tmp_path: Path) -> None:
@@ -211,45 +211,49 @@ def test_folding_keeps_pixels_where_they_are() -> None:
 
 
 def test_too_few_channels_for_what_is_folded_into_them() -> None:
-    MomentNet(channels=20, blocks=1, deformable=False, drafts=True, fold=2)
+    CFMD(channels=20, blocks=1, deformable=False, estimates=True, fold=2)
     with pytest.raises(ValueError, match="16 channels are too few for a pixel's 36 numbers: use more than 18"):
-        MomentNet(channels=16, blocks=1, deformable=False, drafts=True, fold=2)
+        CFMD(channels=16, blocks=1, deformable=False, estimates=True, fold=2)
     with pytest.raises(ValueError, match="fold must be 1 or more"):
-        MomentNet(channels=8, blocks=1, fold=0)
+        CFMD(channels=8, blocks=1, fold=0)
 
 
 def test_drafts_are_seen_frame_by_frame() -> None:
-    network = _network(channels=12, drafts=True)
-    blurry, drafts, times = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 2, 3, 16, 16), torch.tensor([0.0, 0.5, 1.0])
+    network = _network(channels=12, estimates=True)
+    blurry, estimates, times = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 2, 3, 16, 16), torch.tensor([0.0, 0.5, 1.0])
     with torch.no_grad():
-        frames = network(blurry, times, drafts)
-        torch.testing.assert_close(network.scales(blurry, times, drafts)[-1], frames)
-        alone = network(blurry[1:], times[2:], drafts[1:, 2:])
+        frames = network(blurry, times, estimates)
+        torch.testing.assert_close(network.scales(blurry, times, estimates)[-1], frames)
+        alone = network(blurry[1:], times[2:], estimates[1:, 2:])
         torch.testing.assert_close(alone[0, 0], frames[1, 2])
-        changed = drafts.clone()
+        changed = estimates.clone()
         changed[0, 1, 1] += 0.1
         differs = (network(blurry, times, changed) - frames).abs().amax((2, 3, 4)) > 0
     assert differs.tolist() == [[False, True, False], [False, False, False]]
     seen: list[Tensor] = []
     network.skeleton.entry.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    network(blurry[:1], times[:1], drafts[:1, :1])
+    network(blurry[:1], times[:1], estimates[:1, :1])
     # Weights that were trained know them in this order.
-    torch.testing.assert_close(seen[0][0], torch.cat((drafts[0, 0, 0], blurry[0], drafts[0, 0, 1])))
-    with pytest.raises(ValueError, match="drafts"):
+    torch.testing.assert_close(seen[0][0], torch.cat((estimates[0, 0, 0], blurry[0], estimates[0, 0, 1])))
+    with pytest.raises(ValueError, match="estimates"):
         network(blurry, times)
 
 
 def test_drafts_of_two_pictures_may_be_at_times_of_their_own() -> None:
-    network = _network(channels=12, drafts=True)
-    blurry, drafts, times = torch.rand(2, 3, 8, 8), torch.rand(2, 2, 2, 3, 8, 8), torch.tensor([[0.1, 0.9], [0.4, 0.2]])
+    network = _network(channels=12, estimates=True)
+    blurry, estimates, times = (
+        torch.rand(2, 3, 8, 8),
+        torch.rand(2, 2, 2, 3, 8, 8),
+        torch.tensor([[0.1, 0.9], [0.4, 0.2]]),
+    )
     with torch.no_grad():
-        frames = network(blurry, times, drafts)
-        torch.testing.assert_close(network(blurry[1:], times[1], drafts[1:])[0], frames[1])
+        frames = network(blurry, times, estimates)
+        torch.testing.assert_close(network(blurry[1:], times[1], estimates[1:])[0], frames[1])
 
 
 def test_a_new_network_leaves_drafts_as_they_are() -> None:
     torch.manual_seed(0)
-    network = MomentNet(channels=24, blocks=1, deformable=False, drafts=True, fold=2)
-    blurry, drafts = torch.rand(1, 3, 20, 28), torch.rand(1, 2, 2, 3, 20, 28)
+    network = CFMD(channels=24, blocks=1, deformable=False, estimates=True, fold=2)
+    blurry, estimates = torch.rand(1, 3, 20, 28), torch.rand(1, 2, 2, 3, 20, 28)
     with torch.no_grad():
-        torch.testing.assert_close(network(blurry, torch.tensor([0.0, 0.7]), drafts), drafts[:, :, 0])
+        torch.testing.assert_close(network(blurry, torch.tensor([0.0, 0.7]), estimates), estimates[:, :, 0])

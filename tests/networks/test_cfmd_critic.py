@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from unblur.layers.spectral_norm import SpectralConv2d
-from unblur.networks.cfmd_critic import MomentCritic
 from unblur.models.convert.released import RELEASED, _renamed, convert
 from unblur.models.weights import load_weights
+from unblur.networks.cfmd_critic import CFMDCritic
 
 GOLDEN = Path(__file__).parent / "golden" / "critic.npz"
 TINY = {"width": 4, "widest": 8, "levels": 3}
@@ -30,7 +30,7 @@ def _count(module: nn.Module) -> int:
 
 def test_parameter_counts() -> None:
     with torch.device("meta"):
-        critic, small = MomentCritic(), MomentCritic(width=16, widest=96)
+        critic, small = CFMDCritic(), CFMDCritic(width=16, widest=96)
     assert _count(critic) == 40_296_448
     assert [_count(level) for level in critic.encoder] == [40_320, 221_184, 884_736, 3_538_944, 4_718_592, 4_718_592]
     decoder = [4_718_592, 7_077_888, 7_077_888, 2_359_296, 589_824, 147_456]
@@ -43,7 +43,7 @@ def test_parameter_counts() -> None:
 
 def test_every_convolution_is_normed_as_in_the_released_one() -> None:
     with torch.device("meta"):
-        critic = MomentCritic()
+        critic = CFMDCritic()
     released = {name: torch.empty(shape, device="meta") for name, shape in _names().items()}
     renamed = _renamed(Path("critic"), released, RELEASED["moment_critic"].rules)
     assert {name: tensor.shape for name, tensor in renamed.items()} == {
@@ -57,7 +57,7 @@ def test_every_convolution_is_normed_as_in_the_released_one() -> None:
 
 def test_spectral_norms_are_one_after_some_steps() -> None:
     torch.manual_seed(0)
-    critic = MomentCritic(**TINY)
+    critic = CFMDCritic(**TINY)
     for weight in critic.parameters():
         nn.init.normal_(weight)
     for _ in range(60):
@@ -70,7 +70,7 @@ def test_spectral_norms_are_one_after_some_steps() -> None:
     assert gains == pytest.approx(len(gains) * [1.0], abs=1e-2)
 
 
-def _naive(critic: MomentCritic, pair: Tensor) -> list[Tensor]:
+def _naive(critic: CFMDCritic, pair: Tensor) -> list[Tensor]:
     """As the spec writes it, for sizes that need no padding."""
 
     def two(layers: nn.Module, features: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ def _naive(critic: MomentCritic, pair: Tensor) -> list[Tensor]:
 
 def test_it_is_the_network_of_the_paper() -> None:
     torch.manual_seed(0)
-    critic, frame, blurry = MomentCritic(**TINY).eval(), torch.rand(2, 3, 16, 24), torch.rand(2, 3, 16, 24)
+    critic, frame, blurry = CFMDCritic(**TINY).eval(), torch.rand(2, 3, 16, 24), torch.rand(2, 3, 16, 24)
     judged = critic(frame, blurry)
     assert [part.shape for part in judged] == [(2, 2, 3), (2, 16, 24), (2, 16, 24)]
     for part, expected in zip(judged, _naive(critic, torch.cat((frame, blurry), 1)), strict=True):
@@ -108,7 +108,7 @@ def test_it_is_the_network_of_the_paper() -> None:
 @settings(deadline=None, max_examples=25)
 @given(st.integers(1, 21), st.integers(1, 21))
 def test_any_size(height: int, width: int) -> None:
-    critic = MomentCritic(**TINY).eval()
+    critic = CFMDCritic(**TINY).eval()
     judged = critic(torch.rand(1, 3, height, width), torch.rand(1, 3, height, width))
     assert judged.local.shape == judged.time.shape == (1, height, width)
     assert judged.whole.numel() >= 1
@@ -117,12 +117,12 @@ def test_any_size(height: int, width: int) -> None:
 
 
 def test_the_released_size_of_the_whole() -> None:
-    critic = MomentCritic(width=2, widest=4).eval()
+    critic = CFMDCritic(width=2, widest=4).eval()
     assert critic(torch.rand(1, 3, 256, 256), torch.rand(1, 3, 256, 256)).whole.shape == (1, 4, 4)
 
 
 def test_every_weight_learns() -> None:
-    critic = MomentCritic(**TINY)
+    critic = CFMDCritic(**TINY)
     judged = critic(torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16))
     sum(part.square().mean() for part in judged).backward()
     assert all(weight.grad.abs().max() > 0 for weight in critic.parameters())
@@ -130,7 +130,7 @@ def test_every_weight_learns() -> None:
 
 def test_bfloat16_stays_close_and_answers_in_full() -> None:
     torch.manual_seed(0)
-    critic, frame, blurry = MomentCritic(**TINY).eval(), torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16)
+    critic, frame, blurry = CFMDCritic(**TINY).eval(), torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16)
     exact = critic(frame, blurry)
     with torch.autocast("cpu", torch.bfloat16):
         rounded = critic(frame, blurry)
@@ -141,7 +141,7 @@ def test_bfloat16_stays_close_and_answers_in_full() -> None:
 
 def test_released_checkpoints_are_converted(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    critic = MomentCritic(width=4, widest=32).eval()
+    critic = CFMDCritic(width=4, widest=32).eval()
     state, found = critic.state_dict(), {}
     for name in _names():
         (ours,) = _renamed(Path("x"), {name: torch.empty(0)}, RELEASED["moment_critic"].rules)
@@ -158,4 +158,4 @@ def test_released_checkpoints_are_converted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [{"levels": 1}, {"width": 0}, {"width": 8, "widest": 4}])
 def test_wrong_arguments_are_refused(arguments: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="no such critic"):
-        MomentCritic(**arguments)
+        CFMDCritic(**arguments)

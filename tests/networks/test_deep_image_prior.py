@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from unblur.networks.deep_image_prior import CodePrior, ImagePrior, NonLocal
+from unblur.networks.deep_image_prior import DeepCodePrior, DeepImagePrior, NonLocal
 
 
 def _count(network: torch.nn.Module) -> int:
@@ -13,7 +13,7 @@ def _count(network: torch.nn.Module) -> int:
 
 def test_parameter_counts() -> None:
     with torch.device("meta"):
-        image, code = ImagePrior(), CodePrior()
+        image, code = DeepImagePrior(), DeepCodePrior()
         assert _count(image) == 2_365_779
         assert sum(_count(module) for module in image.modules() if isinstance(module, NonLocal)) == 100_032
         assert _count(code) == 34_787_264
@@ -27,7 +27,7 @@ def test_parameter_counts() -> None:
 @example(32, 33, "zeros")
 def test_a_picture_of_any_size(height: int, width: int, padding: str) -> None:
     """In training mode, as it is fitted: also where batch normalisation has few pixels."""
-    network = ImagePrior(inputs=2, width=8, skip=4, padding=padding)
+    network = DeepImagePrior(inputs=2, width=8, skip=4, padding=padding)
     picture = network(torch.rand(1, 2, height, width)).detach()
     assert picture.shape == (1, 3, height, width)
     assert 0 <= float(picture.min()) <= float(picture.max()) <= 1
@@ -35,15 +35,15 @@ def test_a_picture_of_any_size(height: int, width: int, padding: str) -> None:
 
 def test_padding_differs_at_the_rim_only() -> None:
     torch.manual_seed(0)
-    reflecting = ImagePrior(inputs=2, width=8, skip=4, scales=1, attended=0)
-    plain = ImagePrior(**{**reflecting.arguments, "padding": "zeros"})
+    reflecting = DeepImagePrior(inputs=2, width=8, skip=4, scales=1, attended=0)
+    plain = DeepImagePrior(**{**reflecting.arguments, "padding": "zeros"})
     plain.load_state_dict(reflecting.state_dict())
     noise = torch.rand(1, 2, 32, 32)
     difference = (reflecting.eval()(noise) - plain.eval()(noise)).abs().amax((0, 1))
     assert difference[8:-8, 8:-8].max() == 0
     assert difference.max() > 0
     with pytest.raises(ValueError, match="no such padding"):
-        ImagePrior(padding="reflection")
+        DeepImagePrior(padding="reflection")
 
 
 def test_non_local_is_the_product_of_all_places() -> None:
@@ -64,7 +64,7 @@ def test_non_local_says_nothing_at_first() -> None:
 
 def test_it_can_be_fitted() -> None:
     torch.manual_seed(0)
-    network, noise = ImagePrior(inputs=2, width=8, skip=4, scales=3, attended=1), 0.1 * torch.rand(1, 2, 32, 32)
+    network, noise = DeepImagePrior(inputs=2, width=8, skip=4, scales=3, attended=1), 0.1 * torch.rand(1, 2, 32, 32)
     target = torch.linspace(0, 1, 32).expand(1, 3, 32, 32)
     descent = torch.optim.Adam(network.parameters(), lr=1e-2)
     errors = []
@@ -78,7 +78,7 @@ def test_it_can_be_fitted() -> None:
 
 
 def test_arguments_rebuild_them() -> None:
-    for network, shape in ((ImagePrior(2, 8, 4), (1, 2, 40, 40)), (CodePrior(3, 4, 8, 1), (1, 3, 64, 32))):
+    for network, shape in ((DeepImagePrior(2, 8, 4), (1, 2, 40, 40)), (DeepCodePrior(3, 4, 8, 1), (1, 3, 64, 32))):
         again = type(network)(**network.arguments)
         again.load_state_dict(network.state_dict())
         noise = torch.rand(shape)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.networks.dlib_resnet import DlibFaces
+from unblur.networks.dlib_resnet import DlibResNet
 
 
 def reference(weights: dict[str, Tensor], x: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ def reference(weights: dict[str, Tensor], x: Tensor) -> Tensor:
 
 
 def test_layer_by_layer() -> None:
-    network = DlibFaces().eval().requires_grad_(False)
+    network = DlibResNet().eval().requires_grad_(False)
     for name, tensor in network.state_dict().items():
         if name.endswith("shift"):
             tensor.normal_(0, 0.1)
@@ -53,13 +53,13 @@ def test_the_number_of_weights() -> None:
     # Kernels of 7 x 7 and 3 x 3, and the last layer; a bias, a scale and a shift for each channel.
     widths = [32] * 7 + [64] * 8 + [128] * 6 + [256] * 8
     kernels = 49 * 3 * 32 + 9 * sum(a * b for a, b in itertools.pairwise(widths)) + 256 * 128
-    count = sum(parameter.numel() for parameter in DlibFaces().parameters())
+    count = sum(parameter.numel() for parameter in DlibResNet().parameters())
     assert count == kernels + 3 * sum(widths) == 5_614_592
 
 
 def test_larger_pictures_are_smoothed_as_they_shrink() -> None:
     """Else every third pixel would be all that is seen."""
-    network, seen = DlibFaces(), []
+    network, seen = DlibResNet(), []
     network.intro.register_forward_pre_hook(lambda _, given: seen.append(given[0] + network.mean))
     board = ((torch.arange(450)[:, None] + torch.arange(450)) % 2).float().expand(1, 3, -1, -1)
     with torch.inference_mode():

@@ -2,10 +2,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from unblur.exposure.average import times_of
+from unblur.exposure.average import frame_times
 from unblur.layers.paths import follow_back, warp
 from unblur.networks import gauss_newton as revision
-from unblur.networks.gauss_newton import Revision, gauss_newton
+from unblur.networks.gauss_newton import GaussNewtonUpdate, gauss_newton
 
 
 def texture(side=64):
@@ -19,7 +19,7 @@ def paths(*numbers, side=64):
 
 def light(*numbers):
     sharp = texture()
-    return torch.cat((warp(sharp, follow_back(paths(*numbers), times_of(33))).mean(1), sharp), 1)
+    return torch.cat((warp(sharp, follow_back(paths(*numbers), frame_times(33))).mean(1), sharp), 1)
 
 
 def test_a_step_leads_to_paths_that_explain_the_photo():
@@ -51,7 +51,7 @@ def test_flat_pictures(level):
 
 def test_a_revision_begins_with_half_of_the_step_and_learns():
     torch.manual_seed(0)
-    revision, pictures = Revision(8, 4, 4.0, blocks=1), light(3.0, 1.0, 0.5, 0.0)
+    revision, pictures = GaussNewtonUpdate(8, 4, 4.0, blocks=1), light(3.0, 1.0, 0.5, 0.0)
     guess, features = paths(0.6, 0.2, 0.0, 0.0, side=4), torch.randn(1, 8, 4, 4)
     revised, rest = revision(features, guess, pictures)
     step, _ = gauss_newton(pictures, 4 * guess)

@@ -4,13 +4,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from unblur.networks.jin import FrameCascade
+from unblur.networks.jin import Jin
 
 
-def _network(seed: int = 0) -> FrameCascade:
+def _network(seed: int = 0) -> Jin:
     """A small one that does change what it is given, unlike a new one."""
     torch.manual_seed(seed)
-    network = FrameCascade(8, 4, 8, 4).eval()
+    network = Jin(8, 4, 8, 4).eval()
     for name, parameter in network.named_parameters():
         if name.endswith("refinement.exit.weight"):
             nn.init.normal_(parameter, std=0.1)
@@ -20,22 +20,22 @@ def _network(seed: int = 0) -> FrameCascade:
 def test_a_new_network_all_but_repeats_the_picture() -> None:
     blurry = torch.rand(1, 3, 40, 40)
     with torch.inference_mode():
-        assert (FrameCascade(8, 4, 8, 4)(blurry) - blurry[:, None]).abs().max() < 0.1
+        assert (Jin(8, 4, 8, 4)(blurry) - blurry[:, None]).abs().max() < 0.1
         assert (_network()(blurry) - blurry[:, None]).abs().max() > 0.1
 
 
 def test_parameter_counts() -> None:
     with torch.device("meta"):
-        assert sum(p.numel() for p in FrameCascade().parameters()) == 18_213_376
-        assert sum(p.numel() for p in FrameCascade.small().parameters()) == 1_562_848
+        assert sum(p.numel() for p in Jin().parameters()) == 18_213_376
+        assert sum(p.numel() for p in Jin.small().parameters()) == 1_562_848
 
 
 def test_arguments_are_the_whole_configuration() -> None:
-    small = FrameCascade.small()
-    again = FrameCascade(**small.arguments)
+    small = Jin.small()
+    again = Jin(**small.arguments)
     again.load_state_dict(small.state_dict())
     with pytest.raises(ValueError, match="multiple of 4"):
-        FrameCascade(side_width=6)
+        Jin(side_width=6)
 
 
 @settings(deadline=None, max_examples=12)
@@ -63,7 +63,7 @@ def test_every_weight_learns() -> None:
 def test_frames_of_a_state_are_the_networks_own() -> None:
     network, blurry = _network(), torch.rand(1, 3, 20, 20)
     with torch.inference_mode():
-        frames, state = network(blurry), network.follow(blurry)
+        frames, state = network(blurry), network.estimate_motion(blurry)
         assert state.shape == (1, 21, 20, 20)
         torch.testing.assert_close(network.decode(state, torch.arange(7) / 6), frames)
         between = network.decode(state, torch.tensor([0.25]))
@@ -79,6 +79,6 @@ def test_tiles_are_turned_to_run_alike() -> None:
     turned = state.unflatten(1, (7, 3)).flip(1).flatten(1, 2)
     known = state.clone()
     known[..., 4:] = 0
-    assert torch.equal(FrameCascade.align(state, known), state)
-    assert torch.equal(FrameCascade.align(turned, known), state)
-    assert torch.equal(FrameCascade.align(turned, torch.zeros_like(state)), turned)
+    assert torch.equal(Jin.align(state, known), state)
+    assert torch.equal(Jin.align(turned, known), state)
+    assert torch.equal(Jin.align(turned, torch.zeros_like(state)), turned)

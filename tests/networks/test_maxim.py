@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from unblur.layers import dense
 from unblur.layers.multi_axis import MultiAxis
+from unblur.models.weights import load_weights
 from unblur.networks.maxim import ChannelWeights, Maxim
 from unblur.runtime.runner import Runner
-from unblur.models.weights import load_weights
 
 CPU = torch.device("cpu")
 GOLDEN = Path(__file__).parent / "golden" / "maxim.npz"

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import torch
 
-from unblur.networks.mtcnn import FaceCascade, normalised
+from unblur.networks.mtcnn import MTCNN, normalised
 
 
 def test_sizes_and_count():
-    network = FaceCascade()
+    network = MTCNN()
     assert sum(p.numel() for p in network.parameters()) == 495_850
     faces, offsets = network(torch.zeros(2, 3, 12, 30))
     assert faces.shape == (2, 1, 10)
@@ -18,7 +18,7 @@ def test_sizes_and_count():
 
 
 def test_landmarks_come_as_all_x_then_all_y():
-    network = FaceCascade()
+    network = MTCNN()
     torch.nn.init.zeros_(network.describer.landmarks.weight)
     with torch.no_grad():
         network.describer.landmarks.bias.copy_(torch.arange(10.0))

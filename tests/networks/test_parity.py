@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from unblur.errors import UnblurError
-from unblur.models.convert.released import RELEASED, _filled, _renamed, convert
 from unblur.models.convert.hypercut_keys import DEVIATION, MEAN
+from unblur.models.convert.released import RELEASED, _filled, _renamed, convert
 from unblur.models.weights import load_weights
 
 FOLDER = Path(__file__).parent / "golden"

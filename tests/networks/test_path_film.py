@@ -5,14 +5,14 @@ from hypothesis import strategies as st
 
 from unblur.layers.paths import follow_back, path_at, reverse_time, warp
 from unblur.networks import spectral_motion as evidence
-from unblur.networks.path_film import FilmNet, PathNet, Restorer
+from unblur.networks.path_film import MotionEstimator, PathFilm, UNetRestorer
 
 SMALL = {"widths": (4, 8), "blocks": (1, 1)}
 
 
 def small(**options):
     torch.manual_seed(0)
-    network = FilmNet(restorer=SMALL, paths=SMALL | {"degree": 2}, **options).eval()
+    network = PathFilm(restorer=SMALL, paths=SMALL | {"degree": 2}, **options).eval()
     for weight in network.parameters():
         torch.nn.init.normal_(weight, std=0.05)
     return network
@@ -30,7 +30,7 @@ def test_any_size(height, width):
 @given(height=st.integers(1, 37), width=st.integers(1, 37))
 def test_any_size_with_evidence(height, width):
     evidence = {"hidden": 8, "blocks": 1, "window": 12, "reaches": [3, 2]}
-    network = PathNet(widths=(4, 4, 8), blocks=(1, 1, 1), evidence=evidence)
+    network = MotionEstimator(widths=(4, 4, 8), blocks=(1, 1, 1), evidence=evidence)
     picture = torch.rand(1, 3, height, width)
     paths = network(picture, picture)
     assert paths.shape == (1, 6, height, width)
@@ -39,8 +39,8 @@ def test_any_size_with_evidence(height, width):
 
 def test_evidence_does_without_correction():
     evidence = {"hidden": 8, "blocks": 1, "window": 12, "reaches": [3, 2], "sigma": 2.0}
-    network = PathNet(widths=(4, 4, 8), blocks=(1, 1, 1), evidence=evidence, corrected=False)
-    corrected = PathNet(widths=(4, 4, 8), blocks=(1, 1, 1), evidence=evidence)
+    network = MotionEstimator(widths=(4, 4, 8), blocks=(1, 1, 1), evidence=evidence, corrected=False)
+    corrected = MotionEstimator(widths=(4, 4, 8), blocks=(1, 1, 1), evidence=evidence)
     for weight in network.parameters():
         torch.nn.init.normal_(weight, std=0.1)
     corrected.load_state_dict(network.state_dict(), strict=False)
@@ -50,7 +50,7 @@ def test_evidence_does_without_correction():
     # The same, but for the place where the enlarging is done.
     assert torch.nn.functional.cosine_similarity(paths, corrected(blurry, sharp)).mean() > 0.99
     with pytest.raises(ValueError, match="nothing is left"):
-        PathNet(corrected=False)
+        MotionEstimator(corrected=False)
 
 
 def test_decode_of_encode_is_forward_whatever_the_batch_of_times():
@@ -69,7 +69,7 @@ def test_middle_frame_is_the_restorers():
 
 def test_untrained_network_returns_its_input():
     blurry = torch.rand(1, 3, 24, 24)
-    frames = FilmNet()(blurry, torch.tensor([0.0, 1.0]))
+    frames = PathFilm()(blurry, torch.tensor([0.0, 1.0]))
     assert torch.allclose(frames, blurry[:, None].expand_as(frames), atol=1e-5)
 
 
@@ -122,13 +122,13 @@ def test_every_part_learns():
 
 def test_arguments_rebuild_the_network():
     network = small(iterations=1)
-    again = FilmNet(**network.arguments)
+    again = PathFilm(**network.arguments)
     again.load_state_dict(network.state_dict())
     blurry = torch.rand(1, 3, 12, 12)
     assert torch.equal(network(blurry, torch.tensor([0.1])), again(blurry, torch.tensor([0.1])))
 
 
-@pytest.mark.parametrize("network", [Restorer(**SMALL), PathNet(**SMALL)])
+@pytest.mark.parametrize("network", [UNetRestorer(**SMALL), MotionEstimator(**SMALL)])
 def test_parts_say_how_they_are_tiled(network):
     assert network.is_local
     assert network.tile_overlap > 0
@@ -137,17 +137,17 @@ def test_parts_say_how_they_are_tiled(network):
 def test_films_start_from_any_sharp_frame():
     """A state is the sharp frame as it is, and the paths that belong to it, turned into the canonical direction."""
     network, blurry, sharp = small(), torch.rand(1, 3, 12, 20), torch.rand(1, 3, 12, 20)
-    state = network.follow(blurry, sharp)
+    state = network.estimate_motion(blurry, sharp)
     assert torch.equal(state[:, :3], sharp)
     assert torch.equal(state[:, 3:], network.paths(blurry, sharp))
-    own = network.follow(blurry, network.restorer(blurry))
+    own = network.estimate_motion(blurry, network.restorer(blurry))
     assert torch.equal(network.encode(blurry), network.orient(own))
 
 
 def with_evidence(**options):
     torch.manual_seed(0)
     evidence = {"hidden": 8, "blocks": 1, "window": 12, "reaches": [3, 2], "sigma": 2.0}
-    network = FilmNet(SMALL, {"widths": (4, 4, 8), "blocks": (1, 1, 1), "evidence": evidence, **options}).eval()
+    network = PathFilm(SMALL, {"widths": (4, 4, 8), "blocks": (1, 1, 1), "evidence": evidence, **options}).eval()
     for weight in network.parameters():
         torch.nn.init.normal_(weight, std=0.1)
     return network
@@ -158,21 +158,23 @@ def test_a_survey_of_the_whole_is_what_following_it_would_see(corrected, channel
     """And no more than is read: features are for a U-Net."""
     network, blurry, sharp = with_evidence(corrected=corrected), torch.rand(1, 3, 30, 45), torch.rand(1, 3, 30, 45)
     with torch.inference_mode():
-        surveyed = network.survey(blurry, sharp)
-        assert surveyed.shape == (1, channels, 4, 6)
-        assert torch.equal(network.follow(blurry, sharp, surveyed), network.follow(blurry, sharp))
-        assert not torch.allclose(network.follow(blurry, sharp, 0 * surveyed), network.follow(blurry, sharp))
-    assert small().survey(blurry, sharp) is None
+        context = network.global_context(blurry, sharp)
+        assert context.shape == (1, channels, 4, 6)
+        assert torch.equal(network.estimate_motion(blurry, sharp, context), network.estimate_motion(blurry, sharp))
+        assert not torch.allclose(
+            network.estimate_motion(blurry, sharp, 0 * context), network.estimate_motion(blurry, sharp)
+        )
+    assert small().global_context(blurry, sharp) is None
 
 
 def test_a_survey_in_bands_is_the_survey(monkeypatch):
     network, blurry, sharp = with_evidence(), torch.rand(2, 3, 40, 45), torch.rand(2, 3, 40, 45)
-    whole = network.survey(blurry, sharp).detach()
+    whole = network.global_context(blurry, sharp).detach()
     made, drawings = [], network.paths.evidence.drawings
     network.paths.evidence.drawings = lambda patches: made.append(patches[0].shape[2]) or drawings(patches)
     monkeypatch.setattr(evidence, "BAND", 12)
     with torch.inference_mode():
-        assert torch.allclose(network.survey(blurry, sharp), whole, atol=1e-5)
+        assert torch.allclose(network.global_context(blurry, sharp), whole, atol=1e-5)
     assert made == [2, 2, 1]
 
 
@@ -186,8 +188,8 @@ def test_no_frame_looks_farther_than_it_says():
 def test_time_runs_in_the_canonical_direction_whatever_the_paths_say():
     state = torch.cat((torch.rand(4, 3, 6, 6), torch.randn(4, 6, 6, 6)), 1)
     turned = torch.cat((state[:, :3], reverse_time(state[:, 3:])), 1)
-    oriented = FilmNet.orient(state)
-    assert torch.equal(oriented, FilmNet.orient(turned))
+    oriented = PathFilm.orient(state)
+    assert torch.equal(oriented, PathFilm.orient(turned))
     ends = path_at(oriented[:, 3:], torch.tensor([0.0, 1.0]))
     assert ((ends[:, 1] - ends[:, 0]).mean((-1, -2)).sum(1) >= 0).all()
 
@@ -196,5 +198,5 @@ def test_a_tile_is_turned_to_run_as_its_neighbours():
     state = torch.cat((torch.rand(2, 3, 6, 6), torch.randn(2, 6, 6, 6)), 1)
     turned = torch.cat((state[:, :3], reverse_time(state[:, 3:])), 1)
     noise = 0.1 * torch.randn_like(state)
-    assert torch.equal(FilmNet.align(turned, state + noise), state)
-    assert torch.equal(FilmNet.align(state, state + noise), state)
+    assert torch.equal(PathFilm.align(turned, state + noise), state)
+    assert torch.equal(PathFilm.align(state, state + noise), state)

@@ -5,13 +5,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from unblur.layers.paths import warp
-from unblur.networks.purohit import FrameRecurrent, _aside, _covered
+from unblur.networks.purohit import Purohit, _aside, _covered
 
 
-def _network(seed: int = 0, **arguments: object) -> FrameRecurrent:
+def _network(seed: int = 0, **arguments: object) -> Purohit:
     """A small one whose flows are of some pixels."""
     torch.manual_seed(seed)
-    network = FrameRecurrent(**{"width": 4, "hidden": 6, "flow_widths": (2, 3, 4)} | arguments)
+    network = Purohit(**{"width": 4, "hidden": 6, "flow_widths": (2, 3, 4)} | arguments)
     for head in network.decoder.heads:
         nn.init.normal_(head.weight, std=0.2)
         nn.init.normal_(head.bias, std=0.2)
@@ -20,15 +20,15 @@ def _network(seed: int = 0, **arguments: object) -> FrameRecurrent:
 
 def test_parameter_counts() -> None:
     with torch.device("meta"):
-        assert sum(p.numel() for p in FrameRecurrent().parameters()) == 4_553_708
-        assert sum(p.numel() for p in FrameRecurrent.small().parameters()) == 936_420
+        assert sum(p.numel() for p in Purohit().parameters()) == 4_553_708
+        assert sum(p.numel() for p in Purohit.small().parameters()) == 936_420
 
 
 def test_arguments_are_the_whole_configuration() -> None:
     network = _network(steps=5, released=True)
-    FrameRecurrent(**network.arguments).load_state_dict(network.state_dict())
+    Purohit(**network.arguments).load_state_dict(network.state_dict())
     with pytest.raises(ValueError, match="flow_widths"):
-        FrameRecurrent(flow_widths=(1, 2))
+        Purohit(flow_widths=(1, 2))
     with pytest.raises(ValueError, match="shapes differ"):
         network(torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 9))
 
@@ -53,7 +53,7 @@ def test_frames_at_the_steps_are_those_of_the_steps(size: tuple[int, int]) -> No
         asked, moved = network(blurry, middle, times), network.moved(blurry, middle).frames[-1]
         torch.testing.assert_close(network(blurry, middle), asked)
         # Where a frame looks beyond the picture one sees what it was padded with, the other its rim.
-        inside = _inside(network.displacements(network.follow(blurry, middle), times))
+        inside = _inside(network.displacements(network.estimate_motion(blurry, middle), times))
     assert 0.5 < inside.float().mean() < 1
     assert (moved[..., : size[0], : size[1]] - asked).abs().amax(2)[inside].max() < 1e-4
 
@@ -123,8 +123,8 @@ def test_tiles_are_turned_to_run_alike() -> None:
     turned = torch.cat((state[:, :3], state[:, 3:].unflatten(1, (7, 2)).flip(1).flatten(1, 2)), 1)
     known = state.clone()
     known[..., 4:] = 0
-    assert torch.equal(FrameRecurrent.align(state, known), state)
-    assert torch.equal(FrameRecurrent.align(turned, known), state)
+    assert torch.equal(Purohit.align(state, known), state)
+    assert torch.equal(Purohit.align(turned, known), state)
 
 
 def test_frames_look_no_further_than_they_say() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unblur.exposure.average import average
-from unblur.pipeline.compositing import Patch, PatchedFilm, Place, runs_backward, stray
+from unblur.pipeline.compositing import Patch, PatchedFilm, Place, low_frequency_drift, runs_backward
 
 
 class Given:
@@ -83,10 +83,10 @@ def test_patches_are_cut_upright():
 def test_stray():
     sharp = torch.rand(3, 64, 64)
     blurry = torch.nn.functional.avg_pool2d(sharp[None], 9, 1, 4, count_include_pad=False)[0]
-    assert stray(sharp, blurry) < 0.06
-    assert stray(1 - blurry, torch.zeros_like(blurry)) > 0.4
-    assert stray(sharp + 0.2, sharp) == pytest.approx(0.2, abs=1e-6)
-    assert stray(sharp[:, :5, :7], sharp[:, :5, :7]) == 0
+    assert low_frequency_drift(sharp, blurry) < 0.06
+    assert low_frequency_drift(1 - blurry, torch.zeros_like(blurry)) > 0.4
+    assert low_frequency_drift(sharp + 0.2, sharp) == pytest.approx(0.2, abs=1e-6)
+    assert low_frequency_drift(sharp[:, :5, :7], sharp[:, :5, :7]) == 0
 
 
 def test_every_frame_has_its_patches():

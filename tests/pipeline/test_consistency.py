@@ -4,15 +4,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from unblur.exposure.average import average, times_of
+from unblur.exposure.average import average, frame_times
 from unblur.layers.paths import follow_back, warp
 from unblur.metrics.fidelity import psnr
-from unblur.networks.path_film import FilmNet
+from unblur.networks.path_film import PathFilm
 from unblur.pipeline.consistency import consistent
 from unblur.pipeline.film import MapFilm
 from unblur.runtime.runner import Runner
 
-decode = FilmNet.decode.__get__(FilmNet())
+decode = PathFilm.decode.__get__(PathFilm())
 
 
 def texture(height=64, width=80):
@@ -24,7 +24,7 @@ def exposure():
     """Photo, truth, and paths."""
     sharp = texture()
     paths = torch.tensor([4.0, 2.0, 1.0, 0.0])[None, :, None, None].expand(1, 4, 64, 80).contiguous()
-    return average(warp(sharp, follow_back(paths, times_of(33)))), sharp, paths
+    return average(warp(sharp, follow_back(paths, frame_times(33)))), sharp, paths
 
 
 def test_it_comes_nearer_to_the_truth_and_to_the_photo():
@@ -32,7 +32,7 @@ def test_it_comes_nearer_to_the_truth_and_to_the_photo():
     begun = torch.lerp(photo, truth, 0.5)
     made = consistent(photo, begun, paths, steps=8)
     assert psnr(made, truth) > psnr(begun, truth) + 1.5
-    again = lambda sharp: average(decode(torch.cat((sharp, paths), 1), times_of(9)))  # noqa: E731
+    again = lambda sharp: average(decode(torch.cat((sharp, paths), 1), frame_times(9)))  # noqa: E731
     assert psnr(again(made), photo) > psnr(again(begun), photo) + 4
 
 
@@ -68,7 +68,7 @@ def test_the_smallest_and_the_flattest(size, level):
 def test_of_a_film_only_the_frame_changes():
     photo, truth, paths = exposure()
     state = torch.cat((torch.lerp(photo, truth, 0.5), paths), 1)
-    film = MapFilm(Runner(FilmNet(), torch.device("cpu"), torch.float32), state.clone(), 80, "a.png")
+    film = MapFilm(Runner(PathFilm(), torch.device("cpu"), torch.float32), state.clone(), 80, "a.png")
     film.make_consistent(photo, 3)
     assert torch.equal(film.state[:, 3:], paths)
     assert torch.allclose(film.state[:, :3], consistent(photo, state[:, :3], paths, steps=3), atol=1e-5)

@@ -4,11 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from unblur.exposure.average import average, times_of
+from unblur.exposure.average import average, frame_times
 from unblur.layers.paths import follow_back, warp
-from unblur.networks.path_film import FilmNet
-from unblur.pipeline.film import MapFilm
+from unblur.networks.path_film import PathFilm
 from unblur.pipeline.edges import propagated
+from unblur.pipeline.film import MapFilm
 from unblur.runtime.runner import Runner
 
 HEIGHT, WIDTH, EDGE = 96, 112, 50
@@ -28,7 +28,7 @@ def alike(*path):
 def two_halves():
     """Photo, sharp frame, true paths and those of cells of 16 pixels: the left goes down, the right to the side."""
     sharp, down, aside = texture(), alike(0.0, 5.0), alike(4.0, 0.0, 3.0, 0.0)
-    film = lambda paths: warp(sharp, follow_back(paths, times_of(33)))  # noqa: E731
+    film = lambda paths: warp(sharp, follow_back(paths, frame_times(33)))  # noqa: E731
     left = torch.arange(WIDTH) < EDGE
     photo = average(torch.where(left, film(down), film(aside)))
     truth = torch.where(left, down, aside)
@@ -102,7 +102,7 @@ def test_small_pictures(size):
 
 def test_a_film_takes_them():
     photo, sharp, _, coarse = two_halves()
-    network = FilmNet(paths={"degree": 2}).eval()
+    network = PathFilm(paths={"degree": 2}).eval()
     film = MapFilm(Runner(network, torch.device("cpu"), torch.float32), torch.cat((sharp, coarse), 1), 96, "a photo")
     before = film.state.clone()
     film.propagate(photo)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from drawn_faces import ColourDetector, draw_face
 
-from unblur.networks.mtcnn import FaceCascade
+from unblur.networks.mtcnn import MTCNN
 from unblur.pipeline.face_detection import CascadeDetector, Face, _kept, _patches, find_faces
 
 
@@ -46,14 +46,14 @@ def test_what_is_unsure_is_left_out():
 def test_no_face():
     assert find_faces(ColourDetector(), torch.zeros(3, 50, 50)) == []
     torch.manual_seed(0)
-    detector = CascadeDetector(FaceCascade(), thresholds=(1.1, 1.1, 1.1))
+    detector = CascadeDetector(MTCNN(), thresholds=(1.1, 1.1, 1.1))
     assert detector.detect(torch.rand(3, 40, 50)) == []
     assert detector.detect(torch.rand(3, 5, 5)) == []
 
 
 def test_an_untrained_cascade_runs_through():
     torch.manual_seed(0)
-    faces = CascadeDetector(FaceCascade(), thresholds=(0.0, 0.0, 0.0)).detect(torch.rand(3, 40, 50))
+    faces = CascadeDetector(MTCNN(), thresholds=(0.0, 0.0, 0.0)).detect(torch.rand(3, 40, 50))
     assert faces
     assert all(isinstance(face, Face) and len(face.landmarks) == 5 for face in faces)
     assert [face.score for face in faces] == sorted((face.score for face in faces), reverse=True)

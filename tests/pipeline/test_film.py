@@ -7,18 +7,18 @@ from torch import nn
 from unblur.errors import UnblurError
 from unblur.exposure.average import average
 from unblur.exposure.response import to_linear
-from unblur.networks.path_film import FilmNet
+from unblur.networks.path_film import PathFilm
 from unblur.pipeline import film as film_module
-from unblur.runtime import runner as runner_module
-from unblur.pipeline.film import MapFilm, RetiledFilm, film_from
+from unblur.pipeline.film import MapFilm, RetiledFilm, estimate_film
 from unblur.pipeline.film import film_of as retiled
-from unblur.runtime.runner import Runner, finished
+from unblur.runtime import runner as runner_module
+from unblur.runtime.runner import Runner, to_output_range
 
 CPU = torch.device("cpu")
 TIMES = [0.0, 0.3, 1.0]
 
 
-class Small(FilmNet):
+class Small(PathFilm):
     """The film network, tiny, with motion."""
 
     def __init__(self):
@@ -65,11 +65,11 @@ def runner_of(network, dtype=torch.float32):
 
 def film_of(runner, blurry, *, tile, subject):
     """In two stages where there are two: a sharp frame, and the film that follows from it."""
-    if not runner.follows:
+    if not runner.starts_from_sharp:
         return retiled(runner, blurry, tile=tile, subject=subject)
     restorer = Runner(runner.network.restorer, CPU, runner.dtype)
     sharp, _ = restorer.sharpen(blurry, tile=tile, subject=subject)
-    return film_from(runner, blurry, sharp, tile=tile, subject=subject)
+    return estimate_film(runner, blurry, sharp, tile=tile, subject=subject)
 
 
 def limit(monkeypatch, size):
@@ -120,14 +120,14 @@ def test_margins_matter(monkeypatch):
     runner = runner_of(network)
     unbanded = torch.stack(list(film_of(runner, blurry, tile=512, subject="a.png").frames(TIMES)))
     limit(monkeypatch, 400_000)
-    monkeypatch.setattr(FilmNet, "reach", lambda self, state: torch.tensor(-2.0))
+    monkeypatch.setattr(PathFilm, "reach", lambda self, state: torch.tensor(-2.0))
     film = film_of(runner, blurry, tile=512, subject="a.png")
     assert not torch.allclose(torch.stack(list(film.frames(TIMES))), unbanded, atol=1e-2)
 
 
 def test_a_network_that_knows_no_reach_is_decoded_whole(monkeypatch):
     limit(monkeypatch, 400_000)
-    monkeypatch.delattr(FilmNet, "reach")
+    monkeypatch.delattr(PathFilm, "reach")
     film = film_of(runner_of(Small()), picture(300, 30), tile=512, subject="a.png")
     assert film._rows(film._pixels()) == 300
 
@@ -161,7 +161,7 @@ def test_averages_are_those_of_the_frames(network, tile, monkeypatch):
 @pytest.mark.parametrize("network", [Small, Moments])
 def test_running_out_of_memory_ends_in_smaller_tiles(network):
     calls, network = [], network()
-    name = "follow" if isinstance(network, Small) else "encode"
+    name = "estimate_motion" if isinstance(network, Small) else "encode"
     method = getattr(network, name)
 
     def hungry(blurry, *more):
@@ -199,7 +199,7 @@ def test_running_out_of_memory_in_a_band_ends_in_thinner_bands():
 @pytest.mark.parametrize("network", [Small, Moments])
 def test_any_other_failure_in_a_tile_is_an_error(network):
     network, calls = network(), []
-    name = "follow" if isinstance(network, Small) else "encode"
+    name = "estimate_motion" if isinstance(network, Small) else "encode"
     method = getattr(network, name)
 
     def faulty(blurry, *more):
@@ -227,10 +227,10 @@ def test_the_same_picture_gives_the_same_bytes(network, dtype):
 
 def test_values_that_are_not_numbers_are_refused():
     with pytest.raises(UnblurError, match=r"a.png: .* not numbers; use --dtype float32"):
-        finished(torch.tensor([0.0, float("nan")]), "a.png")
+        to_output_range(torch.tensor([0.0, float("nan")]), "a.png")
     with pytest.raises(UnblurError):
-        finished(torch.tensor([0.0, float("inf")]), "a.png")
-    assert finished(torch.tensor([-1.0, 2.0]), "a.png").tolist() == [0, 1]
+        to_output_range(torch.tensor([0.0, float("inf")]), "a.png")
+    assert to_output_range(torch.tensor([-1.0, 2.0]), "a.png").tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -298,16 +298,18 @@ def test_a_film_follows_a_sharp_frame_of_any_origin():
     """Whole and in tiles: its middle frame is that frame, whatever the network's own restorer would make."""
     network, blurry, sharp = Small().eval(), picture(150, 200), picture(150, 200, seed=2)
     with torch.inference_mode():
-        expected = network.decode(network.orient(network.follow(blurry, sharp)), torch.tensor([0.0, 0.5, 1.0]))[0]
+        expected = network.decode(
+            network.orient(network.estimate_motion(blurry, sharp)), torch.tensor([0.0, 0.5, 1.0])
+        )[0]
     for tile in (512, 128):
-        film = film_from(runner_of(network), blurry, sharp, tile=tile, subject="a.png")
+        film = estimate_film(runner_of(network), blurry, sharp, tile=tile, subject="a.png")
         frames = torch.stack(list(film.frames([0.0, 0.5, 1.0])))
         assert torch.allclose(frames[1], sharp[0], atol=1e-4)
         inside = (..., slice(24, -24), slice(24, -24))
         assert (frames - expected.clamp(0, 1))[inside].abs().max() < 1 / 255
 
 
-class Surveying(FilmNet):
+class Surveying(PathFilm):
     """One whose paths agree with their neighbours' over half the picture."""
 
     def __init__(self):
@@ -324,12 +326,12 @@ class Surveying(FilmNet):
 @pytest.mark.parametrize("size", [(150, 260), (203, 155)])
 def test_what_is_known_of_the_whole_is_known_in_every_tile(size, monkeypatch):
     network, blurry, sharp = Surveying().eval(), picture(*size), picture(*size, seed=2)
-    expected = network.follow(blurry, sharp).detach()
-    state = film_from(runner_of(network), blurry, sharp, tile=128, subject="a.png").state
+    expected = network.estimate_motion(blurry, sharp).detach()
+    state = estimate_film(runner_of(network), blurry, sharp, tile=128, subject="a.png").state
     inside = (..., slice(24, -24), slice(24, -24))
     assert (state - network.orient(expected))[inside].abs().max() < 1e-4
-    monkeypatch.setattr(FilmNet, "survey", lambda self, blurry, sharp: None)
-    state = film_from(runner_of(network), blurry, sharp, tile=128, subject="a.png").state
+    monkeypatch.setattr(PathFilm, "global_context", lambda self, blurry, sharp: None)
+    state = estimate_film(runner_of(network), blurry, sharp, tile=128, subject="a.png").state
     assert (state - network.orient(expected))[inside].abs().max() > 1e-2, "the test would see it"
 
 
@@ -337,24 +339,26 @@ def test_the_memory_of_a_tile_is_that_of_what_tiles_run():
     """Which is not the look at the whole picture: tiles are told what it found."""
     network, blurry = Surveying().eval(), picture(150, 260)
     runner, sizes, look = runner_of(network), [], network.paths.evidence.look
-    alone = runner_of(Surveying()).cost("follow", lambda side: runner.follow(runner.grey(side), runner.grey(side)))
+    alone = runner_of(Surveying()).cost(
+        "estimate_motion", lambda side: runner.estimate_motion(runner.grey(side), runner.grey(side))
+    )
     network.paths.evidence.look = lambda *pair: sizes.append(tuple(pair[0].shape[-2:])) or look(*pair)
-    film_from(runner, blurry, blurry, tile="auto", subject="a.png")
+    estimate_film(runner, blurry, blurry, tile="auto", subject="a.png")
     assert set(sizes) <= {(152, 264), (64, 64)}
-    assert runner.cost("follow", lambda side: pytest.fail("it is known")) < alone / 1.5
+    assert runner.cost("estimate_motion", lambda side: pytest.fail("it is known")) < alone / 1.5
 
 
 def test_both_stages_get_the_same_tiles_of_both_pictures():
     """The blurry and the sharp picture of a pass are of one place."""
     network, blurry = Small(), picture(150, 260)
-    follow, seen = network.follow, []
+    follow, seen = network.estimate_motion, []
 
     def watched(a, b):
         seen.append(torch.equal(a, b))
         return follow(a, b)
 
-    network.follow = watched
-    film_from(runner_of(network), blurry, blurry.clone(), tile=128, subject="a.png")
+    network.estimate_motion = watched
+    estimate_film(runner_of(network), blurry, blurry.clone(), tile=128, subject="a.png")
     assert len(seen) > 4
     assert all(seen)
 

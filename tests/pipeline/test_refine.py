@@ -6,14 +6,14 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unblur.exposure.average import average, times_of
+from unblur.exposure.average import average, frame_times
 from unblur.layers.paths import follow_back, warp
-from unblur.networks.path_film import FilmNet
+from unblur.networks.path_film import PathFilm
 from unblur.pipeline import refine as refine_module
 from unblur.pipeline.film import MapFilm
+from unblur.pipeline.reblur_residual import measure_residual
 from unblur.pipeline.refine import GRID, Correction, find_correction, refine
 from unblur.runtime.runner import Runner
-from unblur.pipeline.reblur_residual import measure_residual
 
 
 def texture(height=96, width=96):
@@ -27,11 +27,11 @@ def moving(x, y, height=96, width=96):
 
 
 def photo_of(sharp, coefficients):
-    return average(warp(sharp, follow_back(coefficients, times_of(33))))
+    return average(warp(sharp, follow_back(coefficients, frame_times(33))))
 
 
 def bent(state, correction):
-    film = MapFilm(Runner(FilmNet(), torch.device("cpu"), torch.float32), state.clone(), 96, "a.png")
+    film = MapFilm(Runner(PathFilm(), torch.device("cpu"), torch.float32), state.clone(), 96, "a.png")
     film.bend(correction)
     return film
 

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from unblur.errors import UnblurError
-from unblur.networks.cfmd import MomentNet
+from unblur.networks.cfmd import CFMD
 from unblur.pipeline import refiner_film as module
-from unblur.pipeline.refiner_film import DraftedFilm
-from unblur.pipeline.film import RetiledFilm
-from unblur.runtime.runner import Runner
 from unblur.pipeline import restore as engine_module
-from unblur.pipeline.restore import Engine
+from unblur.pipeline.film import RetiledFilm
 from unblur.pipeline.function import film_function
+from unblur.pipeline.refiner_film import RefinerFilm
+from unblur.pipeline.restore import Pipeline
+from unblur.runtime.runner import Runner
 
 CPU = torch.device("cpu")
 
@@ -40,32 +40,32 @@ class Fading(nn.Module):
 
 
 class Telling(nn.Module):
-    """Red is the draft's, green that of the other end, blue the picture's plus a tenth of the time."""
+    """Red is the estimate's, green that of the other end, blue the picture's plus a tenth of the time."""
 
-    drafts, tile_overlap, multiple, is_local = True, 32, 4, True
+    estimates, tile_overlap, multiple, is_local = True, 32, 4, True
 
     def __init__(self) -> None:
         super().__init__()
         self.sides: set[int] = set()
 
     def encode(self, blurry: Tensor) -> Tensor:
-        raise AssertionError("sees drafts")
+        raise AssertionError("sees estimates")
 
     def decode(self, state: Tensor, times: Tensor) -> Tensor:
-        raise AssertionError("sees drafts")
+        raise AssertionError("sees estimates")
 
-    def forward(self, blurry: Tensor, times: Tensor, drafts: Tensor) -> Tensor:
+    def forward(self, blurry: Tensor, times: Tensor, estimates: Tensor) -> Tensor:
         self.sides.add(blurry.shape[-1])
         late = (blurry[:, None] + times[:, None, None, None] / 10)[:, :, 2]
-        return torch.stack((drafts[:, :, 0, 0], drafts[:, :, 1, 1], late), 2)
+        return torch.stack((estimates[:, :, 0, 0], estimates[:, :, 1, 1], late), 2)
 
 
 def film_of(
     blurry: Tensor, network: nn.Module | None = None, tile: int = 1024, general: nn.Module | None = None
-) -> DraftedFilm:
-    drafts = RetiledFilm(Runner(general or Fading(), CPU, torch.float32), blurry, 1024, "photo")
+) -> RefinerFilm:
+    estimates = RetiledFilm(Runner(general or Fading(), CPU, torch.float32), blurry, 1024, "photo")
     runner = Runner(network or Telling(), CPU, torch.float32)
-    return DraftedFilm(runner, blurry, drafts, tile=tile, subject="photo")
+    return RefinerFilm(runner, blurry, estimates, tile=tile, subject="photo")
 
 
 def test_every_frame_sees_its_own_draft_and_that_of_the_other_end() -> None:
@@ -85,7 +85,7 @@ def test_no_draft_is_made_twice_as_far_as_memory_goes(monkeypatch: pytest.Monkey
         monkeypatch.setattr(module, "working_memory", lambda device: module.SHARE * room * 4 * 3 * 20 * 24)
         general = Fading()
         film = film_of(blurry, general=general)
-        film.drafts._cost = lambda: 1.0  # measured with a network of its own frames
+        film.estimates._cost = lambda: 1.0  # measured with a network of its own frames
         return list(film.frames(times)), general.made
 
     frames, made = drawn(7)
@@ -101,8 +101,8 @@ def test_no_draft_is_made_twice_as_far_as_memory_goes(monkeypatch: pytest.Monkey
 
 def test_a_draft_that_is_kept_keeps_no_other_in_memory() -> None:
     blurry = torch.rand(1, 3, 20, 24, generator=torch.Generator().manual_seed(0))
-    drafts = film_of(blurry)._drafts([0.25, 0.3, 0.75])
-    made, (there, _), (again, _) = next(drafts), next(drafts), next(drafts)
+    estimates = film_of(blurry)._drafts([0.25, 0.3, 0.75])
+    made, (there, _), (again, _) = next(estimates), next(estimates), next(estimates)
     assert torch.equal(again, made[1])
     assert there.untyped_storage().nbytes() == 2 * there.nbytes, "made with another"
     assert again.untyped_storage().nbytes() == again.nbytes
@@ -126,8 +126,8 @@ def test_averages_are_of_the_frames() -> None:
 
 def test_numbers_that_are_none_are_refused() -> None:
     class Lost(Telling):
-        def forward(self, blurry: Tensor, times: Tensor, drafts: Tensor) -> Tensor:
-            return drafts[:, :, 0] * float("nan")
+        def forward(self, blurry: Tensor, times: Tensor, estimates: Tensor) -> Tensor:
+            return estimates[:, :, 0] * float("nan")
 
     with pytest.raises(UnblurError, match="not numbers"):
         list(film_of(torch.full((1, 3, 16, 16), 0.5), Lost()).frames([0.5]))
@@ -135,38 +135,38 @@ def test_numbers_that_are_none_are_refused() -> None:
 
 def test_an_engine_drafts_with_the_best_model_and_says_so() -> None:
     torch.manual_seed(0)
-    network = MomentNet(channels=24, blocks=1, deformable=False, drafts=True, fold=2)
-    engine = Engine(network, device="cpu", dtype="float32")
-    assert engine.is_film
-    assert engine.restorer is None
-    engine.__dict__["drafter"] = Engine(Fading(), device="cpu", dtype="float32")
-    assert engine.as_dict()["drafter"] == "Fading"
-    assert "behind Fading" in str(engine)
+    network = CFMD(channels=24, blocks=1, deformable=False, estimates=True, fold=2)
+    pipeline = Pipeline(network, device="cpu", dtype="float32")
+    assert pipeline.is_film
+    assert pipeline.restorer is None
+    pipeline.__dict__["estimator"] = Pipeline(Fading(), device="cpu", dtype="float32")
+    assert pipeline.as_dict()["estimator"] == "Fading"
+    assert "behind Fading" in str(pipeline)
     blurry = torch.rand(1, 3, 36, 40, generator=torch.Generator().manual_seed(0))
-    seen = engine.see(blurry, "photo")
+    seen = pipeline.see(blurry, "photo")
     frame = seen.middle("photo")
     with torch.inference_mode():
-        drafts = (blurry / 2)[:, None, None].expand(-1, 1, 2, -1, -1, -1)
-        expected = network(blurry, torch.tensor([0.5]), drafts)[0, 0].clamp(0, 1)
+        estimates = (blurry / 2)[:, None, None].expand(-1, 1, 2, -1, -1, -1)
+        expected = network(blurry, torch.tensor([0.5]), estimates)[0, 0].clamp(0, 1)
     torch.testing.assert_close(frame, expected)
 
 
 def test_the_best_model_makes_the_drafts_as_the_engine_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = MomentNet(channels=12, blocks=1, deformable=False, drafts=True)
-    engine = Engine(network, device="cpu", dtype="bfloat16", tile=192)
+    network = CFMD(channels=12, blocks=1, deformable=False, estimates=True)
+    pipeline = Pipeline(network, device="cpu", dtype="bfloat16", tile=192)
     asked: list[object] = []
     monkeypatch.setattr(engine_module, "load", lambda *given: asked.extend(given))
-    assert engine.drafter is None
+    assert pipeline.estimator is None
     assert asked == ["maxim", CPU, torch.bfloat16, 192]
 
 
 def test_what_is_measured_sees_the_drafts_of_each_time_and_of_the_other_end() -> None:
-    engine = Engine(Telling(), device="cpu", dtype="float32")
-    engine.__dict__["drafter"] = Engine(Fading(), device="cpu", dtype="float32")
+    pipeline = Pipeline(Telling(), device="cpu", dtype="float32")
+    pipeline.__dict__["estimator"] = Pipeline(Fading(), device="cpu", dtype="float32")
     blurry = 2 * torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     times = torch.tensor([0.0, 0.25, 1.0])
-    frames = film_function(engine, False, 4)(blurry, times)
-    assert engine.drafter.runner.network.made == [0, 1, 0.25, 0.75], "each once"
+    frames = film_function(pipeline, False, 4)(blurry, times)
+    assert pipeline.estimator.runner.network.made == [0, 1, 0.25, 0.75], "each once"
     fading = lambda channel, times: (blurry[:, None, channel] * times.view(3, 1, 1)).clamp(0, 1)  # noqa: E731
     torch.testing.assert_close(frames[:, :, 0], fading(0, 1 - times))
     torch.testing.assert_close(frames[:, :, 1], fading(1, times))
@@ -175,11 +175,11 @@ def test_what_is_measured_sees_the_drafts_of_each_time_and_of_the_other_end() ->
 @pytest.mark.parametrize("steps", [0, 4])
 def test_drafts_are_seen_as_they_were_learned_from(steps: int) -> None:
     """With the photo's light given back, or without: what is measured, kept for training and shown is one film."""
-    engine = Engine(MomentNet(channels=12, blocks=1, deformable=False, drafts=True), device="cpu", dtype="float32")
-    general = engine.__dict__["drafter"] = engine_module.load("fast", "cpu", "float32")
+    pipeline = Pipeline(CFMD(channels=12, blocks=1, deformable=False, estimates=True), device="cpu", dtype="float32")
+    general = pipeline.__dict__["estimator"] = engine_module.load("fast", "cpu", "float32")
     blurry = torch.rand(1, 3, 32, 40, generator=torch.Generator().manual_seed(0))
-    (shown,) = engine.see(blurry, "photo", consistency=steps).film.frames([0.25])
+    (shown,) = pipeline.see(blurry, "photo", consistency=steps).film.frames([0.25])
     with torch.inference_mode():
-        measured, kept = (film_function(one, False, steps)(blurry, torch.tensor([0.25])) for one in (engine, general))
+        measured, kept = (film_function(one, False, steps)(blurry, torch.tensor([0.25])) for one in (pipeline, general))
     torch.testing.assert_close(measured[0, 0], kept[0, 0].clamp(0, 1))  # a new network leaves them as they are
     torch.testing.assert_close(shown, measured[0, 0].clamp(0, 1), atol=2e-3, rtol=0)

@@ -14,8 +14,8 @@ from unblur.losses.pixel import charbonnier
 from unblur.losses.priors import hyper_laplacian
 from unblur.losses.similarity import dissimilarity
 from unblur.metrics.fidelity import psnr
-from unblur.networks.blur_kernel_space import BlurSpace
-from unblur.networks.deep_image_prior import CodePrior, ImagePrior
+from unblur.networks.blur_kernel_space import BlurKernelSpace
+from unblur.networks.deep_image_prior import DeepCodePrior, DeepImagePrior
 from unblur.pipeline import search as module
 from unblur.pipeline import search_variables as variables
 from unblur.pipeline.search import search
@@ -51,8 +51,8 @@ class Mixing(nn.Module):
 
 @pytest.fixture(autouse=True)
 def _small_priors(monkeypatch):
-    monkeypatch.setattr(variables, "ImagePrior", partial(ImagePrior, inputs=2, width=8, skip=4))
-    monkeypatch.setattr(variables, "CodePrior", partial(CodePrior, inputs=4, width=4, blocks=1))
+    monkeypatch.setattr(variables, "DeepImagePrior", partial(DeepImagePrior, inputs=2, width=8, skip=4))
+    monkeypatch.setattr(variables, "DeepCodePrior", partial(DeepCodePrior, inputs=4, width=4, blocks=1))
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_weights_follow_the_steps():
 
 def test_the_released_schedule_on_the_released_topology(leaves):
     """A small one of each, a few steps."""
-    space = BlurSpace(features=4, front_blocks=1, back_blocks=1, channels=8, encoder_blocks=1)
+    space = BlurKernelSpace(features=4, front_blocks=1, back_blocks=1, channels=8, encoder_blocks=1)
     blurry = leaves[None, :, :70, :90]
     options = replace(SearchOptions.released(), steps=4, warmup=2)
     stages = []

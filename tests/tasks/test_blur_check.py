@@ -6,12 +6,12 @@ from torch import Tensor, nn
 
 import unblur
 from unblur.errors import UnblurError
-from unblur.networks.cfmd import MomentNet
-from unblur.tasks.blur_check import field_of, has_paths
-from unblur.tasks.batch_jobs import made_with
 from unblur.evaluation.film_protocol import evaluate
-from unblur.pipeline.restore import Engine
+from unblur.networks.cfmd import CFMD
 from unblur.pipeline.function import film_function
+from unblur.pipeline.restore import Pipeline
+from unblur.tasks.batch_jobs import made_with
+from unblur.tasks.blur_check import field_of, has_paths
 
 
 class Fading(nn.Module):
@@ -22,9 +22,9 @@ class Fading(nn.Module):
         self.restorer = nn.Identity()
 
     def encode(self, blurry: Tensor) -> Tensor:
-        return self.follow(blurry, blurry)
+        return self.estimate_motion(blurry, blurry)
 
-    def follow(self, blurry: Tensor, sharp: Tensor) -> Tensor:
+    def estimate_motion(self, blurry: Tensor, sharp: Tensor) -> Tensor:
         return torch.cat((sharp, blurry - 0.5), 1)
 
     def decode(self, state: Tensor, times: Tensor) -> Tensor:
@@ -41,13 +41,13 @@ class Fading(nn.Module):
 
 @pytest.fixture
 def fading():
-    return Engine(Fading(), device="cpu", dtype="float32")
+    return Pipeline(Fading(), device="cpu", dtype="float32")
 
 
-def test_what_follows_a_sharp_frame_need_not_have_paths(fading, engine):
-    assert fading.film.follows
+def test_what_follows_a_sharp_frame_need_not_have_paths(fading, pipeline):
+    assert fading.film.starts_from_sharp
     assert not has_paths(fading.film)
-    assert has_paths(engine.film)
+    assert has_paths(pipeline.film)
     photo = torch.rand(3, 40, 40)
     assert field_of(fading.see(photo[None], "a.png").film, photo) is None
 
@@ -63,28 +63,28 @@ def test_such_a_film_is_neither_refined_nor_inspected(fading, tmp_path):
 
 
 def test_a_film_that_corrects_drafts_is_not_refined_and_says_who_made_them(fading):
-    network = MomentNet(channels=12, blocks=1, deformable=False, drafts=True)
-    engine = Engine(network, device="cpu", dtype="float32")
-    engine.__dict__["drafter"] = fading
-    with pytest.raises(UnblurError, match="--refine: needs paths, and the films of --model MomentNet have none"):
-        film_function(engine, True, 4)
+    network = CFMD(channels=12, blocks=1, deformable=False, estimates=True)
+    pipeline = Pipeline(network, device="cpu", dtype="float32")
+    pipeline.__dict__["estimator"] = fading
+    with pytest.raises(UnblurError, match="--refine: needs paths, and the films of --model CFMD have none"):
+        film_function(pipeline, True, 4)
     with pytest.raises(UnblurError, match="--refine: needs paths"):
-        unblur.frames(torch.rand(3, 40, 40), model=engine, refine=True)
-    assert made_with(engine) == "with MomentNet behind Fading"
+        unblur.frames(torch.rand(3, 40, 40), model=pipeline, refine=True)
+    assert made_with(pipeline) == "with CFMD behind Fading"
     assert made_with(fading) == "with Fading"
 
 
-def test_light_is_given_back_where_the_film_is_wanted_and_starts_from_a_sharp_frame(engine):
+def test_light_is_given_back_where_the_film_is_wanted_and_starts_from_a_sharp_frame(pipeline):
     photo = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(0))
 
     def ends(**asked):
-        return torch.stack(list(engine.see(photo, "a.png", **asked).film.frames([0.0, 0.5])))
+        return torch.stack(list(pipeline.see(photo, "a.png", **asked).film.frames([0.0, 0.5])))
 
-    plain, given = ends(), ends(give_back=True)
+    plain, given = ends(), ends(add_residual=True)
     assert not torch.equal(given[0], plain[0])
     assert torch.allclose(given[1], plain[1], atol=1e-6)
-    assert torch.equal(ends(give_back=True, consistency=0), ends(consistency=0))
-    shown = torch.stack(list(unblur.frames(photo[0], times=[0.0, 0.5], model=engine)))
+    assert torch.equal(ends(add_residual=True, consistency=0), ends(consistency=0))
+    shown = torch.stack(list(unblur.frames(photo[0], times=[0.0, 0.5], model=pipeline)))
     assert torch.equal(shown, given)
 
 

@@ -14,22 +14,22 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import unblur
+from unblur.analysis.motion_field import Field
 from unblur.cli import main
 from unblur.errors import UnblurError
 from unblur.exposure.average import average
 from unblur.exposure.camera import is_canonical
 from unblur.media.image import Picture
 from unblur.media.video import read_clip
-from unblur.analysis.motion_field import Field
-from unblur.networks.cfmd import MomentNet
-from unblur.networks.hypercut import OrderNet
-from unblur.tasks.burst import HELD, PULL, REMEMBERED, Burst, Shot, _agreement, _passages, passage
-from unblur.tasks import burst_queue as module
-from unblur.tasks.burst_queue import Reel
-from unblur.tasks.frames import Film
-from unblur.pipeline.restore import Engine
 from unblur.models.card import Card
 from unblur.models.weights import save_weights
+from unblur.networks.cfmd import CFMD
+from unblur.networks.hypercut import HyperCUT
+from unblur.pipeline.restore import Pipeline
+from unblur.tasks import burst_queue as module
+from unblur.tasks.burst import HELD, PULL, REMEMBERED, Burst, Shot, _agreement, _passages, passage
+from unblur.tasks.burst_queue import Reel
+from unblur.tasks.frames import Film
 
 ON = ["--device", "cpu", "--dtype", "float32"]
 
@@ -187,12 +187,12 @@ def photos(tmp_path: Path, leaves: Tensor) -> list[Path]:
     return places
 
 
-def test_films_are_made_a_few_ahead(photos: list[Path], engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_films_are_made_a_few_ahead(photos: list[Path], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 
     def make(path: Path) -> Film:
         made.append(path.name)
-        return unblur.frames(path, n=3, model=engine, consistency=0)
+        return unblur.frames(path, n=3, model=pipeline, consistency=0)
 
     whole = Reel(photos, make)
     together = [whole.film(path).reverse for path in photos]
@@ -215,9 +215,9 @@ def test_films_are_made_a_few_ahead(photos: list[Path], engine: Engine, monkeypa
     assert alone.as_dict() == []
 
 
-def test_a_picture_that_fails_breaks_no_burst(photos: list[Path], engine: Engine) -> None:
+def test_a_picture_that_fails_breaks_no_burst(photos: list[Path], pipeline: Pipeline) -> None:
     photos[1].write_bytes(b"no")
-    reel = Reel(photos, lambda path: unblur.frames(path, n=3, model=engine, consistency=0))
+    reel = Reel(photos, lambda path: unblur.frames(path, n=3, model=pipeline, consistency=0))
     reel.film(photos[0])
     with pytest.raises(UnblurError, match=r"b\.png"):
         reel.film(photos[1])
@@ -225,18 +225,18 @@ def test_a_picture_that_fails_breaks_no_burst(photos: list[Path], engine: Engine
     assert [entry["pictures"] for entry in reel.as_dict()] == [3]
 
 
-def test_another_size_is_another_burst(photos: list[Path], engine: Engine, tmp_path: Path) -> None:
+def test_another_size_is_another_burst(photos: list[Path], pipeline: Pipeline, tmp_path: Path) -> None:
     small = Picture(torch.rand(3, 40, 40)).save(tmp_path / "small.png")
     files = [photos[0], photos[1], small, photos[2]]
-    reel = Reel(files, lambda path: unblur.frames(path, n=3, model=engine, consistency=0))
+    reel = Reel(files, lambda path: unblur.frames(path, n=3, model=pipeline, consistency=0))
     assert [count for _, count in reel.bursts] == [2, 1, 1]
-    films = unblur.burst(files, n=3, model=engine, consistency=0)
+    films = unblur.burst(files, n=3, model=pipeline, consistency=0)
     assert [film.reverse for film in films] == [reel.film(file).reverse for file in files]
 
 
-def test_the_twin_and_reverse(photos: list[Path], engine: Engine) -> None:
-    films = unblur.burst(photos, n=3, model=engine, consistency=0)
-    turned = unblur.burst(photos, n=3, model=engine, consistency=0, reverse=True)
+def test_the_twin_and_reverse(photos: list[Path], pipeline: Pipeline) -> None:
+    films = unblur.burst(photos, n=3, model=pipeline, consistency=0)
+    turned = unblur.burst(photos, n=3, model=pipeline, consistency=0, reverse=True)
     assert [film.reverse for film in turned] == [not film.reverse for film in films]
     assert torch.equal(films[1].tensor(), turned[1].tensor().flip(0))
     # What the films show runs one way.
@@ -245,21 +245,21 @@ def test_the_twin_and_reverse(photos: list[Path], engine: Engine) -> None:
     assert (shown[1] * shown[2]).sum() > 0
 
 
-def test_an_order_network_is_refused_by_the_name_of_its_own_option(photos: list[Path], engine: Engine) -> None:
-    with pytest.raises(UnblurError, match=r"--order FilmNet: does not score the order of frames"):
-        unblur.burst(photos[:1], n=3, model=engine, order=engine.film.network)
+def test_an_order_network_is_refused_by_the_name_of_its_own_option(photos: list[Path], pipeline: Pipeline) -> None:
+    with pytest.raises(UnblurError, match=r"--order PathFilm: does not score the order of frames"):
+        unblur.burst(photos[:1], n=3, model=pipeline, order=pipeline.film.network)
 
 
-def test_an_order_network_turns_a_single_film_too(photos: list[Path], engine: Engine) -> None:
-    class Later(OrderNet):
+def test_an_order_network_turns_a_single_film_too(photos: list[Path], pipeline: Pipeline) -> None:
+    class Later(HyperCUT):
         """Says that every film runs backwards."""
 
         def pairs(self, frames: Tensor, pairs: Tensor) -> Tensor:
             return -torch.ones(len(frames), len(pairs))
 
-    (film,) = unblur.burst(photos[:1], n=3, model=engine, order=Later(4, 4, 1))
+    (film,) = unblur.burst(photos[:1], n=3, model=pipeline, order=Later(4, 4, 1))
     assert film.reverse
-    network = MomentNet(channels=4, blocks=1)
+    network = CFMD(channels=4, blocks=1)
     (film,) = unblur.burst(photos[:1], n=3, model=network, device="cpu", dtype="float32", order=Later(4, 4, 1))
     assert film.reverse, "it needs no paths for that"
 

@@ -9,80 +9,80 @@ from hypothesis import strategies as st
 
 import unblur
 from unblur.errors import UnblurError
-from unblur.exposure.average import average, times_of
+from unblur.exposure.average import average, frame_times
 from unblur.exposure.response import to_linear
 from unblur.media.image import Picture, read_image
 from unblur.metrics.fidelity import psnr
 from unblur.pipeline import restore as engine_module
-from unblur.pipeline.restore import Engine, load
 from unblur.pipeline.reblur_residual import measure_residual
+from unblur.pipeline.restore import Pipeline, load
 
 
 def noise(height=20, width=30, seed=0):
     return torch.rand(3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
-def test_the_twin_takes_paths_pictures_and_tensors(tmp_path, engine):
+def test_the_twin_takes_paths_pictures_and_tensors(tmp_path, pipeline):
     file = Picture(noise(), bits=16).save(tmp_path / "ä b.png")
     picture = read_image(file)
-    of_path = unblur.deblur(file, model=engine)
+    of_path = unblur.deblur(file, model=pipeline)
     assert of_path.image.shape == (3, 20, 30)
     for source in (str(file), picture, picture.pixels, picture.pixels[None]):
-        assert torch.equal(unblur.deblur(source, model=engine).image, of_path.image)
+        assert torch.equal(unblur.deblur(source, model=pipeline).image, of_path.image)
     written = of_path.save(tmp_path / "sharp.png")
     assert (read_image(written).pixels - of_path.image).abs().max() < 1e-4
 
 
-def test_the_result_is_the_middle_frame(engine):
+def test_the_result_is_the_middle_frame(pipeline):
     image = noise()
-    sharp = unblur.deblur(image, model=engine).image
-    assert torch.allclose(sharp, unblur.frames(image, n=1, model=engine).tensor()[0], atol=1e-5)
+    sharp = unblur.deblur(image, model=pipeline).image
+    assert torch.allclose(sharp, unblur.frames(image, n=1, model=pipeline).tensor()[0], atol=1e-5)
     assert (sharp - image).abs().mean() > 1e-3, "the network did something"
 
 
 @pytest.mark.parametrize(
     "bad", [torch.rand(2, 3, 4, 4), torch.rand(4, 4), torch.rand(3, 0, 4), torch.zeros(3, 4, 4).int()]
 )
-def test_tensors_that_are_no_picture(engine, bad):
+def test_tensors_that_are_no_picture(pipeline, bad):
     with pytest.raises(ValueError, match="a picture is"):
-        unblur.deblur(bad, model=engine)
+        unblur.deblur(bad, model=pipeline)
     with pytest.raises(TypeError, match="expected a path"):
-        unblur.deblur(3, model=engine)
+        unblur.deblur(3, model=pipeline)
 
 
-def test_depth_alpha_and_name_go_through(tmp_path, engine):
+def test_depth_alpha_and_name_go_through(tmp_path, pipeline):
     alpha = torch.linspace(0, 1, 600).reshape(1, 20, 30)
     file = Picture(noise(), alpha=alpha, bits=16).save(tmp_path / "a.png")
     read = read_image(file)
-    back = read_image(unblur.deblur(file, model=engine).save(tmp_path / "b.png"))
+    back = read_image(unblur.deblur(file, model=pipeline).save(tmp_path / "b.png"))
     assert back.bits == 16
     assert torch.equal(back.alpha, read.alpha)
     assert len((back.pixels * 65535).round().unique()) > 256
 
 
-def test_grey_stays_grey(tmp_path, engine):
+def test_grey_stays_grey(tmp_path, pipeline):
     file = Picture(noise().mean(0, keepdim=True).expand(3, -1, -1), grey=True).save(tmp_path / "grey.png")
-    result = unblur.deblur(file, model=engine)
+    result = unblur.deblur(file, model=pipeline)
     assert result.picture.grey
     assert torch.equal(result.image[0], result.image[2])
-    film = unblur.frames(file, n=3, model=engine).tensor()
+    film = unblur.frames(file, n=3, model=pipeline).tensor()
     assert torch.equal(film[:, 0], film[:, 1])
     assert torch.allclose(film[1, 0], result.image[0], atol=1e-5)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(height=st.integers(1, 40), width=st.integers(1, 40))
-def test_any_size(engine, height, width):
-    result = unblur.deblur(noise(height, width), model=engine)
+def test_any_size(pipeline, height, width):
+    result = unblur.deblur(noise(height, width), model=pipeline)
     assert result.image.shape == (3, height, width)
     assert result.image.min() >= 0
     assert result.image.max() <= 1
 
 
-def test_the_residual_is_that_of_the_frames_averaged_again(engine):
+def test_the_residual_is_that_of_the_frames_averaged_again(pipeline):
     image = noise(40, 50)
-    result = unblur.deblur(image, model=engine, consistency=0)
-    frames = unblur.frames(image, n=9, model=engine, consistency=0).tensor()[None]
+    result = unblur.deblur(image, model=pipeline, consistency=0)
+    frames = unblur.frames(image, n=9, model=pipeline, consistency=0).tensor()[None]
     stored = psnr(average(frames, "linear"), image[None])
     linear = psnr(to_linear(average(frames, "srgb")), to_linear(image[None]))
     assert result.residual.frames == 9
@@ -97,7 +97,7 @@ def test_the_residual_is_that_of_the_frames_averaged_again(engine):
 def test_a_film_that_explains_the_picture_has_no_residual():
     class Still:
         def averages(self, times, responses):
-            assert times == times_of(9).tolist()
+            assert times == frame_times(9).tolist()
             for top in (0, 8):
                 rows = slice(top, top + 8)
                 yield rows, torch.stack([to_linear(image[:, rows], response) for response in responses])
@@ -108,12 +108,12 @@ def test_a_film_that_explains_the_picture_has_no_residual():
 
 def test_a_network_for_one_picture_is_checked_by_the_film_that_follows_from_it(shipped, picture_network, film_network):
     image = noise(40, 30)
-    engine = Engine(picture_network, device="cpu", dtype="float32")
-    result = unblur.deblur(image, model=engine, consistency=0)
+    pipeline = Pipeline(picture_network, device="cpu", dtype="float32")
+    result = unblur.deblur(image, model=pipeline, consistency=0)
     with torch.inference_mode():
         sharp = picture_network(image[None])
-        state = film_network.orient(film_network.follow(image[None], sharp))
-        frames = film_network.decode(state, times_of(9)).clamp(0, 1)
+        state = film_network.orient(film_network.estimate_motion(image[None], sharp))
+        frames = film_network.decode(state, frame_times(9)).clamp(0, 1)
     assert torch.allclose(result.image, sharp[0].clamp(0, 1), atol=1e-6)
     expected = psnr(average(frames, "linear"), image[None])
     assert result.residual.stored_values_db == pytest.approx(float(expected), abs=0.01)
@@ -135,24 +135,24 @@ def test_weights_are_read_when_they_are_needed(monkeypatch, picture_network):
 def test_tiles_of_either_network_fit_it(shipped, picture_network, film_network):
     """A side that is named is the restorer's; the film takes a larger one where it needs to."""
     picture_network.tile_overlap = 8
-    engine = Engine(picture_network, device="cpu", dtype="float32", tile=96)
-    result = unblur.deblur(noise(100, 200), model=engine)
+    pipeline = Pipeline(picture_network, device="cpu", dtype="float32", tile=96)
+    result = unblur.deblur(noise(100, 200), model=pipeline)
     assert result.tile == 96
-    assert engine.film.smallest == 128
+    assert pipeline.film.smallest == 128
     with pytest.raises(UnblurError, match="--tile 16: too small"):
-        Engine(picture_network, device="cpu", dtype="float32", tile=16)
+        Pipeline(picture_network, device="cpu", dtype="float32", tile=16)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_same_bytes_every_time(film_network, dtype):
-    engine = Engine(film_network, device="cpu", dtype=dtype, tile=128)
+    pipeline = Pipeline(film_network, device="cpu", dtype=dtype, tile=128)
     image = noise(150, 140)
-    assert torch.equal(unblur.deblur(image, model=engine).image, unblur.deblur(image, model=engine).image)
+    assert torch.equal(unblur.deblur(image, model=pipeline).image, unblur.deblur(image, model=pipeline).image)
 
 
 def test_a_failed_tile_leaves_no_file(tmp_path, film_network):
-    engine = Engine(film_network, device="cpu", dtype="float32", tile=128)
-    calls, follow = [], film_network.follow
+    pipeline = Pipeline(film_network, device="cpu", dtype="float32", tile=128)
+    calls, follow = [], film_network.estimate_motion
 
     def faulty(blurry, sharp):
         calls.append(1)
@@ -160,21 +160,21 @@ def test_a_failed_tile_leaves_no_file(tmp_path, film_network):
             raise RuntimeError("broken")
         return follow(blurry, sharp)
 
-    film_network.follow = faulty
+    film_network.estimate_motion = faulty
     with pytest.raises(RuntimeError, match="broken"):
-        unblur.deblur(noise(200, 200), model=engine).save(tmp_path / "a.png")
+        unblur.deblur(noise(200, 200), model=pipeline).save(tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_load_checks_its_options(film_network):
-    engine = load(film_network, device="cpu", dtype="float32")
-    assert load(engine) is engine
-    assert engine.as_dict() == {
-        "name": "FilmNet",
+    pipeline = load(film_network, device="cpu", dtype="float32")
+    assert load(pipeline) is pipeline
+    assert pipeline.as_dict() == {
+        "name": "PathFilm",
         "chosen": None,
-        "network": "FilmNet",
+        "network": "PathFilm",
         "makes": "film",
-        "paths": "FilmNet",
+        "paths": "PathFilm",
         "device": "cpu",
         "dtype": "float32",
     }

@@ -10,12 +10,12 @@ from torch import nn
 from unblur.cli import main
 from unblur.errors import UnblurError
 from unblur.media.image import Picture, read_image, write_image
-from unblur.networks.cfmd import MomentNet
+from unblur.networks.cfmd import CFMD
+from unblur.pipeline.restore import Pipeline
 from unblur.tasks import faces as task
 from unblur.tasks.deblur import deblur
 from unblur.tasks.faces import load_faces
 from unblur.tasks.frames import frames
-from unblur.pipeline.restore import Engine
 
 
 class Tinted(nn.Module):
@@ -39,8 +39,8 @@ class Broken(Tinted):
         return super().decode(state, times) * float("nan")
 
 
-def engine(network):
-    return Engine(network, device="cpu", dtype="float32")
+def pipeline(network):
+    return Pipeline(network, device="cpu", dtype="float32")
 
 
 @pytest.fixture
@@ -54,12 +54,12 @@ def photo():
 
 
 def faces_of(network, **more):
-    return load_faces(engine(network), detector=ColourDetector(), **more)
+    return load_faces(pipeline(network), detector=ColourDetector(), **more)
 
 
 def test_faces_by_their_model_and_the_rest_by_the_general_one(photo):
-    plain = deblur(photo, engine(Tinted()), check=False)
-    made = deblur(photo, engine(Tinted()), check=False, faces=faces_of(Tinted(0.05)))
+    plain = deblur(photo, pipeline(Tinted()), check=False)
+    made = deblur(photo, pipeline(Tinted()), check=False, faces=faces_of(Tinted(0.05)))
     statuses = made.faces.statuses
     assert [(s.became, s.turned) for s in statuses] == [("restored", 0), ("restored", 90), ("skipped", 0)]
     assert statuses[2].reason == "is 16 pixels large, and 24 are needed"
@@ -81,8 +81,8 @@ def test_a_face_that_lies_is_restored_upright(photo):
             made[..., : made.shape[-2] // 2, :] += 0.1  # the upper half
             return made
 
-    plain = deblur(photo, engine(Tinted()), check=False)
-    made = deblur(photo, engine(Tinted()), check=False, faces=faces_of(Striped()))
+    plain = deblur(photo, pipeline(Tinted()), check=False)
+    made = deblur(photo, pipeline(Tinted()), check=False, faces=faces_of(Striped()))
     difference = (made.image - plain.image)[1]
     # Its top points right: it was turned clockwise.
     assert difference[86, 118] > 0.05
@@ -91,8 +91,8 @@ def test_a_face_that_lies_is_restored_upright(photo):
 
 def test_no_face_is_an_answer():
     picture = torch.full((3, 60, 60), 0.5)
-    made = deblur(picture, engine(Tinted()), check=False, faces=faces_of(Tinted(0.1)))
-    assert torch.equal(made.image, deblur(picture, engine(Tinted()), check=False).image)
+    made = deblur(picture, pipeline(Tinted()), check=False, faces=faces_of(Tinted(0.1)))
+    assert torch.equal(made.image, deblur(picture, pipeline(Tinted()), check=False).image)
     assert (str(made.faces), made.faces.statuses) == ("no face found", ())
 
 
@@ -100,15 +100,15 @@ def test_no_face_is_an_answer():
     ("network", "why"), [(Broken(), "not numbers"), (Tinted(0.4), "another picture"), (Tinted(0, 0.5), "another")]
 )
 def test_what_failed_is_not_pasted(photo, network, why):
-    plain = deblur(photo, engine(Tinted()), check=False)
-    made = deblur(photo, engine(Tinted()), check=False, faces=faces_of(network))
+    plain = deblur(photo, pipeline(Tinted()), check=False)
+    made = deblur(photo, pipeline(Tinted()), check=False, faces=faces_of(network))
     assert torch.equal(made.image, plain.image)
     assert [status.became for status in made.faces.statuses] == ["failed", "failed", "skipped"]
     assert why in made.faces.statuses[0].reason
 
 
 def test_faces_in_every_frame_in_the_direction_of_the_whole(photo):
-    general = engine(Tinted(0.0, 0.05))
+    general = pipeline(Tinted(0.0, 0.05))
     plain = frames(photo, 3, model=general, check=False)
     for drift, start in ((0.05, 0.0), (-0.05, 0.05)):
         # The second one runs the other way by itself.
@@ -122,33 +122,33 @@ def test_faces_in_every_frame_in_the_direction_of_the_whole(photo):
 
 def test_a_network_of_moments_and_paths(photo, film_network):
     torch.manual_seed(0)
-    network = MomentNet(4, 1)
+    network = CFMD(4, 1)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(0.3)
-    film = frames(photo, 3, model=engine(film_network), faces=faces_of(network))
+    film = frames(photo, 3, model=pipeline(film_network), faces=faces_of(network))
     assert film.tensor().shape == (3, 3, 120, 200)
     assert film.field is not None
     assert {status.became for status in film.faces.statuses} <= {"restored", "skipped", "failed"}
 
 
 def test_boxes_by_hand(photo):
-    hand = load_faces(engine(Tinted(0.05)), detect=False, boxes=[(20, 30, 52, 62), (300, 0, 340, 40)])
-    made = deblur(photo, engine(Tinted()), check=False, faces=hand)
+    hand = load_faces(pipeline(Tinted(0.05)), detect=False, boxes=[(20, 30, 52, 62), (300, 0, 340, 40)])
+    made = deblur(photo, pipeline(Tinted()), check=False, faces=hand)
     first, second = made.faces.statuses
     assert (first.found, first.became, first.score) == ("hand", "restored", 1.0)
     assert (second.became, second.reason) == ("skipped", "lies outside of the picture")
     # With a detector too, a face is not restored twice.
-    both = deblur(photo, engine(Tinted()), check=False, faces=faces_of(Tinted(0.05), boxes=[(18, 28, 54, 64)]))
+    both = deblur(photo, pipeline(Tinted()), check=False, faces=faces_of(Tinted(0.05), boxes=[(18, 28, 54, 64)]))
     assert [status.found for status in both.faces.statuses] == ["hand", "detector", "detector"]
     with pytest.raises(UnblurError, match="--face-box 5,5,5,9"):
-        load_faces(engine(Tinted()), detect=False, boxes=[(5, 5, 5, 9)])
+        load_faces(pipeline(Tinted()), detect=False, boxes=[(5, 5, 5, 9)])
 
 
 def test_overlapping_faces():
     picture = draw_face(draw_face(torch.full((3, 90, 120), 0.5), 20, 30, 24), 48, 30, 24)
-    made = deblur(picture, engine(Tinted()), check=False, faces=faces_of(Tinted(0.05)))
-    difference = made.image - deblur(picture, engine(Tinted()), check=False).image
+    made = deblur(picture, pipeline(Tinted()), check=False, faces=faces_of(Tinted(0.05)))
+    difference = made.image - deblur(picture, pipeline(Tinted()), check=False).image
     assert difference.max() < 0.0501
 
 
@@ -160,7 +160,7 @@ def command(tmp_path, monkeypatch, photo, shipped):
     known = task.load
 
     def load(model, *more, **named):
-        return engine(Tinted(0.05)) if model == "face.safetensors" else known(model, *more, **named)
+        return pipeline(Tinted(0.05)) if model == "face.safetensors" else known(model, *more, **named)
 
     monkeypatch.setattr(task, "load", load)
     monkeypatch.setattr(task, "load_face_cascade", lambda: None)
@@ -233,5 +233,5 @@ def test_without_the_extra(command, capsys, monkeypatch):
 
 def test_a_model_of_faces_comes_along():
     faces = load_faces(detect=False, boxes=[(20, 30, 52, 62)], device="cpu")
-    assert faces.engine.name == "moments-face-small"
-    assert faces.engine.drafter.name == "maxim"
+    assert faces.pipeline.name == "cfmd-face-small"
+    assert faces.pipeline.estimator.name == "maxim"

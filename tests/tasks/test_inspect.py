@@ -8,13 +8,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import unblur
-from unblur.errors import UnblurError
-from unblur.media.image import read_image
 from unblur.analysis import blur_type as verdict
 from unblur.analysis.motion_field import measure_field
-from unblur.networks.cfmd import MomentNet
+from unblur.errors import UnblurError
+from unblur.media.image import read_image
+from unblur.networks.cfmd import CFMD
+from unblur.pipeline.restore import Pipeline, load
 from unblur.tasks.plots_field import FOOT, LEAST, MOST, draw_field
-from unblur.pipeline.restore import Engine, load
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +63,14 @@ def test_deblur_and_frames_warn_of_what_is_no_motion(trained, leaves, moved, def
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(height=st.integers(1, 90), width=st.integers(1, 90))
-def test_any_size(engine, height, width):
-    seen = unblur.inspect(torch.rand(3, height, width), model=engine)
+def test_any_size(pipeline, height, width):
+    seen = unblur.inspect(torch.rand(3, height, width), model=pipeline)
     assert seen.drawing.pixels.shape[0] == 3
     assert all(value is None or math.isfinite(value) for value in seen.as_dict()["motion"].values())
 
 
-def test_the_drawing(tmp_path, engine, leaves):
-    seen = unblur.inspect(leaves, model=engine)
+def test_the_drawing(tmp_path, pipeline, leaves):
+    seen = unblur.inspect(leaves, model=pipeline)
     drawn = read_image(seen.save(tmp_path / "paths.png")).pixels
     assert drawn.shape == (3, 640 + FOOT, LEAST)
     wide = draw_field(torch.rand(3, 40, 4000), measure_field(torch.zeros(6, 40, 4000), torch.rand(3, 40, 4000)))
@@ -91,6 +91,6 @@ def test_paths_are_drawn_where_they_go(leaves):
 
 
 def test_a_model_without_paths_is_refused():
-    engine = Engine(MomentNet(channels=4, blocks=1), device="cpu", dtype="float32")
+    pipeline = Pipeline(CFMD(channels=4, blocks=1), device="cpu", dtype="float32")
     with pytest.raises(UnblurError, match="makes films without paths; use best or fast"):
-        unblur.inspect(torch.rand(3, 32, 32), model=engine)
+        unblur.inspect(torch.rand(3, 32, 32), model=pipeline)

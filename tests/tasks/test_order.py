@@ -11,26 +11,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import unblur
-from unblur.data.manifest import Record, read_manifest, write_manifest
 from unblur.data.exposure_metadata import Entry, Metadata, read_metadata, write_metadata
+from unblur.data.manifest import Record, read_manifest, write_manifest
 from unblur.errors import UnblurError
 from unblur.media import atomic
 from unblur.media.image import Picture
 from unblur.media.video import read_clip, write_clip
-from unblur.networks.hypercut import OrderNet
-from unblur.networks.path_film import Restorer
-from unblur.tasks import order as module
-from unblur.tasks.order import Orderer, order, score_frames, shrunk, spread
-from unblur.tasks import order_files
-from unblur.tasks.order_files import OrderOptions, check_files, label_files, score_files
-from unblur.tasks.order_report import ScoreReport
 from unblur.models.card import Card
 from unblur.models.weights import save_weights
+from unblur.networks.hypercut import HyperCUT
+from unblur.networks.path_film import UNetRestorer
+from unblur.tasks import order as module
+from unblur.tasks import order_files
+from unblur.tasks.order import OrderScorer, order, score_frames, shrunk, spread
+from unblur.tasks.order_files import OrderOptions, check_files, label_files, score_files
+from unblur.tasks.order_report import ScoreReport
 
 
-def network(form: str = "antisymmetric") -> OrderNet:
+def network(form: str = "antisymmetric") -> HyperCUT:
     torch.manual_seed(3)
-    made = OrderNet(width=4, channels=6, blocks=1, form=form)  # type: ignore[arg-type]
+    made = HyperCUT(width=4, channels=6, blocks=1, form=form)  # type: ignore[arg-type]
     # Scores large enough that none of them is nothing but rounding.
     made.hyperplane *= 100
     return made
@@ -82,7 +82,7 @@ def test_a_clip_may_come_in_any_form(tmp_path: Path, model: str) -> None:
         assert unblur.order(given_, model, device="cpu") == pytest.approx(wanted, rel=1e-4)
     film = write_clip(tmp_path / "clip.mp4", clip)
     stored = list(read_clip(film))
-    assert unblur.order(str(film), Orderer(network(), device="cpu")) == pytest.approx(unblur.order(stored, model))
+    assert unblur.order(str(film), OrderScorer(network(), device="cpu")) == pytest.approx(unblur.order(stored, model))
     gif = write_clip(tmp_path / "clip.gif", clip)
     assert unblur.order(gif, model, device="cpu").sign in (1, -1)
 
@@ -99,7 +99,7 @@ def test_what_has_no_order(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="frames are"):
             order(bad, net)
     with pytest.raises(UnblurError, match="does not score the order of frames"):
-        order(frames(0), Restorer(widths=(8, 8), blocks=(1, 1)))
+        order(frames(0), UNetRestorer(widths=(8, 8), blocks=(1, 1)))
     with pytest.raises(UnblurError, match="neither a model nor a file"):
         order(frames(0), "no-such-model")
 
@@ -122,12 +122,12 @@ def test_large_frames_are_scored_small(monkeypatch: pytest.MonkeyPatch) -> None:
     net = network()
     pairs = net.pairs
     monkeypatch.setattr(net, "pairs", lambda f, p: seen.append((*f.shape, len(p))) or pairs(f, p))  # type: ignore[func-returns-value]
-    wanted = score_frames(Orderer(net, device="cpu"), list(frames(1, 40, 128)), 64)
+    wanted = score_frames(OrderScorer(net, device="cpu"), list(frames(1, 40, 128)), 64)
     assert wanted.frames == 40
     assert seen == [(1, 8, 3, 64, 64, 28)]
     # Few pairs at a time give the same score.
     monkeypatch.setattr(module, "MOST", 3 * 64 * 64)
-    again = score_frames(Orderer(net, device="cpu"), list(frames(1, 40, 128)), 64)
+    again = score_frames(OrderScorer(net, device="cpu"), list(frames(1, 40, 128)), 64)
     assert max(shape[-1] for shape in seen[1:]) == 3
     assert again.direction == pytest.approx(wanted.direction, rel=1e-4)
 
@@ -164,7 +164,7 @@ def test_the_stored_order_changes_no_score(model: str, metadata: Path) -> None:
     assert [row.scored.direction.sign for row in opposite] == [-row.scored.direction.sign for row in before]
 
 
-class Judge(OrderNet):
+class Judge(HyperCUT):
     """Scores pairs as it is told: one line for each clip, taken in turn."""
 
     def __init__(self, lines: list[list[float]]) -> None:
@@ -234,16 +234,16 @@ def test_labelling_killed_half_way_leaves_the_old_file(
     out, options = metadata.with_name("out.json"), OrderOptions(model, "cpu")
     out.write_text("old")
     calls: list[str] = []
-    score = Orderer.score
+    score = OrderScorer.score
 
-    def killed(self: Orderer, *arguments: Any, **options: Any) -> Any:
+    def killed(self: OrderScorer, *arguments: Any, **options: Any) -> Any:
         calls.append("score")
         if len(calls) == 4:
             raise KeyboardInterrupt
         return score(self, *arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Orderer, "score", killed)
+        patch.setattr(OrderScorer, "score", killed)
         with pytest.raises(KeyboardInterrupt):
             label_files(metadata, out, options)
     assert out.read_text() == "old"
@@ -301,7 +301,7 @@ def test_what_cannot_be_labelled(model: str, metadata: Path, tmp_path: Path) -> 
         label_files(metadata, options=replace(options, partition="test"))
 
 
-class Brighter(OrderNet):
+class Brighter(HyperCUT):
     """Says that the darker frame comes first."""
 
     def pairs(self, frames: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
@@ -312,11 +312,11 @@ class Brighter(OrderNet):
 def test_pairs_count_by_how_far_they_are_apart_in_the_whole_clip() -> None:
     # It falls by 0.4 from one frame to the next, and rises by 0.35 until the eleventh.
     clip = torch.tensor([0.5, 0.1, 0.45])[:, None, None, None].expand(-1, 3, 64, 64)
-    orderer = Orderer(Brighter(4, 4, 1), device="cpu")
-    scored = orderer.score(clip, torch.tensor([0, 1, 10]), 11)
+    order_scorer = OrderScorer(Brighter(4, 4, 1), device="cpu")
+    scored = order_scorer.score(clip, torch.tensor([0, 1, 10]), 11)
     assert (scored.direction.sign, scored.frames) == (1, 11)
     assert scored.direction.score == pytest.approx((-0.4 - 0.05 * 10 + 0.35 * 9) / 20, abs=1e-5)
-    assert orderer.score(clip).direction.sign == -1
+    assert order_scorer.score(clip).direction.sign == -1
 
 
 def test_a_clip_in_which_nothing_moves_stays_as_it_is() -> None:
@@ -369,13 +369,13 @@ def test_the_next_clip_is_read_while_one_is_scored(model: str, metadata: Path, m
 
         return replace(clip, read=read)
 
-    def scores(self: Orderer, *arguments: Any, **options: Any) -> Any:
+    def scores(self: OrderScorer, *arguments: Any, **options: Any) -> Any:
         nonlocal waiting
         waiting -= 1
         return score(self, *arguments, **options)
 
-    score = Orderer.score
+    score = OrderScorer.score
     monkeypatch.setattr(order_files, "_entry", counted)
-    monkeypatch.setattr(Orderer, "score", scores)
+    monkeypatch.setattr(OrderScorer, "score", scores)
     assert len(score_files([str(metadata)], OrderOptions(model, "cpu")).rows) == 6
     assert most <= 3

@@ -10,13 +10,13 @@ from unblur.cli import main
 from unblur.errors import UnblurError
 from unblur.media.image import Picture, read_image
 from unblur.metrics.fidelity import psnr
-from unblur.networks.blur_kernel_space import BlurSpace
-from unblur.networks.path_blur_space import PathSpace
-from unblur.tasks.plots_psf_grid import draw_impulses
-from unblur.pipeline.blur_transfer import BlurCode, Space, load_space
-from unblur.tasks.reblur import read_blur, seed_of
 from unblur.models.card import Card
 from unblur.models.weights import save_weights
+from unblur.networks.blur_kernel_space import BlurKernelSpace
+from unblur.networks.path_blur_space import PathBlurSpace
+from unblur.pipeline.blur_transfer import BlurCode, BlurSpace, load_blur_space
+from unblur.tasks.plots_psf_grid import draw_impulses
+from unblur.tasks.reblur import read_blur, seed_of
 
 ARGUMENTS = {"widths": (4, 4, 6, 6), "blocks": (1, 1, 1, 1), "features": 8, "looks": 1}
 EVIDENCE = {"hidden": 8, "blocks": 1, "window": 16, "reaches": (2, 3)}
@@ -24,7 +24,7 @@ EVIDENCE = {"hidden": 8, "blocks": 1, "window": 16, "reaches": (2, 3)}
 
 def network(seed=0):
     torch.manual_seed(seed)
-    space = PathSpace(6, **ARGUMENTS, evidence=EVIDENCE)
+    space = PathBlurSpace(6, **ARGUMENTS, evidence=EVIDENCE)
     torch.nn.init.normal_(space.unfold.outro.weight, std=0.3)
     return space
 
@@ -36,7 +36,7 @@ def file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def space(file):
-    return load_space(file, "cpu")
+    return load_blur_space(file, "cpu")
 
 
 @pytest.fixture
@@ -106,16 +106,16 @@ def test_the_reading_tells_how_good_it_is(space, leaves):
 def test_what_is_refused(tmp_path, space, leaves):
     with pytest.raises(UnblurError, match=r"is 320x255, but its sharp picture .* is 320x256"):
         unblur.encode_blur(leaves, leaves[:, 1:], space)
-    stranger = Space(network(1), device="cpu")
+    stranger = BlurSpace(network(1), device="cpu")
     code = unblur.encode_blur(leaves, leaves, space)
-    with pytest.raises(UnblurError, match="the code: was read by tiny and means nothing to PathSpace"):
+    with pytest.raises(UnblurError, match="the code: was read by tiny and means nothing to PathBlurSpace"):
         unblur.apply_blur(leaves, code, stranger)
     with pytest.raises(UnblurError, match="film-small: is no blur space"):
-        load_space("film-small")
+        load_blur_space("film-small")
     plain = network()
     plain.variational = False
     with pytest.raises(UnblurError, match="is not variational, so no blur can be drawn"):
-        unblur.sample_blur(leaves, 1, 0, Space(plain, device="cpu"))
+        unblur.sample_blur(leaves, 1, 0, BlurSpace(plain, device="cpu"))
     with pytest.raises(UnblurError, match="--sample 0: not a number"):
         unblur.sample_blur(leaves, 0, 0, space)
 
@@ -246,7 +246,7 @@ def test_a_code_of_another_model_is_told_once_by_its_name(capsys, photos, file):
 
 
 def test_a_plain_model_asked_to_draw_is_told_once(capsys, photos):
-    plain = BlurSpace(features=4, front_blocks=1, back_blocks=1, channels=4, encoder_blocks=1)
+    plain = BlurKernelSpace(features=4, front_blocks=1, back_blocks=1, channels=4, encoder_blocks=1)
     file = save_weights(photos / "plain.safetensors", plain, Card("plain", "blur_space"))
     code, out, err = run(capsys, "reblur", photos / "in", "--sample", 1, "--model", file)
     assert (code, out) == (2, "")
@@ -255,10 +255,10 @@ def test_a_plain_model_asked_to_draw_is_told_once(capsys, photos):
 
 
 def test_networks_without_a_file_are_told_apart(leaves):
-    one, same, other = (Space(network(seed), device="cpu") for seed in (0, 0, 1))
+    one, same, other = (BlurSpace(network(seed), device="cpu") for seed in (0, 0, 1))
     code = one.encode(leaves, leaves)
     same.check(code)
-    with pytest.raises(UnblurError, match="means nothing to PathSpace"):
+    with pytest.raises(UnblurError, match="means nothing to PathBlurSpace"):
         other.check(code)
 
 

@@ -10,15 +10,15 @@ import unblur
 from unblur.cli import main
 from unblur.errors import UnblurError
 from unblur.media.image import Picture, read_image
-from unblur.networks.path_blur_space import PathSpace
-from unblur.pipeline.search_options import SearchOptions
-from unblur.tasks import search as module
-from unblur.pipeline.restore import Engine
-from unblur.pipeline.blur_transfer import BlurCode, load_space
-from unblur.tasks.search import deblur_by_search, start_code
-from unblur.tasks.search_plan import SearchPlan
 from unblur.models.card import Card
 from unblur.models.weights import save_weights
+from unblur.networks.path_blur_space import PathBlurSpace
+from unblur.pipeline.blur_transfer import BlurCode, load_blur_space
+from unblur.pipeline.restore import Pipeline
+from unblur.pipeline.search_options import SearchOptions
+from unblur.tasks import search as module
+from unblur.tasks.search import deblur_by_search, start_code
+from unblur.tasks.search_plan import SearchPlan
 
 ARGUMENTS = {"widths": (4, 4, 6, 6), "blocks": (1, 1, 1, 1), "features": 8, "looks": 1}
 EVIDENCE = {"hidden": 8, "blocks": 1, "window": 16, "reaches": (2, 3)}
@@ -28,7 +28,7 @@ QUICK = {"steps": "2", "patience": "0"}
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     torch.manual_seed(0)
-    network = PathSpace(6, **ARGUMENTS, evidence=EVIDENCE)
+    network = PathBlurSpace(6, **ARGUMENTS, evidence=EVIDENCE)
     torch.nn.init.normal_(network.unfold.outro.weight, std=0.1)
     network.prior_mean.fill_(0.25)
     return save_weights(tmp_path_factory.mktemp("space") / "tiny.safetensors", network, Card("tiny", "path_space"))
@@ -36,7 +36,7 @@ def file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def space(file):
-    return load_space(file, "cpu")
+    return load_blur_space(file, "cpu")
 
 
 @pytest.fixture
@@ -55,11 +55,11 @@ def run(capsys, *words):
     return code, out, err
 
 
-def test_it_goes_on_from_the_networks_answer(plan, engine, leaves):
+def test_it_goes_on_from_the_networks_answer(plan, pipeline, leaves):
     photo = leaves[:, :60, :70]
-    guess = unblur.deblur(photo, engine).image
+    guess = unblur.deblur(photo, pipeline).image
     stages = []
-    found = unblur.deblur_by_search(photo, plan, engine, progress=lambda stage, done, total: stages.append(stage))
+    found = unblur.deblur_by_search(photo, plan, pipeline, progress=lambda stage, done, total: stages.append(stage))
     assert found.after < found.before
     assert found.iterations == 2
     assert (found.stopped, found.tiles) == ("steps", 1)
@@ -71,17 +71,17 @@ def test_it_goes_on_from_the_networks_answer(plan, engine, leaves):
     assert found.before == pytest.approx(float(unexplained), rel=1e-3)
     assert found.distance == pytest.approx(float(network.distance(code).square().mean().sqrt()), rel=0.2)
     assert any("unexplained" in stage for stage in stages)
-    assert torch.equal(found.image, unblur.deblur_by_search(photo, plan, engine).image)
+    assert torch.equal(found.image, unblur.deblur_by_search(photo, plan, pipeline).image)
     report = found.as_dict()
     assert report["residual"]["after"]["db"] > report["residual"]["before"]["db"]
     assert "in 2 steps" in str(found)
 
 
 def test_a_large_picture_is_searched_in_tiles(plan, film_network, leaves):
-    engine = Engine(film_network, device="cpu", dtype="float32", tile=256)
+    pipeline = Pipeline(film_network, device="cpu", dtype="float32", tile=256)
     photo = torch.cat((leaves, leaves.flip(-1)), -1)[:, :140, :500]
-    whole = deblur_by_search(photo, plan, Engine(film_network, device="cpu", dtype="float32"), check=False)
-    parts = deblur_by_search(photo, plan, engine, check=False)
+    whole = deblur_by_search(photo, plan, Pipeline(film_network, device="cpu", dtype="float32"), check=False)
+    parts = deblur_by_search(photo, plan, pipeline, check=False)
     assert (whole.tiles, parts.tiles) == (1, 3)
     assert "searched in 3 tiles" in parts.notes
     assert parts.image.shape == photo.shape
@@ -99,8 +99,8 @@ def test_tiles_share_the_seconds_and_make_one_report(plan, film_network, leaves,
 
     monkeypatch.setattr(module, "search", searched)
     photo = torch.cat((leaves, leaves.flip(-1)), -1)[:, :140, :500]
-    engine = Engine(film_network, device="cpu", dtype="float32", tile=256)
-    found = deblur_by_search(photo, replace(plan, seconds=60.0), engine, check=False)
+    pipeline = Pipeline(film_network, device="cpu", dtype="float32", tile=256)
+    found = deblur_by_search(photo, replace(plan, seconds=60.0), pipeline, check=False)
     # A third, then half of what is left, then all of it: no tile had used its own.
     assert all(expected - 5 < seconds < expected for seconds, expected in zip(asked, (20, 30, 60), strict=True))
     cells = 3 * 2 * 2  # of tiles of 256 x 256, six numbers each
@@ -186,10 +186,10 @@ def test_the_command(capsys, tmp_path, leaves, file, model):
 def test_the_released_preset_says_what_it_lacks(capsys, tmp_path, leaves, file, model, monkeypatch):
     from functools import partial
 
-    from unblur.networks.deep_image_prior import ImagePrior
+    from unblur.networks.deep_image_prior import DeepImagePrior
     from unblur.pipeline import search_variables as variables
 
-    monkeypatch.setattr(variables, "ImagePrior", partial(ImagePrior, width=8, skip=4))
+    monkeypatch.setattr(variables, "DeepImagePrior", partial(DeepImagePrior, width=8, skip=4))
     photo = Picture(leaves[:, :50, :60]).save(tmp_path / "a.png")
     words = ["deblur", photo, "-o", tmp_path / "b.png", "--method", "search", "--space", file, "--model", model]
     code, out, _ = run(capsys, *words, "--preset", "released", "--steps", 1, "--set", "warmup=1")
@@ -231,20 +231,20 @@ def test_wrong_usage(capsys, tmp_path, leaves, file, model, more, said):
     assert not (tmp_path / "b.png").exists()
 
 
-def test_an_unknown_blur_is_warned_of(plan, engine, leaves):
-    found = deblur_by_search(leaves[:, :40, :40], plan, engine, check=False)
+def test_an_unknown_blur_is_warned_of(plan, pipeline, leaves):
+    found = deblur_by_search(leaves[:, :40, :40], plan, pipeline, check=False)
     far = replace(found, distance=9.0)
     assert found.warning is None or found.distance > 2
     assert "unlike those that tiny knows" in far.warning
 
 
-def test_memory_that_runs_out_is_one_line(plan, engine, leaves, monkeypatch):
+def test_memory_that_runs_out_is_one_line(plan, pipeline, leaves, monkeypatch):
     def greedy(*_, **__):
         raise MemoryError
 
     monkeypatch.setattr(module, "search", greedy)
     with pytest.raises(UnblurError, match="use a smaller --tile"):
-        deblur_by_search(leaves[:, :40, :40], plan, engine)
+        deblur_by_search(leaves[:, :40, :40], plan, pipeline)
 
 
 def test_a_search_must_ask_something_of_the_photo():

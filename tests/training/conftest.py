@@ -11,11 +11,11 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
+from unblur.training.checkpoint import Keeper
 from unblur.training.datamodule import ExposureData
 from unblur.training.ema import MovingAverage
-from unblur.training.film_training import Film, Optimizer
+from unblur.training.film_training import FilmTraining, Optimizer
 from unblur.training.metrics_log import Journal
-from unblur.training.checkpoint import Keeper
 from unblur.training.schedule import Schedule
 
 
@@ -71,7 +71,7 @@ def source() -> TinySource:
 
 
 @pytest.fixture
-def fit() -> Callable[..., tuple[Trainer, Film]]:
+def fit() -> Callable[..., tuple[Trainer, FilmTraining]]:
     """Train the tiny network for some steps: ``fit(folder, steps=8, ckpt_path=..., callbacks=[...])``.
 
     `build` makes another system of it, which gathers `gather` batches for a step by itself.
@@ -86,13 +86,13 @@ def fit() -> Callable[..., tuple[Trainer, Film]]:
         keeper: dict[str, Any] | None = None,
         validate_every: int = 2,
         ahead: bool = False,
-        build: Callable[..., Film] | None = None,
+        build: Callable[..., FilmTraining] | None = None,
         gather: int | None = None,
         **machine: Any,
-    ) -> tuple[Trainer, Film]:
+    ) -> tuple[Trainer, FilmTraining]:
         torch.manual_seed(0)
         how: dict[str, Any] = {"optimizer": Optimizer(lr=1e-2), "schedule": Schedule(warmup=2), "seed": 3}
-        module = build(TinyFilm(), **how) if build else Film(TinyFilm(), **how)
+        module = build(TinyFilm(), **how) if build else FilmTraining(TinyFilm(), **how)
         average = MovingAverage(0.9)
 
         def save(module: LightningModule, steps: int) -> None:

@@ -15,10 +15,10 @@ from unblur.layers.code import Code
 from unblur.losses.pixel import charbonnier
 from unblur.losses.priors import divergence, released_divergence
 from unblur.metrics.fidelity import psnr
-from unblur.networks.path_blur_space import PathSpace
+from unblur.models.weights import load_weights
+from unblur.networks.path_blur_space import PathBlurSpace
 from unblur.training.blur_space_training import BlurSpaceSystem, CodeLoss
 from unblur.training.build import main
-from unblur.models.weights import load_weights
 
 
 class Toy(nn.Module):
@@ -127,7 +127,9 @@ def test_terms_that_the_network_has_nothing_for_are_refused() -> None:
 
 
 def test_the_shipped_kind_of_network_learns_from_all_terms(pair: dict[str, Tensor]) -> None:
-    network = PathSpace(channels=4, widths=[8] * 4, blocks=[1] * 4, features=16, looks=1, evidence={"reaches": [2, 2]})
+    network = PathBlurSpace(
+        channels=4, widths=[8] * 4, blocks=[1] * 4, features=16, looks=1, evidence={"reaches": [2, 2]}
+    )
     terms = BlurSpaceSystem(network, CodeLoss(kl=0.1, paths=0.1)).losses(pair)  # type: ignore[arg-type]
     torch.stack(list(terms.values())).sum().backward()
     for part in (network.fold, network.unfold):
@@ -227,8 +229,8 @@ def test_weights_of_something_else_are_refused_even_in_part(recipe: Path, capsys
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--loss.kl", "1"], "loss.kl: this BlurSpace is not variational"),
-        (["--loss.paths", "1"], "loss.paths: a BlurSpace knows no displacements"),
+        (["--loss.kl", "1"], "loss.kl: this BlurKernelSpace is not variational"),
+        (["--loss.paths", "1"], "loss.paths: a BlurKernelSpace knows no displacements"),
         (["--pairs.train", "[{path: nowhere}]"], "nowhere: does not exist"),
         (["--pairs.heldout", "[]"], "pairs.heldout: names no pairs, but data.heldout is 2"),
         (["--pairs.size", "500"], "smaller than crops of 500 x 500"),

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from unblur.training.build import main
 from unblur.models.weights import load_weights
+from unblur.training.build import main
 
 RECIPE = """
 name: tiny

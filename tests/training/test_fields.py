@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from unblur.networks.path_blur_space import PathSpace
+from unblur.models.weights import load_weights
+from unblur.networks.path_blur_space import PathBlurSpace
 from unblur.training.blur_space_training import BlurSpaceSystem, CodeLoss
 from unblur.training.build import main
 from unblur.training.recipe import read_recipe
-from unblur.models.weights import load_weights
 
 RECIPE = """
 name: tiny
@@ -42,7 +42,7 @@ def test_fields_are_learned_and_the_prior_is_kept(recipe: Path, tmp_path: Path) 
     fields = [line["field"] for line in lines]
     assert fields[-1] < 0.7 * fields[0]
     network = load_weights(tmp_path / "run" / "last.safetensors").network
-    assert isinstance(network, PathSpace)
+    assert isinstance(network, PathBlurSpace)
     assert not torch.equal(network.prior_factor, torch.eye(8))
     assert not torch.equal(network.known_factor, torch.eye(8))
     film = load_weights("film-small").network
@@ -50,7 +50,7 @@ def test_fields_are_learned_and_the_prior_is_kept(recipe: Path, tmp_path: Path) 
 
 
 def test_the_error_is_in_pixels() -> None:
-    network = PathSpace(8, widths=(8, 8, 8, 8), blocks=(1, 1, 1, 1))
+    network = PathBlurSpace(8, widths=(8, 8, 8, 8), blocks=(1, 1, 1, 1))
     with torch.no_grad():
         network.unfold.outro.weight.zero_()
         network.unfold.outro.bias.zero_()

@@ -8,12 +8,12 @@ from torch import Tensor
 from unblur.errors import UnblurError
 from unblur.losses.order_loss import in_order
 from unblur.metrics.ordering import all_pairs
-from unblur.networks.mimo_unet import MimoUNet
-from unblur.networks.hypercut import OrderNet
-from unblur.training.film_direction import order_error, order_network, ordered_scores, runs_forward
-from unblur.training.film_training import Film, Loss
 from unblur.models.card import Card
 from unblur.models.weights import save_weights
+from unblur.networks.hypercut import HyperCUT
+from unblur.networks.mimo_unet import MimoUNet
+from unblur.training.film_direction import order_error, order_network, ordered_scores, runs_forward
+from unblur.training.film_training import FilmTraining, Loss
 
 
 def _lights(*rows: list[float]) -> Tensor:
@@ -42,7 +42,7 @@ def test_scores_have_the_earlier_frame_first() -> None:
 
 
 def test_a_network_that_does_not_turn_is_asked_both_ways() -> None:
-    network, frames = OrderNet(width=4, channels=4, blocks=1, form="offset"), torch.rand(2, 3, 3, 64, 64)
+    network, frames = HyperCUT(width=4, channels=4, blocks=1, form="offset"), torch.rand(2, 3, 3, 64, 64)
     backwards = ordered_scores(network, frames, 1 - torch.linspace(0, 1, 3).expand(2, -1))
     torch.testing.assert_close(backwards, network.pairs(frames, all_pairs(3).flip(-1)))
 
@@ -93,14 +93,14 @@ class Ramp(torch.nn.Module):
 
 def test_films_are_learned_at_turned_times(tmp_path: Path) -> None:
     path = tmp_path / "order.safetensors"
-    save_weights(path, OrderNet(width=4, channels=4, blocks=1), Card("o", "order_net"))
+    save_weights(path, HyperCUT(width=4, channels=4, blocks=1), Card("o", "order_net"))
     frames = _lights([0.0, 0.5, 1.0], [1.0, 0.5, 0.0])
     batch = {"blurry": torch.ones(2, 3, 64, 64), "frames": frames, "times": torch.tensor([0.0, 0.5, 1.0])}
-    stored = Film(Ramp(), Loss(scales=1)).losses(batch)["pixel"]
+    stored = FilmTraining(Ramp(), Loss(scales=1)).losses(batch)["pixel"]
     assert stored > 0.2
-    nearest = Film(Ramp(), Loss(scales=1, direction="nearest")).losses(batch)["pixel"]
+    nearest = FilmTraining(Ramp(), Loss(scales=1, direction="nearest")).losses(batch)["pixel"]
     torch.testing.assert_close(nearest, torch.tensor(1e-3))
-    film = Film(Ramp(), Loss(scales=1, direction="learned", order=0.5, order_network=str(path)))
+    film = FilmTraining(Ramp(), Loss(scales=1, direction="learned", order=0.5, order_network=str(path)))
     film._frozen["order"] = Brighter()
     terms = film.losses(batch)
     torch.testing.assert_close(terms["pixel"], torch.tensor(1e-3))
@@ -120,12 +120,12 @@ def test_films_are_learned_at_turned_times(tmp_path: Path) -> None:
 )
 def test_terms_that_nothing_is_there_for_are_refused(loss: dict[str, object], message: str) -> None:
     with pytest.raises(UnblurError) as error:
-        Film(Ramp(), Loss(scales=1, **loss))  # type: ignore[arg-type]
+        FilmTraining(Ramp(), Loss(scales=1, **loss))  # type: ignore[arg-type]
     assert message.split(":")[0] in str(error.value)
 
 
 def test_what_decides_does_not_learn(tmp_path: Path) -> None:
-    save_weights(tmp_path / "o.safetensors", OrderNet(width=4, channels=4, blocks=1), Card("o", "order_net"))
+    save_weights(tmp_path / "o.safetensors", HyperCUT(width=4, channels=4, blocks=1), Card("o", "order_net"))
     network = order_network(str(tmp_path / "o.safetensors"))
     assert not network.training
     assert not any(parameter.requires_grad for parameter in network.parameters())

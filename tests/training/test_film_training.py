@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from unblur.errors import UnblurError
 from unblur.losses.pixel import charbonnier, multi_scale, pyramid
 from unblur.losses.priors import reblur_consistency
-from unblur.networks.path_film import FilmNet
-from unblur.training.film_training import Film, Loss
+from unblur.networks.path_film import PathFilm
+from unblur.training.film_training import FilmTraining, Loss
 
 
 class Scaled(nn.Module):
@@ -39,7 +39,7 @@ def batch(source: Any) -> dict[str, Tensor]:
 
 def test_one_scale_is_the_charbonnier_of_the_frames(batch: dict[str, Tensor]) -> None:
     network = Scaled()
-    terms = Film(network, Loss(scales=1)).losses(batch)
+    terms = FilmTraining(network, Loss(scales=1)).losses(batch)
     torch.testing.assert_close(terms["pixel"], charbonnier(network(batch["blurry"], batch["times"]), batch["frames"]))
     assert terms.keys() == {"pixel"}
 
@@ -47,13 +47,13 @@ def test_one_scale_is_the_charbonnier_of_the_frames(batch: dict[str, Tensor]) ->
 def test_the_scales_of_a_network_are_supervised(batch: dict[str, Tensor]) -> None:
     network = Scaled()
     expected = multi_scale(network.scales(batch["blurry"], batch["times"]), batch["frames"])
-    torch.testing.assert_close(Film(network, Loss(scales=3)).losses(batch)["pixel"], expected)
+    torch.testing.assert_close(FilmTraining(network, Loss(scales=3)).losses(batch)["pixel"], expected)
 
 
 def test_a_network_of_one_scale_is_shrunk(batch: dict[str, Tensor], tiny: type[nn.Module]) -> None:
     network = tiny().eval()
     expected = multi_scale(pyramid(network(batch["blurry"], batch["times"]), 3), batch["frames"])
-    torch.testing.assert_close(Film(network, Loss(scales=3)).losses(batch)["pixel"], expected)
+    torch.testing.assert_close(FilmTraining(network, Loss(scales=3)).losses(batch)["pixel"], expected)
 
 
 def test_a_network_of_single_pictures_is_a_film_that_stands_still(batch: dict[str, Tensor]) -> None:
@@ -65,7 +65,7 @@ def test_a_network_of_single_pictures_is_a_film_that_stands_still(batch: dict[st
             return [level[:, 0] for level in pyramid(self(blurry)[:, None], 3)]
 
     network = Single()
-    film = Film(network, Loss(scales=3))
+    film = FilmTraining(network, Loss(scales=3))
     frames = film(batch["blurry"], batch["times"])
     assert all(torch.equal(frames[:, i], network(batch["blurry"])) for i in range(3))
     torch.testing.assert_close(film.losses(batch)["pixel"], multi_scale(pyramid(frames, 3), batch["frames"]))
@@ -73,20 +73,20 @@ def test_a_network_of_single_pictures_is_a_film_that_stands_still(batch: dict[st
 
 def test_terms_that_the_network_has_nothing_for_are_refused(tiny: type[nn.Module]) -> None:
     with pytest.raises(UnblurError, match=r"loss\.parts: TinyFilm has no restorer"):
-        Film(tiny(), Loss(parts="both"))
+        FilmTraining(tiny(), Loss(parts="both"))
     with pytest.raises(UnblurError, match=r"loss\.paths: TinyFilm predicts no displacements"):
-        Film(tiny(), Loss(paths=0.1))
+        FilmTraining(tiny(), Loss(paths=0.1))
     small = {"widths": [8, 8], "blocks": [1, 1]}
     with pytest.raises(UnblurError, match=r"loss\.parts guess: is a part that this network has not"):
-        Film(FilmNet(small, small), Loss(parts="guess"))
+        FilmTraining(PathFilm(small, small), Loss(parts="guess"))
     without = {**small, "corrected": False, "evidence": {"window": 8, "reaches": [2, 2]}}
     with pytest.raises(UnblurError, match=r"loss\.parts detail"):
-        Film(FilmNet(small, without), Loss(parts="detail"))
+        FilmTraining(PathFilm(small, without), Loss(parts="detail"))
 
 
 def test_reblur_joins_the_parts(source: Any) -> None:
     small = {"widths": [8, 8], "blocks": [1, 1]}
-    film = Film(FilmNet(small, small), Loss(parts="both", paths=0.1, reblur=0.5))
+    film = FilmTraining(PathFilm(small, small), Loss(parts="both", paths=0.1, reblur=0.5))
     batch = source.batch(0, torch.device("cpu")) | {"paths": torch.zeros(2, 3, 2, 8, 8)}
     terms = film.losses(batch)
     assert terms.keys() == {"sharp", "moved", "paths", "reblur"}
@@ -96,7 +96,7 @@ def test_reblur_joins_the_parts(source: Any) -> None:
 
 def test_reblur_and_paths_are_options_with_weights(batch: dict[str, Tensor]) -> None:
     network = Scaled()
-    terms = Film(network, Loss(reblur=2.0, reblur_frames=4, response="linear", paths=0.1)).losses(batch)
+    terms = FilmTraining(network, Loss(reblur=2.0, reblur_frames=4, response="linear", paths=0.1)).losses(batch)
     frames = network(batch["blurry"], torch.linspace(0, 1, 4))
     torch.testing.assert_close(terms["reblur"], 2 * reblur_consistency(batch["blurry"], frames, "linear"))
     torch.testing.assert_close(terms["paths"], 0.1 * 0.5 * batch["blurry"][:, :2].mean())
@@ -121,7 +121,7 @@ def test_weight_decay_spares_biases(tiny: type[nn.Module]) -> None:
     class Stub:
         max_steps = 10
 
-    film = Film(tiny())
+    film = FilmTraining(tiny())
     film._trainer = Stub()  # type: ignore[assignment]
     groups = film.configure_optimizers()["optimizer"].param_groups
     assert [len(group["params"]) for group in groups] == [2, 4]
@@ -131,6 +131,6 @@ def test_weight_decay_spares_biases(tiny: type[nn.Module]) -> None:
 def test_channels_last_changes_the_layout_and_nothing_else(batch: dict[str, Tensor], tiny: type[nn.Module]) -> None:
     torch.manual_seed(0)
     network = tiny().eval()
-    plain = Film(network).losses(batch)["pixel"]
-    torch.testing.assert_close(Film(network, channels_last=True).losses(batch)["pixel"], plain)
+    plain = FilmTraining(network).losses(batch)["pixel"]
+    torch.testing.assert_close(FilmTraining(network, channels_last=True).losses(batch)["pixel"], plain)
     assert network.first.weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[union-attr]

@@ -15,27 +15,27 @@ from unblur.exposure.camera import MotionSpec
 from unblur.losses.pairwise import naive, order_invariant, order_regulariser
 from unblur.losses.pixel import shrink
 from unblur.metrics.ordering import all_pairs, symmetric_pairs
-from unblur.networks.jin import FrameCascade
-from unblur.networks.purohit import FrameRecurrent
+from unblur.models.card import Card
+from unblur.models.weights import load_weights, save_weights
+from unblur.networks.hypercut import HyperCUT
+from unblur.networks.jin import Jin
 from unblur.networks.mimo_unet import MimoUNet
-from unblur.networks.hypercut import OrderNet
+from unblur.networks.purohit import Purohit
 from unblur.training.build import main
 from unblur.training.frames_training import FrameLoss, Frames
 from unblur.training.recipe import read_recipe
-from unblur.models.card import Card
-from unblur.models.weights import load_weights, save_weights
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
 
-def _cascade() -> FrameCascade:
+def _cascade() -> Jin:
     torch.manual_seed(0)
-    return FrameCascade(8, 4, 8, 4)
+    return Jin(8, 4, 8, 4)
 
 
-def _recurrent() -> FrameRecurrent:
+def _recurrent() -> Purohit:
     torch.manual_seed(0)
-    return FrameRecurrent(4, 6, (2, 3, 4))
+    return Purohit(4, 6, (2, 3, 4))
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def batch() -> dict[str, Tensor]:
 @pytest.fixture
 def order(tmp_path: Path) -> str:
     torch.manual_seed(1)
-    return str(save_weights(tmp_path / "order.safetensors", OrderNet(4, 8, 1), Card("order", "order_net")))
+    return str(save_weights(tmp_path / "order.safetensors", HyperCUT(4, 8, 1), Card("order", "order_net")))
 
 
 @pytest.fixture
@@ -105,9 +105,9 @@ def test_the_recurrent_network_learns_at_four_sizes(batch: dict[str, Tensor], sh
 def test_the_middle_frame_is_true_only_in_training(batch: dict[str, Tensor], sharpener: str) -> None:
     network, sharp = _recurrent(), load_weights(sharpener).network(batch["blurry"]).clamp(0, 1)
     given: list[Tensor] = []
-    moved, follow = network.moved, network.follow
+    moved, follow = network.moved, network.estimate_motion
     network.moved = lambda blurry, middle: given.append(middle) or moved(blurry, middle)  # type: ignore[method-assign]
-    network.follow = lambda blurry, middle: given.append(middle) or follow(blurry, middle)  # type: ignore[method-assign]
+    network.estimate_motion = lambda blurry, middle: given.append(middle) or follow(blurry, middle)  # type: ignore[method-assign]
     for middle, expected in (("truth", batch["frames"][:, 3]), ("network", sharp)):
         system = Frames(network, FrameLoss(middle=middle, sharpener=sharpener))  # type: ignore[arg-type]
         system.losses(batch)
@@ -156,7 +156,7 @@ def test_what_does_not_fit_is_refused(batch: dict[str, Tensor], sharpener: str, 
     blurs = save_weights(Path(order).with_name("a.safetensors"), _recurrent(), Card("a", "frame_recurrent"))
     with pytest.raises(UnblurError, match="makes no single sharp picture"):
         Frames(_recurrent(), FrameLoss(sharpener=str(blurs)))
-    with pytest.raises(UnblurError, match="is a OrderNet, which makes no single sharp picture"):
+    with pytest.raises(UnblurError, match="is a HyperCUT, which makes no single sharp picture"):
         Frames(_recurrent(), FrameLoss(sharpener=order))
     with pytest.raises(UnblurError, match="7") as caught:
         Frames(_cascade()).losses(batch | {"frames": batch["frames"][:, :5]})
@@ -202,11 +202,11 @@ def test_the_papers_settings() -> None:
         assert recipe.loss.flow == (0 if name == "cascade" else 0.02)
 
 
-@pytest.mark.parametrize("kind", [FrameCascade, FrameRecurrent])
+@pytest.mark.parametrize("kind", [Jin, Purohit])
 def test_the_small_recipes_train_the_small_networks(kind: Any) -> None:
-    recipe = read_recipe(RECIPES / f"frames-{'cascade' if kind is FrameCascade else 'recurrent'}-small.yaml")
+    recipe = read_recipe(RECIPES / f"frames-{'cascade' if kind is Jin else 'recurrent'}-small.yaml")
     assert kind(**vars(recipe.network.arguments)).arguments == kind.small().arguments
-    assert recipe.loss.middle == ("truth" if kind is FrameCascade else "network")
+    assert recipe.loss.middle == ("truth" if kind is Jin else "network")
     assert (recipe.exposures.times, recipe.exposures.grid) == (7, True)
 
 

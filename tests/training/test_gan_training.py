@@ -17,35 +17,35 @@ from unblur.errors import UnblurError
 from unblur.losses.gan_loss import critic_terms, network_terms, released_pixel
 from unblur.losses.perceptual import Lpips, alexnet
 from unblur.losses.pixel import multi_scale
+from unblur.models.weights import load_weights
+from unblur.networks.cfmd import CFMD
+from unblur.networks.cfmd_critic import CFMDCritic
 from unblur.networks.mimo_unet import MimoUNet
-from unblur.networks.cfmd_critic import MomentCritic
-from unblur.networks.cfmd import MomentNet
-from unblur.networks.path_film import FilmNet
-from unblur.training.gan_training import Adversarial, AdversarialLoss
+from unblur.networks.path_film import PathFilm
+from unblur.training.base import Optimizer
 from unblur.training.build import _in_turns, main
-from unblur.training.film_training import Film, Loss
+from unblur.training.film_training import FilmTraining, Loss
+from unblur.training.gan_training import AdversarialLoss, GanTraining
 from unblur.training.recipe import read_recipe
 from unblur.training.schedule import Schedule
-from unblur.training.base import Optimizer
-from unblur.models.weights import load_weights
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 TINY = {"width": 2, "widest": 4, "levels": 3}
 NO_LPIPS = AdversarialLoss(0.1, perceptual=0.0)
 
 
-def _critic() -> MomentCritic:
+def _critic() -> CFMDCritic:
     torch.manual_seed(5)
-    return MomentCritic(**TINY)
+    return CFMDCritic(**TINY)
 
 
-def _system(network: nn.Module, adversarial: AdversarialLoss = NO_LPIPS, **options: Any) -> Adversarial:
-    return Adversarial(network, _critic(), adversarial=adversarial, **options)
+def _system(network: nn.Module, adversarial: AdversarialLoss = NO_LPIPS, **options: Any) -> GanTraining:
+    return GanTraining(network, _critic(), adversarial=adversarial, **options)
 
 
-def _moments() -> MomentNet:
+def _moments() -> CFMD:
     torch.manual_seed(0)
-    return MomentNet(channels=4, blocks=1)
+    return CFMD(channels=4, blocks=1)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_frames_are_learned_and_judged_in_the_direction_of_the_film(batch: dict[
     kept = [torch.equal(times[clip], batch["times"][clip]) for clip in range(2)]
     assert sorted(kept) == [False, True]
     torch.testing.assert_close(times[kept.index(False)], 1 - batch["times"][kept.index(False)])
-    assert torch.equal(times, Film(_moments(), Loss(direction="motion"))._directed(batch | {"paths": paths}))
+    assert torch.equal(times, FilmTraining(_moments(), Loss(direction="motion"))._directed(batch | {"paths": paths}))
 
 
 def test_lpips_where_it_is_and_a_line_where_it_is_not(
@@ -112,7 +112,7 @@ def test_lpips_where_it_is_and_a_line_where_it_is_not(
     made = system.network(batch["blurry"], batch["times"])
     torch.testing.assert_close(system.losses(batch)["perceptual"], 0.01 * lpips(made, batch["frames"]).mean())
     assert not any("lpips" in name or "heads" in name for name in system.state_dict())
-    alone = Film(_moments(), Loss(perceptual=0.02, lpips=str(there))).eval()
+    alone = FilmTraining(_moments(), Loss(perceptual=0.02, lpips=str(there))).eval()
     made = alone.network(batch["blurry"], batch["times"])
     torch.testing.assert_close(alone.losses(batch)["perceptual"], 0.02 * lpips(made, batch["frames"]).mean())
     twice = Loss(perceptual=0.02, lpips=str(there))
@@ -162,8 +162,8 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     assert same(*exported)
 
 
-def _built(network: nn.Module, **options: Any) -> Adversarial:
-    return Adversarial(network, _critic(), **options)
+def _built(network: nn.Module, **options: Any) -> GanTraining:
+    return GanTraining(network, _critic(), **options)
 
 
 def _lines(folder: Path) -> list[dict[str, Any]]:
@@ -191,7 +191,7 @@ def test_neither_moves_the_other(frozen: str, fit: Callable[..., Any], tmp_path:
     rates = {"optimizer": Optimizer(lr=1e-2), "critic_optimizer": Optimizer(lr=1e-2)}
     rates["optimizer" if frozen == "network" else "critic_optimizer"] = Optimizer(lr=0.0)
 
-    def build(network: nn.Module, **options: Any) -> Adversarial:
+    def build(network: nn.Module, **options: Any) -> GanTraining:
         return _built(network, **options | rates, adversarial=NO_LPIPS)
 
     first, second = (fit(tmp_path / str(steps), steps=steps, build=build)[1] for steps in (1, 3))
@@ -214,9 +214,9 @@ class Gradients(Callback):
 def test_gathered_gradients_are_means(fit: Callable[..., Any], tmp_path: Path) -> None:
     """Of weights that stay as they are, of a network that looks at each picture by itself."""
 
-    def build(network: nn.Module, gather: int, **options: Any) -> Adversarial:
+    def build(network: nn.Module, gather: int, **options: Any) -> GanTraining:
         options |= {"optimizer": Optimizer(lr=0.0), "accumulate": gather, "clip": None}
-        return Adversarial(_moments(), _critic(), adversarial=NO_LPIPS, **options)
+        return GanTraining(_moments(), _critic(), adversarial=NO_LPIPS, **options)
 
     kept = Gradients()
     for gather, steps in ((1, 2), (2, 1)):
@@ -236,7 +236,7 @@ def test_gradients_are_clipped(clip: float | None, fit: Callable[..., Any], tmp_
 
 
 def test_what_cannot_be_trained_so_is_refused() -> None:
-    film = FilmNet({"widths": (4, 8), "blocks": (1, 1)}, {"widths": (4, 8), "blocks": (1, 1)})
+    film = PathFilm({"widths": (4, 8), "blocks": (1, 1)}, {"widths": (4, 8), "blocks": (1, 1)})
     with pytest.raises(UnblurError, match=r"loss\.parts"):
         _system(film, loss=Loss(parts="both"))
     with pytest.raises(UnblurError, match="MimoUNet makes one"):
@@ -264,21 +264,21 @@ def test_the_papers_settings() -> None:
     with torch.device("meta"):
         counts = [
             sum(p.numel() for p in network.parameters())
-            for network in (MomentNet(**vars(recipe.network.arguments)), MomentCritic(**vars(recipe.critic.arguments)))
+            for network in (CFMD(**vars(recipe.network.arguments)), CFMDCritic(**vars(recipe.critic.arguments)))
         ]
     assert counts == [8_558_195, 40_296_448]
 
 
 def test_the_small_recipe_is_for_cpus() -> None:
-    recipe = read_recipe(RECIPES / "moments-face-small.yaml")
+    recipe = read_recipe(RECIPES / "cfmd-face-small.yaml")
     with torch.device("meta"):
-        critic = MomentCritic(**vars(recipe.critic.arguments))
-        network = MomentNet(**vars(recipe.network.arguments))
+        critic = CFMDCritic(**vars(recipe.critic.arguments))
+        network = CFMD(**vars(recipe.network.arguments))
     assert 1e6 <= sum(p.numel() for p in critic.parameters()) <= 2e6
     assert sum(p.numel() for p in network.parameters()) == 2_432_908
-    # What ships learned without a critic, and to correct drafts.
-    assert (recipe.adversarial.weight, network.drafts) == (0, True)
-    assert {one.drafts for one in [*recipe.sequences.train, *recipe.sequences.heldout]} == {"maxim"}
+    # What ships learned without a critic, and to correct estimates.
+    assert (recipe.adversarial.weight, network.estimates) == (0, True)
+    assert {one.estimates for one in [*recipe.sequences.train, *recipe.sequences.heldout]} == {"maxim"}
 
 
 RECIPE = """

@@ -5,7 +5,7 @@ from torch import Tensor
 from unblur.errors import UnblurError
 from unblur.losses.order_loss import one_sided, order_loss
 from unblur.metrics.ordering import all_pairs, symmetric_pairs
-from unblur.networks.hypercut import OrderNet
+from unblur.networks.hypercut import HyperCUT
 from unblur.training.order_training import Ordering, OrderLoss
 
 SMALL = {"width": 4, "channels": 8, "blocks": 1}
@@ -19,7 +19,7 @@ def _moving(count: int = 4, frames: int = 7) -> Tensor:
 
 
 def test_the_loss_of_every_pair() -> None:
-    network, frames = OrderNet(**SMALL), _moving()
+    network, frames = HyperCUT(**SMALL), _moving()
     forward = network.pairs(frames, all_pairs(7))
     terms = Ordering(network, OrderLoss()).losses({"frames": frames})
     torch.testing.assert_close(terms["order"], one_sided(forward))
@@ -29,7 +29,7 @@ def test_the_loss_of_every_pair() -> None:
 
 
 def test_other_pairs_join_the_symmetric_ones() -> None:
-    system = Ordering(OrderNet(**SMALL), OrderLoss(others=4))
+    system = Ordering(HyperCUT(**SMALL), OrderLoss(others=4))
     drawn = [system._pairs(7) for _ in range(20)]
     for pairs in drawn:
         assert torch.equal(pairs[:3], symmetric_pairs(7))
@@ -39,7 +39,7 @@ def test_other_pairs_join_the_symmetric_ones() -> None:
 
 @pytest.mark.parametrize("form", ["offset", "released"])
 def test_forms_that_do_not_turn_score_the_reverse_too(form: str) -> None:
-    network, frames = OrderNet(**SMALL, form=form), _moving()
+    network, frames = HyperCUT(**SMALL, form=form), _moving()
     pairs = symmetric_pairs(7)
     expected = order_loss(network.pairs(frames, pairs), network.pairs(frames, pairs.flip(-1)))
     terms = Ordering(network, OrderLoss(form="paper", others=0)).losses({"frames": frames})
@@ -49,7 +49,7 @@ def test_forms_that_do_not_turn_score_the_reverse_too(form: str) -> None:
 
 
 def test_what_is_measured() -> None:
-    class Leftwards(OrderNet):
+    class Leftwards(HyperCUT):
         def pairs(self, frames: Tensor, pairs: Tensor) -> Tensor:
             return torch.tensor([[1.0, 1.0, 1.0], [-2.0, -1.0, 1.0]])
 
@@ -63,7 +63,7 @@ def test_what_is_measured() -> None:
     assert torch.equal(first, frames[:, 0])
     assert torch.equal(stored, frames)
     assert torch.equal(runs, torch.stack((frames[0], frames[1].flip(0))))
-    assert Ordering(OrderNet(**SMALL)).measure({"frames": frames[:, :4]}).scores.keys() == {
+    assert Ordering(HyperCUT(**SMALL)).measure({"frames": frames[:, :4]}).scores.keys() == {
         "hit",
         "con@2",
         "confidence",
@@ -72,13 +72,13 @@ def test_what_is_measured() -> None:
 
 def test_fewer_pairs_than_none_are_refused() -> None:
     with pytest.raises(UnblurError, match=r"loss\.others -1: is no number of pairs"):
-        Ordering(OrderNet(**SMALL), OrderLoss(others=-1))
+        Ordering(HyperCUT(**SMALL), OrderLoss(others=-1))
 
 
 def test_pairs_of_a_clip_learn_to_agree() -> None:
     """Nothing is labelled: which way a clip runs is free, but all of its pairs say the same."""
     torch.manual_seed(0)
-    system = Ordering(OrderNet(width=8, channels=16, blocks=1, fold=2), OrderLoss())
+    system = Ordering(HyperCUT(width=8, channels=16, blocks=1, fold=2), OrderLoss())
     optimizer = torch.optim.Adam(system.network.parameters(), lr=1e-3)
     frames = _moving()
     losses = []
@@ -94,7 +94,7 @@ def test_pairs_of_a_clip_learn_to_agree() -> None:
 
 
 def test_clips_that_move_alike_are_one_clip() -> None:
-    network, frames = OrderNet(**SMALL), _moving()
+    network, frames = HyperCUT(**SMALL), _moving()
     forward = network.pairs(frames, all_pairs(7))
     terms = Ordering(network, OrderLoss()).losses({"frames": frames, "alike": torch.tensor(2)})
     torch.testing.assert_close(terms["order"], one_sided(forward.reshape(2, -1)))

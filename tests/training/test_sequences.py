@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from unblur.data.initial_estimates import draft_paths, drafts_folder, note_weights
+from unblur._version import PIPELINE_VERSION
 from unblur.data.exposure_metadata import Entry, Metadata, read_metadata, write_metadata
+from unblur.data.initial_estimates import draft_paths, drafts_folder, note_weights
 from unblur.errors import UnblurError
 from unblur.media.image import Picture, read_image
 from unblur.media.video import write_clip
-from unblur.networks.cfmd import MomentNet
-from unblur.networks.path_film import FilmNet
-from unblur.pipeline.refiner_film import METHOD
-from unblur.training.build import _data, main
-from unblur.training.film_training import Film, Loss
-from unblur.training.recipe import is_blur_space, read_recipe
 from unblur.models.registry import SHIPPED
 from unblur.models.weights import load_weights
+from unblur.networks.cfmd import CFMD
+from unblur.networks.path_film import PathFilm
+from unblur.training.build import _data, main
+from unblur.training.film_training import FilmTraining, Loss
+from unblur.training.recipe import is_blur_space, read_recipe
 
 RECIPE = """
 name: tiny
@@ -138,12 +138,12 @@ def test_mistakes_in_sets_are_named(tmp_path: Path) -> None:
 
 DRAFTED = """
 name: tiny
-network: {{name: moments, arguments: {{channels: 12, blocks: 1, deformable: false, drafts: {sees}}}}}
+network: {{name: moments, arguments: {{channels: 12, blocks: 1, deformable: false, estimates: {sees}}}}}
 out: {run}
 data: {{heldout: 2, heldout_size: 32, train: {root}, val: {root}}}
 sequences:
-  train: [{{path: {root}, partition: train, drafts: {train}}}]
-  heldout: [{{path: {root}, partition: val, drafts: {heldout}}}]
+  train: [{{path: {root}, partition: train, estimates: {train}}}]
+  heldout: [{{path: {root}, partition: val, estimates: {heldout}}}]
   frames: 3
   drawn: 2
   size: 32
@@ -158,11 +158,11 @@ critic: {{arguments: {{width: 4, widest: 8}}}}
 """
 
 
-def drafted(tmp_path: Path, **more: Any) -> Path:
+def estimated(tmp_path: Path, **more: Any) -> Path:
     metadata = read_metadata(exposures(tmp_path / "set"))
     for entry in metadata.entries:
-        for draft, frame in zip(draft_paths(metadata, entry, "some"), entry.frames, strict=True):
-            read_image(metadata.root / frame).save(draft)
+        for estimate, frame in zip(draft_paths(metadata, entry, "some"), entry.frames, strict=True):
+            read_image(metadata.root / frame).save(estimate)
     given = {"sees": "true", "train": "some", "heldout": "some", "synthetic": 0, "weight": 0} | more
     path = tmp_path / "recipe.yaml"
     path.write_text(DRAFTED.format(run=tmp_path / "run", root=tmp_path / "set", **given))
@@ -171,84 +171,84 @@ def drafted(tmp_path: Path, **more: Any) -> Path:
 
 @pytest.mark.parametrize("weight", [0, 0.1])
 def test_a_network_learns_to_correct_drafts(tmp_path: Path, weight: float) -> None:
-    assert main([str(drafted(tmp_path, weight=weight))]) == 0
+    assert main([str(estimated(tmp_path, weight=weight))]) == 0
     *_, last = [json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").read_text().splitlines()]
-    # The drafts of this set are the truth; two steps cannot have led far away.
+    # The estimates of this set are the truth; two steps cannot have led far away.
     assert last["psnr@0.5"] > last["input@0.5"] + 3
-    assert load_weights(tmp_path / "run" / "last.safetensors").network.drafts is True
+    assert load_weights(tmp_path / "run" / "last.safetensors").network.estimates is True
 
 
 @pytest.mark.parametrize("more", [{"sees": "false"}, {"train": "null"}, {"heldout": "null"}, {"synthetic": 0.5}])
 def test_drafts_for_some_exposures_alone_are_refused(tmp_path: Path, more: dict[str, Any]) -> None:
-    with pytest.raises(UnblurError, match=r"network\.arguments\.drafts"):
-        data(drafted(tmp_path, **more))
+    with pytest.raises(UnblurError, match=r"network\.arguments\.estimates"):
+        data(estimated(tmp_path, **more))
 
 
 def test_stills_and_clips_have_no_drafts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = drafted(tmp_path)
+    path = estimated(tmp_path)
     text = path.read_text()
     path.write_text(re.sub(r"(?m)^  (train|heldout): \[.*\n", "", text))
     assert main([str(path)]) == 1
-    assert "network.arguments.drafts: is true" in "".join(capsys.readouterr())
+    assert "network.arguments.estimates: is true" in "".join(capsys.readouterr())
     clip = tmp_path / "clip.mp4"
     clip.touch()
     path.write_text(re.sub(rf"train: \[{{path: {tmp_path / 'set'}", f"train: [{{path: {clip}", text))
     assert main([str(path)]) == 1
-    assert f"{clip}: is no metadata, and clips have no drafts; make exposures" in "".join(capsys.readouterr())
+    assert f"{clip}: is no metadata, and clips have no estimates; make exposures" in "".join(capsys.readouterr())
 
 
 def test_frames_that_run_as_their_drafts(tmp_path: Path) -> None:
-    path = drafted(tmp_path)
+    path = estimated(tmp_path)
     metadata = read_metadata(tmp_path / "set" / "metadata.json")
     for entry in metadata.entries:
-        drafts = draft_paths(metadata, entry, "some")
-        pictures = [read_image(draft) for draft in drafts]
-        for draft, picture in zip(reversed(drafts), pictures, strict=True):
-            picture.save(draft)
+        estimates = draft_paths(metadata, entry, "some")
+        pictures = [read_image(estimate) for estimate in estimates]
+        for estimate, picture in zip(reversed(estimates), pictures, strict=True):
+            picture.save(estimate)
     kept = [replace(entry, order="keep") for entry in metadata.entries]
     write_metadata(tmp_path / "set" / "metadata.json", replace(metadata, entries=tuple(kept)))
-    path.write_text(path.read_text().replace("drafts: some}", "drafts: some, direction: drafts}"))
+    path.write_text(path.read_text().replace("estimates: some}", "estimates: some, direction: estimates}"))
     for batch in (data(path).source.batch(0), *data(path).heldout):
-        torch.testing.assert_close(batch["frames"], batch["drafts"][:, :, 0])
-    path.write_text(path.read_text().replace("drafts: some, ", ""))
-    with pytest.raises(UnblurError, match="needs drafts"):
+        torch.testing.assert_close(batch["frames"], batch["estimates"][:, :, 0])
+    path.write_text(path.read_text().replace("estimates: some, ", ""))
+    with pytest.raises(UnblurError, match="needs estimates"):
         read_recipe(path)
 
 
 def test_drafts_that_were_never_made(tmp_path: Path) -> None:
-    with pytest.raises(UnblurError, match=r"unblur data drafts .* --model others"):
-        data(drafted(tmp_path, train="others"))
+    with pytest.raises(UnblurError, match=r"unblur data estimates .* --model others"):
+        data(estimated(tmp_path, train="others"))
 
 
 def test_drafts_by_other_weights_than_those_that_ship(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = drafted(tmp_path)
+    path = estimated(tmp_path)
     metadata = read_metadata(tmp_path / "set" / "metadata.json")
     data(path)
-    assert "its drafts by some do not say by which weights" in caplog.text
+    assert "its estimates by some do not say by which weights" in caplog.text
     caplog.clear()
     note_weights(metadata, "some", {"some": "0" * 64, "film-small": SHIPPED["film-small"].sha256})
     data(path)
     assert not caplog.text
     note_weights(metadata, "some", {"some": "0" * 64, "film-small": "0" * 64})
-    with pytest.raises(UnblurError, match="drafts/some: holds drafts by other weights of film-small; remove"):
+    with pytest.raises(UnblurError, match="estimates/some: holds estimates by other weights of film-small; remove"):
         data(path)
     note = drafts_folder(metadata, "some") / "weights.json"
     note.write_text(json.dumps({"some": "0" * 64}))
     data(path)
-    assert "its drafts by some do not say by which version of the method" in caplog.text
-    note.write_text(json.dumps({"method": METHOD + 1, "weights": {"some": "0" * 64}}))
-    with pytest.raises(UnblurError, match="drafts/some: holds drafts by another version of the method; remove"):
+    assert "its estimates by some do not say by which version of the method" in caplog.text
+    note.write_text(json.dumps({"method": PIPELINE_VERSION + 1, "weights": {"some": "0" * 64}}))
+    with pytest.raises(UnblurError, match="estimates/some: holds estimates by another version of the method; remove"):
         data(path)
 
 
 def test_drafts_are_of_times_that_were_drafted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(drafted(tmp_path)), "--loss.reblur", "0.1"]) == 1
-    assert "at times that have no drafts" in "".join(capsys.readouterr())
+    assert main([str(estimated(tmp_path)), "--loss.reblur", "0.1"]) == 1
+    assert "at times that have no estimates" in "".join(capsys.readouterr())
 
 
 def test_a_direction_that_is_sought_finds_no_drafts() -> None:
-    network = MomentNet(channels=12, blocks=1, deformable=False, drafts=True)
-    with pytest.raises(UnblurError, match="at times that have no drafts; set reblur and order to 0, direction to"):
-        Film(network, Loss(direction="nearest"))
+    network = CFMD(channels=12, blocks=1, deformable=False, estimates=True)
+    with pytest.raises(UnblurError, match="at times that have no estimates; set reblur and order to 0, direction to"):
+        FilmTraining(network, Loss(direction="nearest"))
     with pytest.raises(UnblurError, match=r"loss\.perceptual: needs frames"):
-        Film(FilmNet(), Loss(parts="paths", perceptual=0.1))
+        FilmTraining(PathFilm(), Loss(parts="paths", perceptual=0.1))

@@ -2,12 +2,12 @@
 
 A place that moved by L pixels lost the power along its direction from about 1 / L cycles per pixel on, where the
 spectrum of the path, a sinc if it is straight and steady, has its first zero. So the numbers that tell what blur it is,
-`analysis.blur_type`, tell how long it is as well: at the size of the photo and at half of it, where long motions fall into
-bands that are finer for them. Nothing sharp is needed, so a middle frame that kept some blur does not shorten it.
+`analysis.blur_type`, tell how long it is as well: at the size of the photo and at half of it, where long motions fall
+into bands that are finer for them. Nothing sharp is needed, so a middle frame that kept some blur does not shorten it.
 
-A logistic regression on the numbers and their squares, `analysis.blur_length_coefficients`, gives each place a distribution
-over `LENGTHS`; the mean of the places' logits is that of the photo, and its median the length. What is longer than
-`LONG` is looked at again at half the size, and so is what is soft all round.
+A logistic regression on the numbers and their squares, `analysis.blur_length_coefficients`, gives each place a
+distribution over `LENGTHS`; the mean of the places' logits is that of the photo, and its median the length. What is
+longer than `LONG` is looked at again at half the size, and so is what is soft all round.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Length:
     most: float
 
 
-def measure_length(image: Tensor | Spectra) -> Length | None:
+def predict_length(image: Tensor | Spectra) -> Length | None:
     """The length of the motion that a photo is blurred by; None if no place has texture to tell it from.
 
     As far as it is blurred by motion: of what is out of focus or sharp it tells the motion that would look alike.
@@ -55,17 +55,17 @@ def measure_length(image: Tensor | Spectra) -> Length | None:
     ----------
     image : Tensor or Spectra
         (3, H, W) RGB in [0, 1], stored values, any size; under 64 pixels a side it is always None. Or what its spectra
-        tell, to share it with `unblur.analysis.blur_type.judge`.
+        tell, to share it with `unblur.analysis.blur_type.classify_blur`.
 
     Examples
     --------
-    >>> measure_length(torch.full((3, 200, 200), 0.5))
+    >>> predict_length(torch.full((3, 200, 200), 0.5))
     """
     spectra, found = image if isinstance(image, Spectra) else Spectra(image), None
     for halvings in range(HALVINGS + 1):
         (fine, enough), (half, _) = spectra.at(halvings), spectra.at(halvings + 1)
         if enough:
-            told = told_by(seen(fine), seen(half))
+            told = predict(seen(fine), seen(half))
             found = Length(2**halvings * told.median, 2**halvings * told.most)
             if told.median < LONG and not _is_soft(fine):
                 break
@@ -89,7 +89,7 @@ def joined(fine: Tensor, half: Tensor, mean: Sequence[Sequence[float]] = MEAN) -
     return torch.cat((fine - here, rest.expand_as(fine)), 1)
 
 
-def told_by(fine: Tensor, half: Tensor) -> Length:
+def predict(fine: Tensor, half: Tensor) -> Length:
     """The length in pixels at the size of the first, of which there are some; both as `seen` gives them."""
     table = torch.tensor(TABLE).to(fine)
     logits = joined(fine, half) @ table[:, :-1].T + table[:, -1]

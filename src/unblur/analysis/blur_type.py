@@ -5,7 +5,8 @@ along its direction and leaves those across it; a lens out of focus takes them i
 them. So each place of the photo (128 x 128 pixels, nine windows under Hann's) is described by the logarithm of its
 power, above the noise, in six bands of frequency: how it falls along the direction of least power and across it, how
 unlike the two are, how well the windows agree on that direction. A logistic regression on these numbers and their
-squares, `analysis.blur_type_coefficients`, gives three probabilities, and their means over all places with texture the verdict.
+squares, `analysis.blur_type_coefficients`, gives three probabilities, and their means over all places with texture the
+verdict.
 
 What is drawn out in one direction by itself, waves or grass, can look sharp still when it has moved along it. So if
 paths were found they are asked too, before a photo is called sharp. And a photo with a soft background is not out of
@@ -23,8 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.layers.spectral import faded
 from unblur.analysis.blur_type_coefficients import CENTRE, TABLE
+from unblur.layers.spectral import faded
 
 KINDS = ("sharp", "motion", "defocus")
 UNSURE = "unsure"
@@ -85,27 +86,27 @@ class Spectra:
         self._known: list[tuple[Tensor, bool]] = []
 
     def at(self, halvings: int) -> tuple[Tensor, bool]:
-        """As `described` tells of the photo, its sides halved so often."""
+        """As `spectral_features` tells of the photo, its sides halved so often."""
         while len(self._known) <= halvings:
             self._grey = _halved(self._grey) if self._known else self._grey
-            self._known.append(described(self._grey))
+            self._known.append(spectral_features(self._grey))
         return self._known[halvings]
 
 
-def judge(image: Tensor | Spectra, length: float | None = None) -> Verdict:
+def classify_blur(image: Tensor | Spectra, length: float | None = None) -> Verdict:
     """Tell whether a photo is blurred by motion, out of focus, or sharp.
 
     Parameters
     ----------
     image : Tensor or Spectra
         (3, H, W) RGB in [0, 1], stored values, any size; under 64 pixels a side it is always "unsure". Or what its
-        spectra tell, to share it with `unblur.analysis.blur_length.measure_length`.
+        spectra tell, to share it with `unblur.analysis.blur_length.predict_length`.
     length : float, optional
         Of the motion that a path network found, in pixels: what looks sharp but was found to move is "unsure".
 
     Examples
     --------
-    >>> judge(torch.full((3, 200, 200), 0.5)).kind
+    >>> classify_blur(torch.full((3, 200, 200), 0.5)).kind
     'unsure'
     """
     described = describe(image)
@@ -160,7 +161,7 @@ def _halved(grey: Tensor) -> Tensor:
     return F.avg_pool2d(grey[None], 2)[0] if min(grey.shape) >= 2 * WINDOW else grey.new_zeros(0, 0)
 
 
-def described(grey: Tensor) -> tuple[Tensor, bool]:
+def spectral_features(grey: Tensor) -> tuple[Tensor, bool]:
     """The numbers of the places of (H, W) with texture, and whether so many have some that they speak for it."""
     power = powers(grey)
     found = _described(power) if len(power) else power.new_zeros(0, 1)

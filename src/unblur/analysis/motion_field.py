@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.exposure.average import times_of
-from unblur.layers.paths import path_at
 from unblur.analysis.blur_length import Length
+from unblur.exposure.average import frame_times
+from unblur.layers.paths import path_at
 
 CELL = 16
 """Side in pixels of the places at which a field is looked at."""
@@ -103,13 +103,13 @@ def measure_field(coefficients: Tensor, blurry: Tensor, times: int = 9) -> Field
     Parameters
     ----------
     coefficients : Tensor
-        (2 * degree, H, W) in pixels, as `unblur.networks.path_film.PathNet` gives them.
+        (2 * degree, H, W) in pixels, as `unblur.networks.path_film.MotionEstimator` gives them.
     blurry : Tensor
         (3, H, W) in [0, 1].
     times : int
         Instants, equally spaced over the exposure.
     """
-    paths = path_at(_thin(coefficients).cpu()[None], times_of(times))[0]
+    paths = path_at(_thin(coefficients).cpu()[None], frame_times(times))[0]
     return Field(paths, textured(blurry))
 
 

@@ -14,7 +14,7 @@ import typer
 from unblur.errors import UnblurError
 
 if TYPE_CHECKING:
-    from unblur.tasks.batch import Job, Outcome
+    from unblur.run_report import Job, Outcome
 
 
 class Closing(Protocol):

@@ -152,7 +152,7 @@ def data_fmr(
         return console.close(report)
 
 
-@app.command("drafts", epilog="Example: unblur data drafts faces/ --model best")
+@app.command("estimates", epilog="Example: unblur data estimates faces/ --model best")
 def data_drafts(
     context: typer.Context,
     sources: Annotated[

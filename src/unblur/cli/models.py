@@ -9,8 +9,8 @@ import typer
 
 from unblur._version import __version__
 from unblur.cli.codes import OK
-from unblur.cli.options import Json
 from unblur.cli.console import print_json
+from unblur.cli.options import Json
 
 app = typer.Typer(help="The models that are here: list, show, convert, export.", no_args_is_help=True)
 

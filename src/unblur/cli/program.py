@@ -14,8 +14,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from unblur._version import __version__
-from unblur.cli import train as learning
 from unblur.cli import blur, data, models, order, photos
+from unblur.cli import train as learning
 from unblur.cli.codes import FAILED, INTERRUPTED, OK, WRONG_USAGE
 from unblur.cli.console import Console, print_json
 from unblur.errors import UnblurError
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as cause:
         if hasattr(cause, "format_message"):
             return _misused(cause)
-        from unblur.tasks.batch import unexpected
+        from unblur.run_report import unexpected
 
         return _fail(console, arguments, unexpected(" ".join(["unblur", *arguments[:1]]), cause), cause)
     if code == INTERRUPTED:

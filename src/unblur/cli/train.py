@@ -73,9 +73,9 @@ def evaluate(
 ) -> int:
     """Measure a model by a named protocol, or on exposures of your own, beside the blurry input itself."""
     from unblur.evaluation import film_protocol as task
+    from unblur.evaluation.blur_space_protocol import evaluate_space
     from unblur.evaluation.faces_protocol import evaluate_faces
     from unblur.evaluation.order_protocol import evaluate_order
-    from unblur.evaluation.blur_space_protocol import evaluate_space
 
     if protocol != "faces-1" and len(models or []) > 1:
         raise typer.BadParameter(f"only one is measured by {protocol}", param_hint="--model")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from unblur.data.npz_cache import store_arrays, stored_arrays
 from unblur.data.clips import Limits, clip_exposures
+from unblur.data.npz_cache import store_arrays, stored_arrays
 from unblur.data.pictures import Pixels
 from unblur.data.sequences import Exposed
 from unblur.data.stills import to_uint8

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from unblur.analysis.optical_flow import Change, compare, dominant_motion
 from unblur.data.stills import shrink, to_uint8
-from unblur.exposure.average import average, times_of
+from unblur.exposure.average import average, frame_times
 from unblur.exposure.camera import is_canonical
 from unblur.exposure.response import Response
 
@@ -209,7 +209,7 @@ def _expose(
     return ClipExposure(
         blurry=average(frames[None], response, levels=255)[0],
         frames=frames.flip(0) if canonical and direction < 0 else frames,
-        times=times_of(len(kept)),
+        times=frame_times(len(kept)),
         span=span,
         shrink=view.factor,
         corner=(view.top, view.left),

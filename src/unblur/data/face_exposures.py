@@ -10,8 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unblur.data.manifest_metadata import open_exposures
 from unblur.data.exposure_metadata import NAME, Entry, Metadata, Partition
+from unblur.data.manifest_metadata import open_exposures
 from unblur.data.metadata_exposures import RecordedExposures, spread
 from unblur.errors import UnblurError
 from unblur.media.folder import is_folder

@@ -1,4 +1,4 @@
-"""Drafts: the frames that a film model made of exposures, for networks that correct them."""
+"""Estimates: the frames that a film model made of exposures, for networks that correct them."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from unblur._version import PIPELINE_VERSION
 from unblur.data.exposure_metadata import Entry, Metadata
 from unblur.errors import UnblurError
 from unblur.media.atomic import atomic_path
-from unblur.pipeline.refiner_film import METHOD
 
-FOLDER = "drafts"
+FOLDER = "estimates"
 WEIGHTS = "weights.json"
-"""In the folder of a model: what made its drafts, see `Note`."""
+"""In the folder of a model: what made its estimates, see `Note`."""
 
 
 def drafts_folder(metadata: Metadata, model: str) -> Path:
-    """Where all drafts by a model are: ROOT/drafts/MODEL.
+    """Where all estimates by a model are: ROOT/estimates/MODEL.
 
     Raises
     ------
@@ -27,12 +27,12 @@ def drafts_folder(metadata: Metadata, model: str) -> Path:
     """
     if model in ("", "..") or PurePosixPath(model).name != model or "\\" in model or not model.isprintable():
         remedy = "give the model a name without slashes, in its card"
-        raise UnblurError(f"drafts by {model!r}", "cannot be kept in a folder of that name", remedy)
+        raise UnblurError(f"estimates by {model!r}", "cannot be kept in a folder of that name", remedy)
     return metadata.root / FOLDER / model
 
 
 def draft_paths(metadata: Metadata, entry: Entry, model: str) -> tuple[Path, ...]:
-    """Where the drafts of an exposure are: ROOT/drafts/MODEL/path/of/the/blurry/picture/00.png, 01.png, ..."""
+    """Where the estimates of an exposure are: ROOT/estimates/MODEL/path/of/the/blurry/picture/00.png, 01.png, ..."""
     blurry = PurePosixPath(entry.blurry)
     folder = drafts_folder(metadata, model) / blurry.parent / blurry.stem
     return tuple(folder / f"{number:02d}.png" for number in range(metadata.frame_count))
@@ -43,8 +43,8 @@ def has_drafts(metadata: Metadata, entry: Entry, model: str) -> bool:
     return draft_paths(metadata, entry, model)[-1].is_file()
 
 
-def drafted(metadata: Metadata, model: str) -> Metadata:
-    """Those exposures that have drafts.
+def estimated(metadata: Metadata, model: str) -> Metadata:
+    """Those exposures that have estimates.
 
     Raises
     ------
@@ -53,29 +53,29 @@ def drafted(metadata: Metadata, model: str) -> Metadata:
     """
     chosen = tuple(entry for entry in metadata.entries if has_drafts(metadata, entry, model))
     if not chosen:
-        remedy = f"make them with unblur data drafts {metadata.root} --model {model}"
-        raise UnblurError(metadata.root, f"holds no drafts by {model}", remedy)
+        remedy = f"make them with unblur data estimates {metadata.root} --model {model}"
+        raise UnblurError(metadata.root, f"holds no estimates by {model}", remedy)
     return replace(metadata, entries=chosen)
 
 
 @dataclass(frozen=True)
 class Note:
-    """What made the drafts by a model.
+    """What made the estimates by a model.
 
     Attributes
     ----------
     weights : mapping of str to str
         The sum of the weights of each network that took part.
     method : int or None
-        As `unblur.pipeline.refiner_film.METHOD` was; None for drafts of before there was one.
+        As `unblur._version.PIPELINE_VERSION` was; None for estimates of before there was one.
     """
 
     weights: Mapping[str, str]
-    method: int | None = METHOD
+    method: int | None = PIPELINE_VERSION
 
 
 def noted(metadata: Metadata, model: str) -> Note | None:
-    """What made the drafts by a model; None where that was not noted.
+    """What made the estimates by a model; None where that was not noted.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def noted(metadata: Metadata, model: str) -> Note | None:
     try:
         return _read(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        problem = "does not say which weights made these drafts"
+        problem = "does not say which weights made these estimates"
         raise UnblurError(path, problem, "remove the folder, and make them again") from error
 
 
@@ -106,14 +106,14 @@ def _read(known: object) -> Note:
 
 
 def unsaid(note: Note | None) -> str | None:
-    """What drafts do not say by which they were made, if there is something."""
+    """What estimates do not say by which they were made, if there is something."""
     if note is None:
         return "weights"
     return "version of the method" if note.method is None else None
 
 
 def check_weights(metadata: Metadata, model: str, note: Note, weights: Mapping[str, str]) -> None:
-    """Refuse drafts whose weights, as far as they are noted, are not `weights`, or that were made in another way.
+    """Refuse estimates whose weights, as far as they are noted, are not `weights`, or that were made in another way.
 
     Raises
     ------
@@ -121,15 +121,15 @@ def check_weights(metadata: Metadata, model: str, note: Note, weights: Mapping[s
         Naming the first that has changed.
     """
     changed = [f"other weights of {name}" for name, value in weights.items() if note.weights.get(name) != value]
-    if note.method not in (None, METHOD):
+    if note.method not in (None, PIPELINE_VERSION):
         changed.append("another version of the method")
     if changed:
-        problem = f"holds drafts by {changed[0]}"
+        problem = f"holds estimates by {changed[0]}"
         raise UnblurError(drafts_folder(metadata, model), problem, "remove the folder, and make them again")
 
 
 def note_weights(metadata: Metadata, model: str, weights: Mapping[str, str]) -> None:
-    """Note which weights make the drafts by a model, by the method of now; see `noted`."""
-    note = {"method": METHOD, "weights": dict(weights)}
+    """Note which weights make the estimates by a model, by the method of now; see `noted`."""
+    note = {"method": PIPELINE_VERSION, "weights": dict(weights)}
     with atomic_path(drafts_folder(metadata, model) / WEIGHTS) as temporary:
         temporary.write_text(json.dumps(note, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -8,11 +8,11 @@ from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from unblur.data.exposure_metadata import NAME, Entry, Metadata, Order, Partition, read_metadata
 from unblur.data.manifest import NAME as MANIFEST
 from unblur.data.manifest import Direction, Record, read_manifest
-from unblur.data.exposure_metadata import NAME, Entry, Metadata, Order, Partition, read_metadata
 from unblur.errors import UnblurError
-from unblur.exposure.average import times_of
+from unblur.exposure.average import frame_times
 from unblur.media.folder import is_folder
 
 _ORDERS: dict[Direction, Order] = {"as_stored": "keep", "reversed": "reverse", "unknown": "ignore"}
@@ -38,7 +38,7 @@ def metadata_of(records: Sequence[Record], where: str, root: Path, name: str, pa
         if len(record.frames) != count or count < 2:
             problem = f"has {len(record.frames)} frames" + (f", line 1 has {count}" if count > 1 else "")
             raise UnblurError(line, problem, "make them all with one number of --frames, 2 or more")
-        if max(abs(a - b) for a, b in zip(record.times, times_of(count).tolist(), strict=True)) > 1e-3:
+        if max(abs(a - b) for a, b in zip(record.times, frame_times(count).tolist(), strict=True)) > 1e-3:
             raise UnblurError(line, "has times that are not evenly spaced", "leave it out: metadata has no times")
         identity = PurePosixPath(record.blurry).with_suffix("").as_posix()
         more = {key: getattr(record, key) for key in _KEPT}
@@ -56,7 +56,7 @@ def records_of(metadata: Metadata, size_of: Callable[[Path], tuple[int, int]]) -
     size_of : callable
         Height and width of a picture, for entries that do not say.
     """
-    times = tuple(round(float(t), 6) for t in times_of(metadata.frame_count))
+    times = tuple(round(float(t), 6) for t in frame_times(metadata.frame_count))
     records = []
     for entry in metadata.entries:
         more: dict[str, Any] = {key: entry.more[key] for key in _KEPT if key in entry.more}

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unblur.data.manifest_metadata import open_exposures
 from unblur.data.exposure_metadata import Entry, Metadata, Partition
+from unblur.data.manifest_metadata import open_exposures
 from unblur.data.sequences import MetadataSequences
 from unblur.errors import UnblurError
-from unblur.exposure.average import times_of
+from unblur.exposure.average import frame_times
 from unblur.exposure.response import Response
 
 SMALLEST = 11
@@ -43,7 +43,7 @@ class RecordedExposures:
     @property
     def times(self) -> Tensor:
         """(T,) when the frames were."""
-        return times_of(self.metadata.frame_count)
+        return frame_times(self.metadata.frame_count)
 
     def __len__(self) -> int:
         return len(self.metadata.entries)

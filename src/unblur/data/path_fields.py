@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.exposure.average import times_of
+from unblur.exposure.average import frame_times
 from unblur.exposure.camera import MotionSpec, Path, random_path
 from unblur.exposure.synthetic_exposure import random_masks
 
@@ -56,7 +56,7 @@ class SyntheticFields:
         self.size, self.batch_size, self.degree, self.patch = size, batch_size, degree, patch
         self.pictures, self.noise, self.seed = pictures, noise, seed
         self.motion = motion or MotionSpec(length=(0.0, 40.0), power=1.6)
-        tau = 2 * times_of(SAMPLES) - 1
+        tau = 2 * frame_times(SAMPLES) - 1
         self._fit = torch.linalg.pinv(torch.stack([tau**k for k in range(1, degree + 1)], 1))
 
     def with_(self, size: int, motion: MotionSpec) -> SyntheticFields:
@@ -97,5 +97,5 @@ class SyntheticFields:
         count = self.size * fine
         at = (torch.arange(count) + 0.5) * (self.patch / fine)
         y, x = torch.meshgrid(at + corner[1], at + corner[0], indexing="ij")
-        way = path.displacements(times_of(SAMPLES), torch.stack((x, y), -1).reshape(-1, 2))[0]
+        way = path.displacements(frame_times(SAMPLES), torch.stack((x, y), -1).reshape(-1, 2))[0]
         return torch.einsum("kt,tpc->kcp", self._fit, way).flatten(0, 1).unflatten(1, (count, count))

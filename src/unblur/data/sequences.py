@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from unblur.data.augmentation import NO_CHANGE, Augmentation, enlarged, moved, noisy, recoloured
-from unblur.data.initial_estimates import draft_paths, drafted
 from unblur.data.exposure_metadata import Box, Metadata
+from unblur.data.initial_estimates import draft_paths, estimated
 from unblur.data.pictures import Pixels, read_pixels
 from unblur.errors import UnblurError
-from unblur.exposure.average import times_of
+from unblur.exposure.average import frame_times
 from unblur.media.decode import picture_size
 
 
@@ -30,13 +30,14 @@ class Exposed(NamedTuple):
         (1 + T, H, W, 3) uint8, the blurry picture and the frames in the order that they are to be learned in.
     box : tuple of float or None
         Where the person is.
-    drafts : ndarray or None
-        (T, H, W, 3) uint8, what a film model made of the blurry picture, t = 0 first; see `unblur.data.initial_estimates`.
+    estimates : ndarray or None
+        (T, H, W, 3) uint8, what a film model made of the blurry picture, t = 0 first; see
+        `unblur.data.initial_estimates`.
     """
 
     pictures: Pixels
     box: Box | None = None
-    drafts: Pixels | None = None
+    estimates: Pixels | None = None
 
 
 class Sequences(Protocol):
@@ -68,20 +69,20 @@ class MetadataSequences:
         Of each exposure, evenly spaced among those that there are, ends among them.
     seed : int
         Of the coins for clips whose order is "random".
-    drafts : str, optional
-        The model whose drafts are read too; exposures without any are passed over. Where the order is to be ignored,
-        because nobody knows the direction of time, frames are loaded in the direction of their drafts.
+    estimates : str, optional
+        The model whose estimates are read too; exposures without any are passed over. Where the order is to be ignored,
+        because nobody knows the direction of time, frames are loaded in the direction of their estimates.
 
     Raises
     ------
     UnblurError
-        The frames that there are cannot be thinned out to so many, or there are no drafts.
+        The frames that there are cannot be thinned out to so many, or there are no estimates.
     """
 
     metadata: Metadata
     frames: int = 7
     seed: int = 0
-    drafts: str | None = None
+    estimates: str | None = None
 
     def __post_init__(self) -> None:
         there = self.metadata.frame_count
@@ -90,8 +91,8 @@ class MetadataSequences:
             problem = f"has {there} frames of each exposure, of which {self.frames} cannot be evenly spaced"
             raise UnblurError(self.place, problem, f"use {', '.join(map(str, fitting))}")
 
-        if self.drafts is not None:
-            object.__setattr__(self, "metadata", drafted(self.metadata, self.drafts))
+        if self.estimates is not None:
+            object.__setattr__(self, "metadata", estimated(self.metadata, self.estimates))
 
     @property
     def place(self) -> str:
@@ -111,20 +112,20 @@ class MetadataSequences:
         """
         entry = self.metadata.entries[index]
         blurry, frames = self.metadata.paths(entry)
-        drafts = draft_paths(self.metadata, entry, self.drafts) if self.drafts is not None else ()
+        estimates = draft_paths(self.metadata, entry, self.estimates) if self.estimates is not None else ()
         step = (len(frames) - 1) // (self.frames - 1)
-        frames, drafts = frames[::step], drafts[::step]
+        frames, estimates = frames[::step], estimates[::step]
         if entry.direction(self.seed) < 0:
             frames = frames[::-1]
-        pictures = [read_pixels(path) for path in (blurry, *frames, *drafts)]
-        for path, picture in zip((*frames, *drafts), pictures[1:], strict=True):
+        pictures = [read_pixels(path) for path in (blurry, *frames, *estimates)]
+        for path, picture in zip((*frames, *estimates), pictures[1:], strict=True):
             if picture.shape != pictures[0].shape:
                 shapes = [f"{p.shape[1]} x {p.shape[0]}" for p in (picture, pictures[0])]
                 raise UnblurError(
                     path, f"is {shapes[0]}, its blurry picture {shapes[1]}", "make both again, of one size"
                 )
         seen = 1 + len(frames)
-        made, drawn = np.stack(pictures[:seen]), np.stack(pictures[seen:]) if drafts else None
+        made, drawn = np.stack(pictures[:seen]), np.stack(pictures[seen:]) if estimates else None
         if drawn is not None and entry.order == "ignore" and _runs_against(made[1:], drawn):
             made = np.concatenate((made[:1], made[:0:-1]))
         return Exposed(made, entry.box, drawn)
@@ -207,7 +208,7 @@ class SequenceBatches:
     def batch(self, step: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
         """Batch number `step`: blurry (B, 3, S, S), frames (B, T, 3, S, S) in [0, 1], times (B, T) = i / (T - 1).
 
-        Where the sets have drafts, those too (B, T, 2, 3, S, S): at the times, and at 1 minus them.
+        Where the sets have estimates, those too (B, T, 2, 3, S, S): at the times, and at 1 minus them.
         """
         # Each exposure has a generator of its own: threads may finish as they like.
         made, when = zip(*self._pool.map(lambda number: self._crop(step, number), range(self.batch_size)), strict=True)
@@ -221,12 +222,12 @@ class SequenceBatches:
         return {name: value.contiguous() for name, value in batch.items()}
 
     def _crop(self, step: int, number: int) -> tuple[np.ndarray, Tensor]:
-        """(1 + T, S, S, 3) float32, or with drafts 1 + 3 T pictures as `_side_by_side`; and the times (T,)."""
+        """(1 + T, S, S, 3) float32, or with estimates 1 + 3 T pictures as `_side_by_side`; and the times (T,)."""
         rng, how = np.random.default_rng((self.seed, step, number)), self.augmentation
         sequences = self.sets[rng.choice(len(self.sets), p=self._shares)]
         exposed = sequences.read(int(rng.integers(len(sequences))))
         places, box = rng.random(2), exposed.box
-        times = times_of(len(exposed.pictures) - 1)
+        times = frame_times(len(exposed.pictures) - 1)
         chosen = np.arange(len(times))
         if self.drawn is not None:
             chosen = np.sort(rng.permutation(len(times))[: self.drawn])
@@ -245,16 +246,16 @@ class SequenceBatches:
 
 
 def _side_by_side(exposed: Exposed, chosen: np.ndarray) -> Pixels:
-    """The blurry picture, the chosen frames, and if there are any the drafts of their times and of 1 minus those."""
-    drafts = [] if exposed.drafts is None else [exposed.drafts[chosen], exposed.drafts[::-1][chosen]]
-    return np.concatenate([exposed.pictures[[0, *(1 + chosen)]], *drafts])
+    """The blurry picture, the chosen frames, and if there are any the estimates of their times and of 1 minus those."""
+    estimates = [] if exposed.estimates is None else [exposed.estimates[chosen], exposed.estimates[::-1][chosen]]
+    return np.concatenate([exposed.pictures[[0, *(1 + chosen)]], *estimates])
 
 
 def _named(pictures: Tensor, count: int) -> dict[str, Tensor]:
-    """The parts of (B, N, 3, h, w) that `_side_by_side` joined: blurry, frames, drafts (B, T, 2, 3, h, w)."""
+    """The parts of (B, N, 3, h, w) that `_side_by_side` joined: blurry, frames, estimates (B, T, 2, 3, h, w)."""
     named = {"blurry": pictures[:, 0], "frames": pictures[:, 1 : 1 + count]}
-    drafts = pictures[:, 1 + count :]
-    return named | ({"drafts": drafts.unflatten(1, (2, count)).transpose(1, 2)} if drafts.shape[1] else {})
+    estimates = pictures[:, 1 + count :]
+    return named | ({"estimates": estimates.unflatten(1, (2, count)).transpose(1, 2)} if estimates.shape[1] else {})
 
 
 def near(pictures: Pixels, box: Box, ratio: float, size: int) -> Pixels:
@@ -284,7 +285,7 @@ def heldout_sequences(
     Returns
     -------
     list of dict
-        Batches of ``blurry`` (B, 3, h, w), ``frames`` (B, T, 3, h, w), ``times`` (T,), on the CPU; with ``drafts``
+        Batches of ``blurry`` (B, 3, h, w), ``frames`` (B, T, 3, h, w), ``times`` (T,), on the CPU; with ``estimates``
         (B, T, 2, 3, h, w) where the sets have some.
     """
     chosen: list[tuple[int, Tensor]] = []
@@ -298,7 +299,7 @@ def heldout_sequences(
             batches.append([])
         batches[-1].append((count, crop))
     stacked = [(batch[0][0], torch.stack([crop for _, crop in batch])) for batch in batches]
-    return [_named(pictures, count) | {"times": times_of(count)} for count, pictures in stacked]
+    return [_named(pictures, count) | {"times": frame_times(count)} for count, pictures in stacked]
 
 
 def _middle(exposed: Exposed, size: int) -> tuple[int, Tensor]:
@@ -312,7 +313,7 @@ def _middle(exposed: Exposed, size: int) -> tuple[int, Tensor]:
     return count, torch.from_numpy(np.ascontiguousarray(cut)).permute(0, 3, 1, 2).float() / 255
 
 
-def _runs_against(frames: Pixels, drafts: Pixels) -> bool:
-    """Whether reversed frames are nearer to the drafts."""
-    there, back = (float(cv2.norm(frames, other, cv2.NORM_L2SQR)) for other in (drafts, drafts[::-1].copy()))
+def _runs_against(frames: Pixels, estimates: Pixels) -> bool:
+    """Whether reversed frames are nearer to the estimates."""
+    there, back = (float(cv2.norm(frames, other, cv2.NORM_L2SQR)) for other in (estimates, estimates[::-1].copy()))
     return back < there

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from unblur.data.stills import Still
-from unblur.exposure.average import times_of
+from unblur.exposure.average import frame_times
 from unblur.exposure.camera import MotionSpec
 from unblur.exposure.response import Response
 from unblur.exposure.synthetic_exposure import SensorSpec, render
@@ -115,7 +115,7 @@ class SyntheticExposures:
 
     def _times(self, generator: torch.Generator) -> Tensor:
         if self.grid:
-            return times_of(self.times).expand(self.batch_size, -1)
+            return frame_times(self.times).expand(self.batch_size, -1)
         times = torch.rand(self.batch_size, self.times, generator=generator)
         ends = torch.rand(self.batch_size, self.times, generator=generator) < 0.25
         times = torch.where(ends, times.round(), times)

@@ -18,14 +18,13 @@ from typing import Any
 
 import torch
 
+from unblur.data.contact_sheet import draw_grid
 from unblur.data.layouts import Part
-from unblur.errors import UnblurError
 from unblur.datasets.collection import Collection
 from unblur.datasets.transfer import AugmentOptions, Maker
-from unblur.media.contact_sheet import draw_grid
-from unblur.tasks.batch import Job, Outcome, Report, unexpected
-from unblur.tasks.progress import Listener, Silent
-from unblur.pipeline.blur_transfer import load_space
+from unblur.errors import UnblurError
+from unblur.pipeline.blur_transfer import load_blur_space
+from unblur.run_report import Job, Listener, Outcome, RunReport, Silent, unexpected
 from unblur.tasks.reblur import Model
 
 PREVIEWED = 6
@@ -43,7 +42,7 @@ def augment(
     model: Model = None,
     device: str | torch.device = "auto",
     workers: int | None = None,
-) -> Report:
+) -> RunReport:
     """Put the blur of random pairs of pictures on random sharp ones, or blur that is drawn.
 
     The same pictures, model and seed give the same files, whatever the number of workers. What is there from an earlier
@@ -66,7 +65,7 @@ def augment(
 
     Returns
     -------
-    Report
+    RunReport
         With the mean PSNR of the sources reconstructed from their codes; an error for each picture that cannot be read.
 
     Raises
@@ -92,7 +91,7 @@ def augment_files(
     model: Model = None,
     device: str | torch.device = "auto",
     preview: bool = False,
-) -> Report:
+) -> RunReport:
     """`augment`, and its progress told to `listener`.
 
     Parameters
@@ -101,12 +100,12 @@ def augment_files(
         Make nothing but a picture, ``OUT.preview.png``, of the first few.
     """
     options = options.checked()
-    space = load_space(model, device)
+    space = load_blur_space(model, device)
     if sources is None:
         space.check_draws()
     _check_apart(Path(out), [place for place in (sources, targets) if place is not None])
     maker = Maker(space, None if sources is None else str(sources), str(targets), options)
-    report = Report("augment", "made", {"model": space.as_dict(), "out": str(out)}, f"by {space.name}")
+    report = RunReport("augment", "made", {"model": space.as_dict(), "out": str(out)}, f"by {space.name}")
     job = Job(Path(sources if sources is not None else targets), Path(f"{out}.preview.png") if preview else Path(out))
     for fault in maker.faults:
         _tell(fault, report, listener)
@@ -127,7 +126,7 @@ def _check_apart(out: Path, places: Sequence[str | PathLike[str]]) -> None:
             raise UnblurError(f"-o {out}", f"lies in {place}, which pictures are taken from", "choose another folder")
 
 
-def _fill(maker: Maker, job: Job, workers: int, report: Report, listener: Listener) -> Outcome:
+def _fill(maker: Maker, job: Job, workers: int, report: RunReport, listener: Listener) -> Outcome:
     """Make what is not there yet."""
     collection = Collection(job.output, maker.about(), free=("unblur", "places", "model"))
     missing = [index for index in range(maker.options.n) if index not in collection.entries]
@@ -156,7 +155,7 @@ def _fill(maker: Maker, job: Job, workers: int, report: Report, listener: Listen
     return Outcome(job, said, facts if made or not entries else {**facts, "skipped": True})
 
 
-def _tell(fault: UnblurError, report: Report, listener: Listener) -> None:
+def _tell(fault: UnblurError, report: RunReport, listener: Listener) -> None:
     """Of a picture that cannot be used, once."""
     if str(fault) not in map(str, report.errors):
         report.errors.append(fault)

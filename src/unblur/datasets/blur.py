@@ -29,7 +29,7 @@ from unblur.data.manifest import NAME as MANIFEST
 from unblur.data.manifest import Direction, Record, read_manifest, write_manifest
 from unblur.data.stills import sharp_factor, shrink, to_uint8
 from unblur.errors import UnblurError
-from unblur.exposure.average import times_of
+from unblur.exposure.average import frame_times
 from unblur.exposure.camera import MotionSpec
 from unblur.exposure.response import Response
 from unblur.exposure.synthetic_exposure import CLEAN, render
@@ -37,8 +37,7 @@ from unblur.media.folder import CLIP_SUFFIXES, atomic_path, find_clips, find_ima
 from unblur.media.image import Picture, read_image, write_image
 from unblur.media.video import read_clip
 from unblur.media.webp import is_animated
-from unblur.tasks.batch import Job, Outcome, Report, run
-from unblur.tasks.progress import Listener, Silent
+from unblur.run_report import Job, Listener, Outcome, RunReport, Silent, run
 
 SCALE = 1.2  # pixels of a photo per pixel of its exposure: hides the softness of interpolation
 AVERAGED = 13  # frames of a clip in an exposure, at least
@@ -124,7 +123,7 @@ def blur_data(
     out: str | PathLike[str],
     options: BlurOptions | None = None,
     listener: Listener | None = None,
-) -> Report:
+) -> RunReport:
     """Make blurry and sharp pictures out of photos and clips.
 
     The same sources, options and seed give the same pictures. What is there already from an earlier run with the same
@@ -139,7 +138,7 @@ def blur_data(
 
     Returns
     -------
-    Report
+    RunReport
         One result per source; what concerns one source alone is an error in it.
 
     Raises
@@ -148,7 +147,7 @@ def blur_data(
         Options that cannot be met, no usable source, an output that cannot be written or was made with other options.
     """
     options, listener = (options or BlurOptions()).checked(), listener or Silent()
-    report = Report("data blur", "exposed")
+    report = RunReport("data blur", "exposed")
     clips, photos, report.errors = _find(sources)
     for error in report.errors:
         listener.failed(error)
@@ -255,7 +254,7 @@ class _Maker:
         self.records[name] = Record(
             blurry=f"blurry/{name}.png",
             frames=tuple(files),
-            times=tuple(round(float(t), 6) for t in times_of(len(files))),
+            times=tuple(round(float(t), 6) for t in frame_times(len(files))),
             source=source.name,
             response=self.options.response,
             direction=made.direction,
@@ -277,7 +276,7 @@ def _moved(pixels: np.ndarray, options: BlurOptions, seed: int) -> _Made:
     exposure = render(
         stills[:1],
         (options.size, options.size),
-        times_of(options.frames),
+        frame_times(options.frames),
         MotionSpec(length=options.length, layer=options.layer),
         CLEAN,
         foreground=stills[1:],

@@ -20,24 +20,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unblur.data.manifest_metadata import records_of
-from unblur.data.face_windows import FaceWindow, WindowRules, face_windows, marked_windows
-from unblur.data.frame_reordering import FmrStatistics, fmr_order, fmr_statistics
-from unblur.data.landmarks import Marks, find_marks, read_annotations, read_marks, write_marks
-from unblur.data.manifest import NAME as MANIFEST
-from unblur.data.manifest import write_manifest
 from unblur.data.exposure_metadata import NAME as METADATA
 from unblur.data.exposure_metadata import Entry, Metadata, Partition, read_metadata, write_metadata
+from unblur.data.frame_reordering import FmrStatistics, fmr_order, fmr_statistics
+from unblur.data.manifest import NAME as MANIFEST
+from unblur.data.manifest import write_manifest
+from unblur.data.manifest_metadata import records_of
+from unblur.datasets.blur import claim
+from unblur.datasets.face_windows import FaceWindow, WindowRules, face_windows, marked_windows
+from unblur.datasets.landmarks import Marks, find_marks, read_annotations, read_marks, write_marks
 from unblur.errors import UnblurError
 from unblur.media.folder import atomic_path, find_clips, images_in, is_folder
 from unblur.media.image import Picture, write_image
 from unblur.media.video import read_clip
-from unblur.pipeline.face_detection import CascadeDetector, Detector
-from unblur.datasets.blur import claim
-from unblur.tasks.batch import Job, Outcome, Report, run
-from unblur.tasks.progress import Listener, Silent
-from unblur.evaluation.table import Sheet
 from unblur.models.mtcnn_weights import load_face_cascade
+from unblur.pipeline.face_detection import CascadeDetector, Detector
+from unblur.run_report import Job, Listener, Outcome, RunReport, Silent, run
+from unblur.table import Sheet
 
 TEST = frozenset({"009", "010", "037", "039", "053", "158", "211", "406", "522"})
 """The clips of 300VW on which CFMD-GAN is measured; Ren et al., ICCV 2019."""
@@ -74,7 +73,7 @@ class FmrOptions(WindowRules):
 
 
 @dataclass
-class FmrReport(Report):
+class FmrReport(RunReport):
     """What was made, and what sorting did.
 
     Attributes

@@ -9,13 +9,12 @@ from unblur.data.lmdb_store import SUFFIX, LmdbWriter, check_picture, key_of
 from unblur.data.manifest import NAME as MANIFEST
 from unblur.data.pictures import PictureFolder
 from unblur.errors import UnblurError
-from unblur.tasks.batch import Job, Outcome, Report
-from unblur.tasks.progress import Listener
+from unblur.run_report import Job, Listener, Outcome, RunReport
 
 BATCH = 32 << 20  # bytes between two commits: what a kill may cost
 
 
-def store_pictures(source: str | PathLike[str], out: str | PathLike[str], listener: Listener) -> Report:
+def store_pictures(source: str | PathLike[str], out: str | PathLike[str], listener: Listener) -> RunReport:
     """Store the pictures of a folder, at any depth, in an LMDB; see `unblur.data.lmdb_store`.
 
     Files are copied as they are, one after the other. A run that is killed goes on where it stopped; what is there and
@@ -33,7 +32,7 @@ def store_pictures(source: str | PathLike[str], out: str | PathLike[str], listen
 
     Returns
     -------
-    Report
+    RunReport
         One result, and an error for each picture that cannot be stored.
 
     Raises
@@ -43,7 +42,7 @@ def store_pictures(source: str | PathLike[str], out: str | PathLike[str], listen
     """
     if Path(out).suffix.lower() != SUFFIX:
         raise UnblurError(out, "does not end in .lmdb", f"use for instance -o {Path(out).name or 'pictures'}{SUFFIX}")
-    report = Report("data lmdb", "stored")
+    report = RunReport("data lmdb", "stored")
     pictures = PictureFolder(source)
     job = Job(Path(source), Path(out))
     listener.begin(job, 1, 1)

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from unblur.data.baist_boxes import read_box
-from unblur.data.manifest_metadata import check_files, metadata_of, rebased, records_of
 from unblur.data.exposure_layouts import AVERAGED, ExposureLayout, Found, find_exposures
+from unblur.data.exposure_metadata import NAME, Entry, Metadata, Partition, metadata_text, read_metadata
 from unblur.data.manifest import NAME as MANIFEST
 from unblur.data.manifest import manifest_text, read_manifest
-from unblur.data.exposure_metadata import NAME, Entry, Metadata, Partition, metadata_text, read_metadata
+from unblur.data.manifest_metadata import check_files, metadata_of, rebased, records_of
 from unblur.data.pictures import PictureFolder
 from unblur.errors import UnblurError
 from unblur.exposure.average import average
@@ -23,8 +23,7 @@ from unblur.exposure.response import Response
 from unblur.media.decode import picture_size
 from unblur.media.folder import atomic_path
 from unblur.media.image import Picture, read_image, write_image
-from unblur.tasks.batch import Job, Outcome, Report
-from unblur.tasks.progress import Listener, Silent
+from unblur.run_report import Job, Listener, Outcome, RunReport, Silent
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def make_metadata(
     listener: Listener | None = None,
     *,
     overwrite: bool = False,
-) -> Report:
+) -> RunReport:
     """List the exposures of a folder in a ``metadata.json``; or of a manifest, or turn metadata into a manifest.
 
     Parameters
@@ -92,7 +91,7 @@ def make_metadata(
     parts = Counter[str](entry.partition for entry in metadata.entries)
     facts: dict[str, object] = {"layout": layout, "entries": len(metadata.entries), "frames": metadata.frame_count}
     facts |= {"partitions": dict(parts), "root": str(metadata.root), **({"warning": warning} if warning else {})}
-    report = Report("data metadata", "listed", count=len(metadata.entries))
+    report = RunReport("data metadata", "listed", count=len(metadata.entries))
     report.results.append(Outcome(Job(source, target), said, facts))
     listener.done(report.results[0])
     return report

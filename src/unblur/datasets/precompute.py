@@ -1,4 +1,4 @@
-"""`unblur data drafts`: what a film model makes of exposures, beside which another network learns to do better."""
+"""`unblur data estimates`: what a film model makes of exposures, beside which another network learns to do better."""
 
 from __future__ import annotations
 
@@ -9,21 +9,28 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unblur.data.manifest_metadata import exposures_file, open_exposures
-from unblur.data.initial_estimates import check_weights, draft_paths, drafts_folder, has_drafts, note_weights, noted, unsaid
 from unblur.data.exposure_metadata import NAME, Entry, Metadata
+from unblur.data.initial_estimates import (
+    check_weights,
+    draft_paths,
+    drafts_folder,
+    has_drafts,
+    note_weights,
+    noted,
+    unsaid,
+)
+from unblur.data.manifest_metadata import exposures_file, open_exposures
 from unblur.data.pictures import read_pixels
 from unblur.errors import UnblurError
-from unblur.exposure.average import times_of
+from unblur.evaluation.protocols import Film
+from unblur.exposure.average import frame_times
 from unblur.media.folder import is_folder
 from unblur.media.image import Picture, write_image
-from unblur.evaluation.protocols import Film
 from unblur.pipeline.consistency import STEPS
-from unblur.tasks.batch import Job, Outcome, Report, run
-from unblur.tasks.progress import Listener, Silent
-from unblur.tasks.frames import check_makes
-from unblur.pipeline.restore import Engine, load
 from unblur.pipeline.function import film_function
+from unblur.pipeline.restore import Pipeline, load
+from unblur.run_report import Job, Listener, Outcome, RunReport, Silent, run
+from unblur.tasks.frames import check_makes
 
 AT_ONCE = 8
 """Exposures per pass."""
@@ -31,18 +38,18 @@ AT_ONCE = 8
 
 def make_drafts(
     sources: list[str | PathLike[str]],
-    model: str | PathLike[str] | Engine | None = None,
+    model: str | PathLike[str] | Pipeline | None = None,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     listener: Listener | None = None,
     *,
     limit: int | None = None,
-) -> Report:
+) -> RunReport:
     """Keep what a film model makes of every exposure, at the times of its frames, beside the exposures.
 
-    An exposure that has drafts by this model is left alone, so a run that was interrupted goes on. Drafts by other
-    weights of the same name, or by another version of the method, are refused; those that do not say which are taken,
-    with a warning.
+    An exposure that has estimates by this model is left alone, so a run that was interrupted goes on. Estimates by
+    other weights of the same name, or by another version of the method, are refused; those that do not say which are
+    taken, with a warning.
 
     Parameters
     ----------
@@ -59,9 +66,9 @@ def make_drafts(
         No such model or device. What concerns one source is in the report.
     """
     listener = listener or Silent()
-    engine = load(model, device, dtype)
-    film = film_function(engine, False, STEPS)
-    report = Report("data drafts", "drafted")
+    pipeline = load(model, device, dtype)
+    film = film_function(pipeline, False, STEPS)
+    report = RunReport("data estimates", "estimated")
     files: list[Path] = []
     for source in sources:
         try:
@@ -69,35 +76,35 @@ def make_drafts(
         except UnblurError as error:
             report.errors.append(error)
             listener.failed(error)
-    report.about = {"model": engine.as_dict(), "limit": limit}
-    work = lambda job: _drafted(job, film, engine, limit, listener)  # noqa: E731
+    report.about = {"model": pipeline.as_dict(), "limit": limit}
+    work = lambda job: _drafted(job, film, pipeline, limit, listener)  # noqa: E731
     jobs = [Job(file, file.parent) for file in files]
     run(jobs, work, report, on_begin=listener.begin, on_done=listener.done, on_error=listener.failed)
-    report.by = f"with {engine}"
+    report.by = f"with {pipeline}"
     return report
 
 
-def _drafted(job: Job, film: Film, engine: Engine, limit: int | None, listener: Listener) -> Outcome:
+def _drafted(job: Job, film: Film, pipeline: Pipeline, limit: int | None, listener: Listener) -> Outcome:
     metadata = open_exposures(job.source)
     assert metadata is not None
-    _check_apart(metadata, engine.name)
-    times = times_of(metadata.frame_count)
-    check_makes(engine, times.tolist(), str(job.source), "name a model of films for any number of frames")
+    _check_apart(metadata, pipeline.name)
+    times = frame_times(metadata.frame_count)
+    check_makes(pipeline, times.tolist(), str(job.source), "name a model of films for any number of frames")
     chosen = random.Random(len(metadata.entries)).sample(range(len(metadata.entries)), len(metadata.entries))[:limit]
-    missing = [index for index in chosen if not has_drafts(metadata, metadata.entries[index], engine.name)]
-    is_noted, warning = _weights_noted(metadata, engine)
+    missing = [index for index in chosen if not has_drafts(metadata, metadata.entries[index], pipeline.name)]
+    is_noted, warning = _weights_noted(metadata, pipeline)
     for start in range(0, len(missing), AT_ONCE):
         listener.progress("drafting", start, len(missing))
         some = missing[start : start + AT_ONCE]
         for group in _of_one_size([(metadata.entries[i], _blurry(metadata, metadata.entries[i])) for i in some]):
-            pictures = torch.stack([blurry for _, blurry in group]).to(engine.runner.device)
-            with engine.runner.inference():
+            pictures = torch.stack([blurry for _, blurry in group]).to(pipeline.runner.device)
+            with pipeline.runner.inference():
                 frames = film(pictures, times.to(pictures)).float().clamp(0, 1).cpu()
             if not is_noted:
-                note_weights(metadata, engine.name, engine.weights)
+                note_weights(metadata, pipeline.name, pipeline.weights)
                 is_noted = True
             for (entry, _), several in zip(group, frames, strict=True):
-                _write(metadata, entry, engine.name, several)
+                _write(metadata, entry, pipeline.name, several)
     told = f"{len(missing)} of {len(metadata.entries)} exposures" if missing else f"{len(chosen)} there already"
     facts: dict[str, object] = {
         "made": len(missing),
@@ -109,33 +116,37 @@ def _drafted(job: Job, film: Film, engine: Engine, limit: int | None, listener: 
 
 
 def _check_apart(metadata: Metadata, model: str) -> None:
-    """Refuse blurry pictures that would have their drafts in one place."""
+    """Refuse blurry pictures that would have their estimates in one place."""
     known: dict[Path, str] = {}
     for entry in metadata.entries:
         other = known.setdefault(draft_paths(metadata, entry, model)[0], entry.blurry)
         if other != entry.blurry:
-            problem = f"has drafts in the same place as {other}, which has another suffix"
+            problem = f"has estimates in the same place as {other}, which has another suffix"
             raise UnblurError(metadata.root / entry.blurry, problem, "rename one of the two, and correct the metadata")
 
 
-def _weights_noted(metadata: Metadata, engine: Engine) -> tuple[bool, str | None]:
-    """Whether a note of the weights need not be made any more, and what to say where drafts have none, or an old one.
+def _weights_noted(metadata: Metadata, pipeline: Pipeline) -> tuple[bool, str | None]:
+    """Whether a note of the weights need not be made any more, and what to say where estimates have none, or an old
+    one.
 
     Raises
     ------
     UnblurError
-        The drafts that are there are by other weights, or by another version of the method.
+        The estimates that are there are by other weights, or by another version of the method.
     """
-    note = noted(metadata, engine.name)
+    note = noted(metadata, pipeline.name)
     if note is not None:
-        check_weights(metadata, engine.name, note, engine.weights)
-    missing, folder = unsaid(note), drafts_folder(metadata, engine.name)
+        check_weights(metadata, pipeline.name, note, pipeline.weights)
+    missing, folder = unsaid(note), drafts_folder(metadata, pipeline.name)
     if missing is None:
         return True, None
     if next(folder.rglob("*.png"), None) is None:
         return False, None
     # The note stays as it is, whatever is added: some of them are by others.
-    return True, f"holds drafts by {engine.name} that do not say by which {missing}; remove {folder} to make them again"
+    return (
+        True,
+        f"holds estimates by {pipeline.name} that do not say by which {missing}; remove {folder} to make them again",
+    )
 
 
 def _blurry(metadata: Metadata, entry: Entry) -> Tensor:

@@ -19,7 +19,7 @@ from unblur.data.stills import to_uint8
 from unblur.errors import UnblurError
 from unblur.media.encode import encode
 from unblur.metrics.fidelity import psnr
-from unblur.pipeline.blur_transfer import Space
+from unblur.pipeline.blur_transfer import BlurSpace
 from unblur.tasks.reblur import seed_of
 
 Crop = tuple[int, int, int, int]
@@ -95,7 +95,7 @@ class Maker:
         another run makes what is missing, the same as if nothing had been wrong.
     """
 
-    def __init__(self, space: Space, sources: str | None, targets: str, options: AugmentOptions) -> None:
+    def __init__(self, space: BlurSpace, sources: str | None, targets: str, options: AugmentOptions) -> None:
         self.space, self.options = space, options
         self.pairs = None if sources is None else open_pairs(sources, part=options.part)
         self.targets, names = open_sharp(targets, options.part)

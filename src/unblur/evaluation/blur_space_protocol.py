@@ -12,11 +12,11 @@ from pathlib import Path
 from torch import Tensor
 
 from unblur.evaluation.blur1 import NAME, load_transfers
+from unblur.evaluation.class_table import Progress, Tally, rows_of
+from unblur.evaluation.film_table import ALL
 from unblur.evaluation.val1 import Exposures, load_val1
 from unblur.metrics.fidelity import psnr
-from unblur.evaluation.film_table import ALL
-from unblur.evaluation.class_table import Progress, Tally, rows_of
-from unblur.pipeline.blur_transfer import Space, load_space
+from unblur.pipeline.blur_transfer import BlurSpace, load_blur_space
 from unblur.tasks.reblur import Model
 
 ASKED = 36.0
@@ -98,7 +98,7 @@ def evaluate_space(
         The model is no blur space; data that are missing or cannot be read.
     """
     begun = time.perf_counter()
-    space = load_space(model, device)
+    space = load_blur_space(model, device)
     tell = progress or (lambda stage, done, total: None)
     place = Path(cache) if cache else None
     building = lambda done, total: tell(f"building {NAME}", done, total)  # noqa: E731
@@ -118,7 +118,7 @@ def _middle(exposures: Exposures) -> list[tuple[Tensor, ...]]:
     return list(zip(middle, blurry, middle, blurry, strict=True))
 
 
-def _measured(space: Space, case: tuple[Tensor, ...]) -> tuple[float, float]:
+def _measured(space: BlurSpace, case: tuple[Tensor, ...]) -> tuple[float, float]:
     """PSNR against the truth of another picture as it is, and with the blur of a pair."""
     sharp, blurry, other, truth = (image.float() / 255 for image in case)
     made = space.apply(other, space.encode(sharp, blurry))

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from unblur.evaluation.film_table import ALL
-from unblur.evaluation.table import Measured, Sheet
+from unblur.table import Measured, Sheet
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, steps done, steps in all)."""

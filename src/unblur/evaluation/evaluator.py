@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from unblur.data.face_exposures import FaceExposures
-from unblur.metrics.frechet import Moments, described, frechet_distance
-from unblur.evaluation.protocols import DISTANCES, Film
-from unblur.metrics.reordered import centre_scores, compare, film_scores, wanted_pairs
-from unblur.evaluation.options import FRECHET, Measures
 from unblur.evaluation.faces_table import BETTER, ORDERS, POOLED, CentreRow, FilmRow, Order
 from unblur.evaluation.film_table import INPUT
+from unblur.evaluation.options import FRECHET, Measures
+from unblur.evaluation.protocols import DISTANCES, Film
+from unblur.metrics.frechet import Moments, described, frechet_distance
+from unblur.metrics.reordered import centre_scores, compare, film_scores, wanted_pairs
 
 
 @dataclass(frozen=True)

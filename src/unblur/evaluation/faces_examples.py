@@ -10,10 +10,10 @@ from torch import Tensor
 from unblur.data.face_exposures import FaceExposures
 from unblur.data.pictures import Pixels
 from unblur.data.stills import to_uint8
-from unblur.metrics.fidelity import psnr
 from unblur.evaluation.faces_table import ORDERS, Example
 from unblur.evaluation.film_table import INPUT
 from unblur.evaluation.html_report import Strip
+from unblur.metrics.fidelity import psnr
 
 TIMES = (0.0, 0.5, 1.0)
 """Of the frames that are shown."""

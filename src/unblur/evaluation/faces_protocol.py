@@ -1,8 +1,8 @@
 """How good models are on faces, by the protocol faces-1: CFMD-GAN's tables 2 to 5 on exposures of `unblur data fmr`.
 
-The frames of an exposure have two orders, that of FMR and that of time (see `data.frame_reordering`), and in half of the exposures
-another frame is in the middle. So whatever depends on it is told for both: the frame of t = 0.5 against either middle,
-and films at t = i / (N - 1) against either order, as they were made and each in its better direction.
+The frames of an exposure have two orders, that of FMR and that of time (see `data.frame_reordering`), and in half of
+the exposures another frame is in the middle. So whatever depends on it is told for both: the frame of t = 0.5 against
+either middle, and films at t = i / (N - 1) against either order, as they were made and each in its better direction.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ import torch
 from torch import Tensor, nn
 
 from unblur.data.face_exposures import load_faces
-from unblur.exposure.average import times_of
-from unblur.evaluation.protocols import Film
-from unblur.runtime.device import resolve_device
-from unblur.runtime.precision import autocast
-from unblur.tasks.frames import made_by
-from unblur.evaluation.options import FRECHET, Asked
-from unblur.evaluation.faces_examples import TIMES, Shown, choose
 from unblur.evaluation.evaluator import Found, Judge
+from unblur.evaluation.faces_examples import TIMES, Shown, choose
 from unblur.evaluation.faces_table import FacesReport
 from unblur.evaluation.film_table import INPUT
 from unblur.evaluation.html_report import check_page, write_page
-from unblur.pipeline.restore import Engine, load
+from unblur.evaluation.options import FRECHET, Asked
+from unblur.evaluation.protocols import Film
+from unblur.exposure.average import frame_times
 from unblur.pipeline.function import film_function
+from unblur.pipeline.restore import Pipeline, load
+from unblur.runtime.device import resolve_device
+from unblur.runtime.precision import autocast
+from unblur.tasks.frames import made_by
 from unblur.tasks.inputs import steps_option
 
 NAME = "faces-1"
 MIDDLE = [0.5]
-Model = str | PathLike[str] | nn.Module | Engine | None
+Model = str | PathLike[str] | nn.Module | Pipeline | None
 Progress = Callable[[str, int, int], None]
 
 
@@ -95,16 +95,16 @@ def evaluate_faces(
     classes, notes = load_faces(Path(data), partition=asked.partition, limit=limit)
     # All of them first: what cannot be measured is told before anything is.
     several = [models] if isinstance(models, str) or not isinstance(models, Sequence) else models
-    engines = [load(model, device, dtype) for model in several]
-    made = [_precise(film_function(engine, refine, steps), engine) for engine in engines]
+    pipelines = [load(model, device, dtype) for model in several]
+    made = [_precise(film_function(pipeline, refine, steps), pipeline) for pipeline in pipelines]
     judge = Judge.of(classes, asked.measures(resolve_device(device), cache), resolve_device(device))
     centres, films = judge.rows(INPUT, [judge.measure(_still, one, MIDDLE, batch_size) for one in classes])
     about: list[dict[str, object]] = []
     shown: list[Shown] = []
-    for engine, film in zip(engines, made, strict=True):
-        name = _unlike(engine.name, [INPUT, *(str(one["name"]) for one in about)])
-        about.append({**engine.as_dict(), "name": name, "refined": refine, "consistency": steps})
-        found = _measured(film, engine, judge, batch_size, name, tell)
+    for pipeline, film in zip(pipelines, made, strict=True):
+        name = _unlike(pipeline.name, [INPUT, *(str(one["name"]) for one in about)])
+        about.append({**pipeline.as_dict(), "name": name, "refined": refine, "consistency": steps})
+        found = _measured(film, pipeline, judge, batch_size, name, tell)
         more = judge.rows(name, found)
         centres += more[0]
         films += more[1]
@@ -146,21 +146,21 @@ def _still(blurry: Tensor, times: Tensor) -> Tensor:
     return blurry[:, None].expand(-1, len(times), -1, -1, -1)
 
 
-def _precise(film: Film, engine: Engine) -> Film:
-    """A film in the number format of its engine."""
+def _precise(film: Film, pipeline: Pipeline) -> Film:
+    """A film in the number format of its pipeline."""
 
     def run(blurry: Tensor, times: Tensor) -> Tensor:
-        with autocast(engine.runner.device, engine.runner.dtype):
+        with autocast(pipeline.runner.device, pipeline.runner.dtype):
             return film(blurry, times)
 
     return run
 
 
-def _measured(film: Film, engine: Engine, judge: Judge, batch_size: int, name: str, tell: Progress) -> list[Found]:
+def _measured(film: Film, pipeline: Pipeline, judge: Judge, batch_size: int, name: str, tell: Progress) -> list[Found]:
     """What the judge says of a model, class by class."""
     found = []
     for one in judge.classes:
-        times = times_of(one.frames).tolist() if made_by(engine) in (None, one.frames) else MIDDLE
+        times = frame_times(one.frames).tolist() if made_by(pipeline) in (None, one.frames) else MIDDLE
         on_batch = partial(_tell, tell, f"measuring {name}, {one.frames} frames", len(one))
         found.append(judge.measure(film, one, times, batch_size, on_batch))
     return found

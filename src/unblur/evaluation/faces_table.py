@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 
 from unblur.data.face_exposures import Order
-from unblur.evaluation.options import FRECHET
 from unblur.evaluation.film_table import INPUT
-from unblur.evaluation.table import Measured, Sheet
 from unblur.evaluation.html_report import Page, Part, Strip
+from unblur.evaluation.options import FRECHET
 from unblur.evaluation.published_faces import published
+from unblur.table import Measured, Sheet
 
 ORDERS: dict[Order, str] = {"rank": "FMR", "time": "time"}
 POOLED = "frechet_pooled"
@@ -214,7 +214,7 @@ class FacesReport(Measured):
 
 
 def _about(model: Mapping[str, object]) -> str:
-    first = model.get("sharpener") or model.get("drafter")
+    first = model.get("sharpener") or model.get("estimator")
     behind = f" behind {first}" if first else ""
     return f"{model['name']}: {model['network']}{behind} on {model['device']} in {model['dtype']}"
 

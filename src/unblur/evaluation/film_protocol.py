@@ -13,11 +13,7 @@ from torch import nn
 
 from unblur.data.manifest_metadata import exposures_file
 from unblur.data.metadata_exposures import RecordedExposures, load_recorded
-from unblur.evaluation.val1 import Exposures, load_val1
 from unblur.errors import UnblurError
-from unblur.evaluation.protocols import Film, score, score_blurry
-from unblur.tasks.frames import check_makes
-from unblur.evaluation.options import Asked, Measures
 from unblur.evaluation.film_table import (
     ALL,
     COLUMNS,
@@ -31,10 +27,14 @@ from unblur.evaluation.film_table import (
     rows_of,
 )
 from unblur.evaluation.frechet_table import SetMeter, SetRow
-from unblur.pipeline.restore import Engine, load
+from unblur.evaluation.options import Asked, Measures
+from unblur.evaluation.protocols import Film, score, score_blurry
+from unblur.evaluation.val1 import Exposures, load_val1
 from unblur.pipeline.function import film_function
-from unblur.tasks.order import Orderer, load_orderer
+from unblur.pipeline.restore import Pipeline, load
+from unblur.tasks.frames import check_makes
 from unblur.tasks.inputs import steps_option
+from unblur.tasks.order import OrderScorer, load_order_scorer
 
 __all__ = ["ALL", "COLUMNS", "INPUT", "PROTOCOLS", "Asked", "Report", "Row", "evaluate"]
 
@@ -44,7 +44,7 @@ OfAClass = Exposures | RecordedExposures
 
 
 def evaluate(
-    model: str | PathLike[str] | nn.Module | Engine | None = None,
+    model: str | PathLike[str] | nn.Module | Pipeline | None = None,
     protocol: str = "val-1",
     data: str | PathLike[str] = ".",
     *,
@@ -66,8 +66,8 @@ def evaluate(
         See `unblur.load`; also any network with ``forward(blurry, times)``. Of a network for single pictures the films
         that follow from them are measured.
     protocol : str
-        ``"val-1"``; see `unblur.evaluation.val1` for the exposures, `unblur.evaluation.protocols` for the numbers. Or the path
-        of a metadata.json or a manifest.jsonl, or of a folder with either.
+        ``"val-1"``; see `unblur.evaluation.val1` for the exposures, `unblur.evaluation.protocols` for the numbers. Or
+        the path of a metadata.json or a manifest.jsonl, or of a folder with either.
     data : path
         Folder with the protocol's pictures and clips.
     refine : bool
@@ -97,23 +97,23 @@ def evaluate(
     begun = time.perf_counter()
     asked = (asked or Asked()).checked()
     tell = progress or (lambda stage, done, total: None)
-    engine = load(model, device, dtype)
+    pipeline = load(model, device, dtype)
     steps = steps_option(consistency)
-    film = film_function(engine, refine, steps)
-    place = engine.runner.device
-    orderer = None if asked.order is None else load_orderer(asked.order, place, "--order")
+    film = film_function(pipeline, refine, steps)
+    place = pipeline.runner.device
+    order_scorer = None if asked.order is None else load_order_scorer(asked.order, place, "--order")
     measures = asked.measures(place, cache)
     meter = None if measures.observer is None else SetMeter(measures.observer)
     classes = _classes(protocol, data, asked, limit, cache, tell)
     for exposures in classes.values():
-        check_makes(engine, exposures.times.tolist(), str(protocol), "measure it on exposures of as many frames")
-    measured = _Measured(engine, measures, orderer, meter)
+        check_makes(pipeline, exposures.times.tolist(), str(protocol), "measure it on exposures of as many frames")
+    measured = _Measured(pipeline, measures, order_scorer, meter)
     for name, exposures in classes.items():
         measured.add(name, exposures, film, batch_size, tell)
-    about = {**engine.as_dict(), "refined": refine, "consistency": steps}
+    about = {**pipeline.as_dict(), "refined": refine, "consistency": steps}
     return Report(
         protocol=str(protocol),
-        model=about | ({"order": orderer.as_dict()} if orderer else {}),
+        model=about | ({"order": order_scorer.as_dict()} if order_scorer else {}),
         limit=limit,
         seconds=time.perf_counter() - begun,
         verified={name: str(e.verified) for name, e in classes.items() if isinstance(e, Exposures)},
@@ -128,19 +128,21 @@ def evaluate(
 class _Measured:
     """What is measured of a model, and beside it of the blurry input, class by class."""
 
-    def __init__(self, engine: Engine, measures: Measures, orderer: Orderer | None, meter: SetMeter | None) -> None:
-        self.engine, self.measures, self.orderer, self.meter = engine, measures, orderer, meter
+    def __init__(
+        self, pipeline: Pipeline, measures: Measures, order_scorer: OrderScorer | None, meter: SetMeter | None
+    ) -> None:
+        self.pipeline, self.measures, self.order_scorer, self.meter = pipeline, measures, order_scorer, meter
         self._before: list[tuple[Row, list[FrameRow]]] = []
         self._own: list[tuple[Row, list[FrameRow]]] = []
 
     def add(self, name: str, exposures: OfAClass, film: Film, batch_size: int, tell: Progress) -> None:
         """Measure a class."""
-        runner, metrics, names = self.engine.runner, self.measures.metrics, self.measures.names
+        runner, metrics, names = self.pipeline.runner, self.measures.metrics, self.measures.names
         watch = self.meter.watch(name, INPUT, still=True) if self.meter else None
         still = score_blurry(exposures, device=runner.device, metrics=metrics, on_frames=watch)
-        unknown = {"reblur", "forward"} | (set(ORDER_COLUMNS) if self.orderer else set())
+        unknown = {"reblur", "forward"} | (set(ORDER_COLUMNS) if self.order_scorer else set())
         self._before.append(rows_of(name, INPUT, still, names, without=unknown))
-        watch = self.meter.watch(name, self.engine.name) if self.meter else None
+        watch = self.meter.watch(name, self.pipeline.name) if self.meter else None
         done = 0
 
         def on_batch(count: int) -> None:
@@ -155,11 +157,11 @@ class _Measured:
             dtype=runner.dtype,
             batch_size=batch_size,
             metrics=metrics,
-            scorer=None if self.orderer is None else self.orderer.network,
+            scorer=None if self.order_scorer is None else self.order_scorer.network,
             on_batch=on_batch,
             on_frames=watch,
         )
-        self._own.append(rows_of(name, self.engine.name, scores, names))
+        self._own.append(rows_of(name, self.pipeline.name, scores, names))
 
     def rows(self) -> tuple[Row, ...]:
         """Of each class the input before the model, then of all."""
@@ -177,7 +179,7 @@ class _Measured:
         """Class by class, the input before the model."""
         if self.meter is None:
             return ()
-        pairs = zip(self.meter.rows(INPUT, ALL), self.meter.rows(self.engine.name, ALL), strict=True)
+        pairs = zip(self.meter.rows(INPUT, ALL), self.meter.rows(self.pipeline.name, ALL), strict=True)
         return tuple(row for pair in pairs for row in pair)
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from unblur.evaluation.protocols import Scores
-from unblur.evaluation.table import Measured, Sheet
 from unblur.evaluation.frechet_table import SetRow, sheet
+from unblur.evaluation.protocols import Scores
+from unblur.table import Measured, Sheet
 
 COLUMNS = ("psnr@0", "psnr@0.5", "psnr@1", "psnr", "ssim@0", "ssim@0.5", "ssim@1", "ssim", "reblur", "forward")
 ORDER_COLUMNS = ("hit", "con@2", "con@3")

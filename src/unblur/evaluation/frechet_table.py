@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from unblur.metrics.frechet import FilmMoments, Moments, described, frechet_distance
-from unblur.evaluation.table import Sheet
-from unblur.models.feature_extractors import Observer
+from unblur.models.feature_extractors import FeatureExtractor
+from unblur.table import Sheet
 
 HEADINGS = ("exposures", "n", "of", "metric", "all frames", "middle frame")
 
@@ -52,11 +52,11 @@ class SetMeter:
 
     Parameters
     ----------
-    observer : Observer
+    observer : FeatureExtractor
         Its network on the device of the frames.
     """
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(self, observer: FeatureExtractor) -> None:
         self.observer = observer
         self.truths: dict[str, FilmMoments] = {}
         self.made: dict[tuple[str, str], FilmMoments] = {}

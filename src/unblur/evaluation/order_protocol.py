@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from unblur.evaluation.class_table import Progress, Tally, rows_of
 from unblur.evaluation.val1 import load_val1
 from unblur.metrics.ordering import consistent, hit
-from unblur.evaluation.class_table import Progress, Tally, rows_of
-from unblur.tasks.order import SIDE, Model, Scored, gathered, load_orderer
+from unblur.tasks.order import SIDE, Model, Scored, gathered, load_order_scorer
 
 NAME = "order-1"
 
@@ -92,7 +92,7 @@ def evaluate_order(
         The model does not score orders; data that are missing or cannot be read.
     """
     begun = time.perf_counter()
-    orderer = load_orderer(model, device)
+    order_scorer = load_order_scorer(model, device)
     tell = progress or (lambda stage, done, total: None)
     building = lambda done, total: tell(f"building {NAME}", done, total)  # noqa: E731
     classes = load_val1(Path(data), Path(cache) if cache else None, limit=limit, progress=building)
@@ -100,10 +100,15 @@ def evaluate_order(
 
     def measure(clip: tuple[str, Tensor]) -> Scored:
         name, frames = clip
-        return orderer.score(gathered(((name, frame.float() / 255) for frame in frames), side), subject=name)
+        return order_scorer.score(gathered(((name, frame.float() / 255) for frame in frames), side), subject=name)
 
     rows = tuple(rows_of(clips, measure, _row, tell))
-    known: dict[str, object] = {**orderer.as_dict(), "device": str(orderer.device), "dtype": "float32", "side": side}
+    known: dict[str, object] = {
+        **order_scorer.as_dict(),
+        "device": str(order_scorer.device),
+        "dtype": "float32",
+        "side": side,
+    }
     return Report(NAME, known, limit, time.perf_counter() - begun, rows)
 
 

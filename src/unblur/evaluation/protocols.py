@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from unblur.exposure.average import times_of
+from unblur.exposure.average import frame_times
 from unblur.exposure.response import Response, to_linear
 from unblur.metrics.fidelity import MAX_PSNR, psnr, ssim
 from unblur.metrics.sequence import BothWays, Metric, Order, PairScorer, best_direction, directed
@@ -126,7 +126,7 @@ def score(
         Where to run, and what to cast convolutions to. Metrics are taken in float32.
     metrics : mapping of str to callable, optional
         What `Scores.both` is to hold, by name; see `DISTANCES`.
-    scorer : OrderNet, optional
+    scorer : HyperCUT, optional
         On `device`; for `Scores.order`.
     on_batch : callable, optional
         Called with the number of exposures of each batch that is done.
@@ -197,10 +197,10 @@ def score_blurry(
 def reblur_rule(averaged: int | None) -> tuple[Tensor, Tensor]:
     """Times and weights that average a film as its exposure was: the same frames, or the trapezoidal rule."""
     if averaged is not None:
-        return times_of(averaged), torch.full((averaged,), 1 / averaged)
+        return frame_times(averaged), torch.full((averaged,), 1 / averaged)
     weights = torch.full((REBLUR_FRAMES,), 1 / (REBLUR_FRAMES - 1))
     weights[0] = weights[-1] = 0.5 / (REBLUR_FRAMES - 1)
-    return times_of(REBLUR_FRAMES), weights
+    return frame_times(REBLUR_FRAMES), weights
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from unblur.evaluation.table import Sheet
+from unblur.table import Sheet
 
 NOT_OURS = "the paper's, on 300VW: not comparable with numbers on other data"
 AGAIN = "* trained again on 300VW"

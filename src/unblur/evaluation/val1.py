@@ -29,11 +29,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unblur.data.npz_cache import store_arrays, stored_arrays
 from unblur.data.clips import ClipExposure, Limits, clip_exposures
+from unblur.data.npz_cache import store_arrays, stored_arrays
 from unblur.data.stills import sharp_factor
 from unblur.errors import UnblurError
-from unblur.exposure.average import quantise, times_of
+from unblur.exposure.average import frame_times, quantise
 from unblur.exposure.camera import MotionSpec
 from unblur.exposure.response import Response, from_linear, to_linear
 from unblur.exposure.synthetic_exposure import SensorSpec, render
@@ -97,7 +97,7 @@ class Exposures:
     @property
     def times(self) -> Tensor:
         """(T,) when the frames were."""
-        return times_of(self.frames.shape[1])
+        return frame_times(self.frames.shape[1])
 
     def __len__(self) -> int:
         return len(self.blurry)
@@ -229,7 +229,7 @@ def photo_exposure(
     exposure = render(
         large[:1],
         (2 * side, 2 * side),
-        times_of(TIMES),
+        frame_times(TIMES),
         MotionSpec(length=(2 * length[0], 2 * length[1]), layer=float(layer)),
         SensorSpec(highlights=(1.0, 1.0), levels=None),
         foreground=large[1:],

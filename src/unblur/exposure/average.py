@@ -8,19 +8,19 @@ from torch import Tensor
 from unblur.exposure.response import Response, from_linear, to_linear
 
 
-def times_of(n: int) -> Tensor:
+def frame_times(n: int) -> Tensor:
     """The `n` times i / (n - 1) of an exposure, float32; one frame is the middle one, at 0.5."""
     return torch.linspace(0, 1, n) if n > 1 else torch.full((1,), 0.5)
 
 
-def shares_of(n: int) -> Tensor:
+def trapezoid_weights(n: int) -> Tensor:
     """What each of `n` >= 2 instants, ends among them, counts in the integral over the exposure: the trapezoid rule."""
     shares = torch.full((n,), 1 / (n - 1))
     shares[0] = shares[-1] = 0.5 / (n - 1)
     return shares
 
 
-def exposed(light: Tensor) -> Tensor:
+def integrate(light: Tensor) -> Tensor:
     """The integral over the exposure of light (B, T, C, H, W) at T >= 2 instants, ends among them: (B, C, H, W)."""
     return (light.sum(1) - (light[:, 0] + light[:, -1]) / 2) / (light.shape[1] - 1)
 

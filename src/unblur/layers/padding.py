@@ -58,7 +58,7 @@ def pad_to_size(image: Tensor, height: int, width: int) -> Tensor:
     return image
 
 
-def rimmed(image: Tensor, rim: int) -> Tensor:
+def reflect_pad(image: Tensor, rim: int) -> Tensor:
     """(B, C, H, W) with `rim` more pixels on every side, by reflection as often as it takes."""
     if min(image.shape[-2:]) > rim:
         return F.pad(image, (rim, rim, rim, rim), mode="reflect")
@@ -72,7 +72,7 @@ class MirroredConv2d(nn.Conv2d):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C', ceil(H / stride), ceil(W / stride))."""
-        return super().forward(rimmed(features, self.kernel_size[0] // 2))
+        return super().forward(reflect_pad(features, self.kernel_size[0] // 2))
 
 
 def _mirror(length: int, more: int, device: torch.device, before: int | None = None) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from unblur.layers.paths import follow_back, reverse_time, warp
 from unblur.losses.pixel import charbonnier
 from unblur.losses.priors import path_error
-from unblur.networks.path_film import FilmNet
+from unblur.networks.path_film import PathFilm
 
 Part = Literal["both", "restorer", "paths", "guess", "detail"]
 CELL = 8
@@ -19,7 +19,7 @@ CELL = 8
 
 
 def part_terms(
-    network: FilmNet,
+    network: PathFilm,
     blurry: Tensor,
     frames: Tensor,
     times: Tensor,
@@ -28,7 +28,7 @@ def part_terms(
     eps: float = 1e-3,
     train: Part = "both",
 ) -> dict[str, Tensor]:
-    """The terms of the loss of a `FilmNet` by name.
+    """The terms of the loss of a `PathFilm` by name.
 
     The restorer learns the middle frame. The path network learns to move the *true* middle frame to the other times,
     given anything from the restorer's frame to the true one: so it fits the restorer it runs behind, and a better one
@@ -36,7 +36,7 @@ def part_terms(
 
     The photo does not tell which end of the exposure came first, and no rule of direction is continuous in the motion:
     where it jumps, a network that must follow it learns the average of both, which is no motion. So each exposure is
-    compared in the direction that the prediction is nearer to; `FilmNet` applies the rule to what it has predicted.
+    compared in the direction that the prediction is nearer to; `PathFilm` applies the rule to what it has predicted.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def part_terms(
         Of the Charbonnier distance.
     train : {"both", "restorer", "paths", "guess", "detail"}
         The part that learns; the other stays as it is. With "guess" only the coarse estimate of the path network
-        learns (see `evidence.Evidence`), in a fraction of the time: the way to begin. With "detail" it stays, and
+        learns (see `evidence.SpectralMotion`), in a fraction of the time: the way to begin. With "detail" it stays, and
         only what corrects it learns. Where there is nothing to correct it, the guess is all that the paths learn.
     """
     truth = frames[:, 0]
@@ -111,7 +111,7 @@ def guess_error(guess: Tensor, truth: Tensor, paths: Tensor, times: Tensor) -> T
 
 
 def rule_error(rightwards: Tensor, downwards: Tensor, truth: Tensor, paths: Tensor, times: Tensor) -> Tensor:
-    """As `guess_error`, of paths that are told to run one way: see `evidence.Evidence.both`.
+    """As `guess_error`, of paths that are told to run one way: see `evidence.SpectralMotion.both`.
 
     Each place is compared in the direction in which it truly moves rightwards, or downwards, and counts by the square
     of the cosine between its motion and that direction: nothing is asked where the rule jumps.

@@ -138,7 +138,7 @@ class Lpips(nn.Module):
         return features
 
 
-class Glance(nn.Module):
+class LpipsFeatures(nn.Module):
     """What the AlexNet of LPIPS sees in a picture as a whole: means over the positions of its last layer.
 
     Parameters

@@ -110,7 +110,7 @@ def p_metric(
 
 
 class PairScorer(Protocol):
-    """What scores pairs of frames; see `unblur.networks.hypercut.OrderNet`."""
+    """What scores pairs of frames; see `unblur.networks.hypercut.HyperCUT`."""
 
     def both_ways(self, frames: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, 3, H, W) and (P, 2) indices to (B, P): of the pairs, and of the same pairs reversed."""

@@ -35,7 +35,7 @@ class Choice:
     reason: str
 
 
-def choose(sizes: Iterable[int], device: torch.device, dtype: torch.dtype, threads: int) -> Choice:
+def auto_select(sizes: Iterable[int], device: torch.device, dtype: torch.dtype, threads: int) -> Choice:
     """Choose between the best model and the fast one.
 
     Parameters
@@ -50,7 +50,7 @@ def choose(sizes: Iterable[int], device: torch.device, dtype: torch.dtype, threa
 
     Examples
     --------
-    >>> choose([12_000_000], torch.device("cpu"), torch.float32, threads=2).model
+    >>> auto_select([12_000_000], torch.device("cpu"), torch.float32, threads=2).model
     'film-small'
     """
     best, fast = ALIASES["best"], ALIASES["fast"]

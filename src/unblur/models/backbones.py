@@ -46,7 +46,9 @@ def load_backbone(path: str | PathLike[str]) -> Backbone:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a ``.safetensors`` file, or of a checkpoint as `unblur.models.convert.released.read_checkpoint` reads it."""
+    """The tensors of a ``.safetensors`` file, or of a checkpoint as `unblur.models.convert.released.read_checkpoint`
+    reads it.
+    """
     if path.suffix != ".safetensors" or not path.is_file():
         return read_checkpoint(path)
     try:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from torch import nn
 
-from unblur.networks.jin import FrameCascade
-from unblur.networks.purohit import FrameRecurrent
-from unblur.networks.deep_image_prior import CodePrior, ImagePrior
-from unblur.networks.hypercut import OrderNet
 from unblur.models.card import Card
 from unblur.models.convert.released import convert
 from unblur.models.registry import ALIASES, DEFAULT, SHIPPED
 from unblur.models.weights import FILES, load_weights
+from unblur.networks.deep_image_prior import DeepCodePrior, DeepImagePrior
+from unblur.networks.hypercut import HyperCUT
+from unblur.networks.jin import Jin
+from unblur.networks.purohit import Purohit
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ class Entry:
 
 
 MADE: tuple[tuple[tuple[type[nn.Module], ...], str], ...] = (
-    ((FrameCascade, FrameRecurrent), "film"),
-    ((ImagePrior, CodePrior), "prior"),
-    ((OrderNet,), "score of order"),
+    ((Jin, Purohit), "film"),
+    ((DeepImagePrior, DeepCodePrior), "prior"),
+    ((HyperCUT,), "score of order"),
 )
 """Networks whose methods do not tell."""
 

@@ -12,11 +12,11 @@ from torch import nn
 from unblur._version import __version__
 from unblur.errors import UnblurError
 from unblur.media.atomic import atomic_path
-from unblur.networks.path_film import FilmNet
-from unblur.models.onnx_graph import OPSET, Graph, check_installed, graphs_of, write_graph
 from unblur.models.card import Card
+from unblur.models.onnx_graph import OPSET, Graph, check_installed, graphs_of, write_graph
 from unblur.models.registry import choose_from
 from unblur.models.weights import Loaded, load_weights
+from unblur.networks.path_film import PathFilm
 
 OFFERED = "restorers (MAXIM, MIMO-UNet, NAFNet, film), networks of moments, order networks and Blur Kernel Space"
 
@@ -160,7 +160,7 @@ def _chosen(loaded: Loaded, graphs: dict[str, Graph], part: str | None) -> Graph
 
 
 def _missing(network: nn.Module, name: str, part: str) -> str:
-    if part == "film" and isinstance(network, FilmNet) and network.paths.evidence is not None:
+    if part == "film" and isinstance(network, PathFilm) and network.paths.evidence is not None:
         return f"{name} finds paths by solving linear equations, which ONNX has no operators for"
     return f"{name} has no such part"
 

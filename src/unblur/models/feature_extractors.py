@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from unblur.errors import UnblurError
-from unblur.losses.perceptual import Glance
-from unblur.networks.inception import Inception
+from unblur.losses.perceptual import LpipsFeatures
 from unblur.models.backbones import read_tensors
 from unblur.models.lpips import FETCH, load_lpips
 from unblur.models.weights import fill
+from unblur.networks.inception import Inception
 
 FID = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 """The sha256 of the file that pytorch-fid and torch-fidelity have under two names."""
@@ -38,7 +38,7 @@ LIKE: tuple[Like, ...] = ("torch-fidelity", "pytorch-fid")
 
 
 @dataclass(frozen=True)
-class Observer:
+class FeatureExtractor:
     """A network that tells what it sees in pictures, and what is measured with it.
 
     Attributes
@@ -58,7 +58,7 @@ class Observer:
         return int(self.network.length)  # type: ignore[arg-type]
 
 
-def load_features(path: str | PathLike[str], fid_like: Like = "torch-fidelity") -> Observer:
+def load_features(path: str | PathLike[str], fid_like: Like = "torch-fidelity") -> FeatureExtractor:
     """A network for Frechet distances.
 
     Parameters
@@ -82,7 +82,7 @@ def load_features(path: str | PathLike[str], fid_like: Like = "torch-fidelity") 
     path = Path(path)
     refuse_programs(path, SOURCES)
     if is_archive(path) or _is_lpips(path):
-        return Observer(Glance(load_lpips(path)), "Frechet distance, AlexNet of LPIPS")
+        return FeatureExtractor(LpipsFeatures(load_lpips(path)), "Frechet distance, AlexNet of LPIPS")
     tensors = read_tensors(path)
     classes = tuple(tensors.get("fc.weight", torch.empty(0)).shape)
     if "Mixed_7c.branch_pool.conv.weight" not in tensors or classes not in ((1008, 2048), (1000, 2048)):
@@ -91,7 +91,7 @@ def load_features(path: str | PathLike[str], fid_like: Like = "torch-fidelity") 
     return _inception(path, tensors, classes[0] == 1008, fid_like)
 
 
-def _inception(path: Path, tensors: Mapping[str, Tensor], google: bool, fid_like: Like) -> Observer:
+def _inception(path: Path, tensors: Mapping[str, Tensor], google: bool, fid_like: Like) -> FeatureExtractor:
     centres = not google or fid_like == "pytorch-fid"
     network = Inception("fid" if google else "torchvision", "centres" if centres else "corners")
     unused = ("fc.", "AuxLogits.")
@@ -100,11 +100,11 @@ def _inception(path: Path, tensors: Mapping[str, Tensor], google: bool, fid_like
     network.eval().requires_grad_(False)
     sha256 = sha256_of(path)
     if google and sha256 == FID:
-        return Observer(network, "FID (as pytorch-fid)" if centres else "FID")
+        return FeatureExtractor(network, "FID (as pytorch-fid)" if centres else "FID")
     if google:
-        return Observer(network, "Frechet distance, Inception v3 of 1008 classes (not the released file)")
+        return FeatureExtractor(network, "Frechet distance, Inception v3 of 1008 classes (not the released file)")
     other = "" if sha256.startswith(TORCHVISION) else " (not a released file)"
-    return Observer(network, f"Frechet distance, Inception v3 of torchvision{other}")
+    return FeatureExtractor(network, f"Frechet distance, Inception v3 of torchvision{other}")
 
 
 def sha256_of(path: Path) -> str:

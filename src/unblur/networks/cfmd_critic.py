@@ -43,7 +43,7 @@ class Judged(NamedTuple):
         return Judged(*(each[:count] for each in self)), Judged(*(each[count:] for each in self))
 
 
-class MomentCritic(nn.Module):
+class CFMDCritic(nn.Module):
     """The discriminator of CFMD-GAN with its regressor of time, without the sigmoids of its two verdicts.
 
     Parameters

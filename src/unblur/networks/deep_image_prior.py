@@ -79,7 +79,7 @@ class Scale(nn.Module):
         return _active(self.mix_norm(self.mix(features)))
 
 
-class ImagePrior(nn.Module):
+class DeepImagePrior(nn.Module):
     """The deep prior of a picture: an hourglass with batch normalisation, 2,365,779 parameters as released.
 
     Parameters
@@ -137,7 +137,7 @@ class ImagePrior(nn.Module):
         return crop(torch.sigmoid(self.head(features)), (height, width))
 
 
-class CodePrior(nn.Module):
+class DeepCodePrior(nn.Module):
     """The deep prior of a code: 34,787,264 parameters as released.
 
     Parameters

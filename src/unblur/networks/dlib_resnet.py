@@ -47,7 +47,7 @@ class Residual(nn.Module):
         return F.relu(F.pad(inner, (0, short[1], 0, short[0])) + F.pad(skip, (0, 0, 0, 0, 0, self.more)))
 
 
-class DlibFaces(nn.Module):
+class DlibResNet(nn.Module):
     """Embeddings of faces: 128 numbers."""
 
     length = 128

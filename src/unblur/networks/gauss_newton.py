@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unblur.exposure.average import shares_of, times_of
+from unblur.exposure.average import frame_times, trapezoid_weights
 from unblur.layers.bands import bands_of
 from unblur.layers.paths import follow_back, warp
 from unblur.networks.unet import residual_stack
@@ -30,7 +30,7 @@ FARTHEST = 3.0
 """A step is no longer than this, in pixels of the light."""
 
 
-class Revision(nn.Module):
+class GaussNewtonUpdate(nn.Module):
     """Better paths of cells from the ones that are there.
 
     Parameters
@@ -50,7 +50,7 @@ class Revision(nn.Module):
         self.numbers, self.unit = numbers, unit
         self.read = nn.Conv2d(channels + 2 * numbers + 3, channels, 1)
         self.confer = residual_stack(channels, blocks)
-        # A correction, the share of the step to take, and, as `Evidence` has them, trust and following.
+        # A correction, the share of the step to take, and, as `SpectralMotion` has them, trust and following.
         self.judge = nn.Conv2d(channels, numbers + 3, 1)
         nn.init.zeros_(self.judge.weight)
         assert self.judge.bias is not None
@@ -150,7 +150,7 @@ def _film_mean(sharp: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
     """
     fine = F.interpolate(coefficients, sharp.shape[-2:], mode="bilinear", align_corners=False)
     mean, bends = torch.zeros_like(sharp), torch.zeros_like(fine)
-    for time, share in zip(times_of(FRAMES).tolist(), shares_of(FRAMES).tolist(), strict=True):
+    for time, share in zip(frame_times(FRAMES).tolist(), trapezoid_weights(FRAMES).tolist(), strict=True):
         back = follow_back(fine, torch.tensor([time], device=sharp.device), 1)
         frame = warp(sharp, back)[:, 0]
         mean += share * frame

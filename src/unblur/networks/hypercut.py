@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unblur.layers.padding import pad_to_size, rimmed
+from unblur.layers.padding import pad_to_size, reflect_pad
 from unblur.layers.strided import LEVELS, StridedEncoder
 
 Form = Literal["antisymmetric", "offset", "released"]
@@ -22,7 +22,7 @@ Form = Literal["antisymmetric", "offset", "released"]
 LEAST_SIDE = 64
 
 
-class OrderNet(nn.Module):
+class HyperCUT(nn.Module):
     """Scores the order of two frames.
 
     A score above 0 says that the first frame comes before the second in the scene's direction of time. Its size is how
@@ -139,7 +139,7 @@ class OrderNet(nn.Module):
         height, width = (max(side, LEAST_SIDE) + -max(side, LEAST_SIDE) % self.fold for side in frames.shape[-2:])
         flat = F.pixel_unshuffle(pad_to_size(frames.flatten(0, 1), height, width), self.fold)
         entry = self.encoder.entry
-        flat = rimmed(flat, entry.kernel_size[0] // 2)
+        flat = reflect_pad(flat, entry.kernel_size[0] // 2)
         before, after = entry.weight.chunk(2, 1)
         first, second = F.conv2d(flat, before, entry.bias), F.conv2d(flat, after)
         rows = torch.arange(batch, device=frames.device)[:, None] * count + pairs.T[:, None]

@@ -176,7 +176,7 @@ def _from_blocks(blocks: Tensor, side: int) -> Tensor:
     return F.pixel_shuffle(blocks, side)[:, 0].unflatten(0, (-1, 3))
 
 
-class FrameCascade(nn.Module):
+class Jin(nn.Module):
     """One blurry picture to the seven frames of its exposure: 18,213,376 parameters as released.
 
     Parameters
@@ -217,7 +217,7 @@ class FrameCascade(nn.Module):
         self.outermost = NeighbourNet(side_width, side_refine, 2)
 
     @classmethod
-    def small(cls) -> FrameCascade:
+    def small(cls) -> Jin:
         """For CPUs: 1,562,848 parameters, in widths that convolutions are quick at."""
         return cls(middle_width=48, middle_refine=16, side_width=32, side_refine=16)
 
@@ -242,13 +242,13 @@ class FrameCascade(nn.Module):
         first, seventh = self.outermost(blurry, third, second), self.outermost(blurry, fifth, sixth)
         return crop(torch.stack((first, second, third, middle, fifth, sixth, seventh), 1), size)
 
-    def follow(self, blurry: Tensor) -> Tensor:
+    def estimate_motion(self, blurry: Tensor) -> Tensor:
         """All frames as a map of the picture's size, (B, 21, H, W), for `decode`."""
         return self(blurry).float().flatten(1, 2)
 
     @staticmethod
     def decode(state: Tensor, times: Tensor) -> Tensor:
-        """Frames (B, T, 3, H, W) at `times` (T,) or (B, T), from what `follow` returned.
+        """Frames (B, T, 3, H, W) at `times` (T,) or (B, T), from what `estimate_motion` returned.
 
         Only those at i / 6 are the network's. Between two of them stands their mixture: no frame to look at, but right
         for means over the exposure.
@@ -257,7 +257,7 @@ class FrameCascade(nn.Module):
 
     @staticmethod
     def align(state: Tensor, reference: Tensor) -> Tensor:
-        """Turn the time of a tile's frames to run as in `reference`; see `networks.path_film.FilmNet.align`."""
+        """Turn the time of a tile's frames to run as in `reference`; see `networks.path_film.PathFilm.align`."""
         own, other = (each.unflatten(1, (FRAMES, 3)) for each in (state, reference.to(state)))
         turned = own.flip(1)
         agreement = ((own - turned) * (other - other.flip(1))).sum((1, 2, 3, 4), keepdim=True)

@@ -1,6 +1,6 @@
 """MIMO-UNet (Cho et al., ICCV 2021): one U-Net that sees the picture at three sizes and answers at three.
 
-`MimoSkeleton` is all of it but the six stages of blocks, which `moments.MomentNet` replaces with blocks that are told
+`MimoSkeleton` is all of it but the six stages of blocks, which `moments.CFMD` replaces with blocks that are told
 the time. The paper's SCM is `ShallowFeatures`, FAM `FeatureAttention`, AFF `ScaleFusion`, EB and DB are the stages.
 """
 

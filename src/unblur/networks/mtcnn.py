@@ -1,6 +1,6 @@
 """The three networks that find faces together (MTCNN; Zhang, Zhang, Li, Qiao, IEEE Signal Processing Letters 2016).
 
-`Proposer` looks at every place of a small picture, `Refiner` at what it proposed, `Describer` at what is left: it tells
+`PNet` looks at every place of a small picture, `RNet` at what it proposed, `ONet` at what is left: it tells
 five landmarks too. All take RGB in [-1, 1] and answer with the share of a face and with how far the sides of the box
 are off, in sides of the box.
 """
@@ -17,7 +17,7 @@ LANDMARKS = ("left eye", "right eye", "nose", "left corner of the mouth", "right
 """As seen in the picture: the left eye is the one farther left."""
 
 
-class Proposer(nn.Module):
+class PNet(nn.Module):
     """P-Net: cells of 12 x 12 pixels, 2 apart."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Proposer(nn.Module):
         return self.classes(features).softmax(1)[:, 1], self.offsets(features)
 
 
-class Refiner(nn.Module):
+class RNet(nn.Module):
     """R-Net: patches of 24 x 24 pixels."""
 
     size = 24
@@ -50,7 +50,7 @@ class Refiner(nn.Module):
         return self.classes(features).softmax(1)[:, 1], self.offsets(features)
 
 
-class Describer(nn.Module):
+class ONet(nn.Module):
     """O-Net: patches of 48 x 48 pixels."""
 
     size = 48
@@ -70,15 +70,15 @@ class Describer(nn.Module):
         return self.classes(features).softmax(1)[:, 1], self.offsets(features), landmarks
 
 
-class FaceCascade(nn.Module):
+class MTCNN(nn.Module):
     """All three, to be loaded together."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.proposer, self.refiner, self.describer = Proposer(), Refiner(), Describer()
+        self.proposer, self.refiner, self.describer = PNet(), RNet(), ONet()
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """As `Proposer`: the others look at patches; see `unblur.pipeline.face_detection`."""
+        """As `PNet`: the others look at patches; see `unblur.pipeline.face_detection`."""
         faces: tuple[Tensor, Tensor] = self.proposer(pictures)
         return faces
 

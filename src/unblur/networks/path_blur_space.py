@@ -6,8 +6,8 @@ light adds up. Here a code describes the paths, so that the operator needs to le
 sharp picture along the decoded paths and averages in linear light. What is learned is the space: which fields of paths
 cameras and things make, one code for every 128 x 128 pixels.
 
-The encoder reads paths from a pair of pictures (`evidence.Evidence`, then steps of Gauss and Newton on what they leave
-unexplained), and folds them into a variational code (Kingma and Welling, 2014).
+The encoder reads paths from a pair of pictures (`evidence.SpectralMotion`, then steps of Gauss and Newton on what they
+leave unexplained), and folds them into a variational code (Kingma and Welling, 2014).
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unblur.exposure.average import shares_of, times_of
+from unblur.exposure.average import frame_times, trapezoid_weights
 from unblur.exposure.camera import is_canonical
 from unblur.exposure.response import Response, from_linear, to_linear
 from unblur.layers.bands import in_bands
 from unblur.layers.code import Code
-from unblur.layers.paths import follow_back, net_motion, path_at, reverse_time, warp
 from unblur.layers.padding import crop, pad_to_multiple
+from unblur.layers.paths import follow_back, net_motion, path_at, reverse_time, warp
 from unblur.layers.resample import stretched
-from unblur.networks.spectral_motion import PIXELS, Evidence
 from unblur.networks.gauss_newton import gauss_newton
+from unblur.networks.spectral_motion import PIXELS, SpectralMotion
 from unblur.networks.unet import residual_stack
 
 CELL, PATCH = 128, 16
@@ -44,7 +44,7 @@ DARKEST = 1e-5
 """Of linear light: below, the slope of the camera's response has no bound."""
 
 
-class PathSpace(nn.Module):
+class PathBlurSpace(nn.Module):
     """Blur encoder and reblur operator on fields of paths.
 
     Parameters
@@ -56,7 +56,7 @@ class PathSpace(nn.Module):
     widths, blocks : sequence of int
         Channels and residual blocks of the two networks that fold and unfold fields, at 16, 32, 64 and 128 pixels.
     evidence : dict, optional
-        Constructor arguments of `evidence.Evidence`.
+        Constructor arguments of `evidence.SpectralMotion`.
     features : int
         Channels of the evidence.
     looks : int
@@ -100,7 +100,7 @@ class PathSpace(nn.Module):
         }
         self.channels, self.degree, self.looks = channels, degree, looks
         self.response: Response = response
-        self.evidence = Evidence(PATCH, features, degree, **(evidence or {}))
+        self.evidence = SpectralMotion(PATCH, features, degree, **(evidence or {}))
         self.fold = Fold(2 * degree, 2 * channels, widths, blocks)
         self.unfold = Unfold(channels, 2 * degree, widths, blocks)
         # What the codes of cameras' fields are like, and of all that it has seen; see `draw` and `distance`.
@@ -222,7 +222,7 @@ class PathSpace(nn.Module):
     @staticmethod
     def _instants(paths: Tensor) -> int:
         with torch.no_grad():
-            ends = path_at(paths, times_of(9).to(paths))
+            ends = path_at(paths, frame_times(9).to(paths))
             longest = float(ends.diff(dim=1).norm(dim=2).sum(1).amax())
         return min(max(ceil(longest) + 1, INSTANTS[0]), INSTANTS[1])
 
@@ -280,7 +280,7 @@ def _exposed(state: Tensor, count: int, coarse: int) -> Tensor:
     light, paths = F.pixel_shuffle(state[:, : 3 * coarse**2], coarse), state[:, 3 * coarse**2 :]
     mean = torch.zeros_like(light)
     # One instant after the other: no film is held, whatever the picture's size.
-    for time, share in zip(times_of(count).tolist(), shares_of(count).tolist(), strict=True):
+    for time, share in zip(frame_times(count).tolist(), trapezoid_weights(count).tolist(), strict=True):
         # Paths are smooth: they are followed on the coarse grid, in its pixels.
         back = coarse * follow_back(paths / coarse, torch.tensor([time], device=paths.device))[:, 0]
         if coarse > 1:

@@ -16,13 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur.exposure.camera import is_canonical
-from unblur.layers.paths import follow_back, net_motion, reverse_time, warp
 from unblur.layers.padding import crop, pad_to_multiple
-from unblur.networks.spectral_motion import PIXELS, Evidence
+from unblur.layers.paths import follow_back, net_motion, reverse_time, warp
+from unblur.networks.spectral_motion import PIXELS, SpectralMotion
 from unblur.networks.unet import UNet
 
 
-class Restorer(nn.Module):
+class UNetRestorer(nn.Module):
     """The sharp middle frame of an exposure.
 
     Parameters
@@ -46,7 +46,7 @@ class Restorer(nn.Module):
         return blurry + crop(correction, size)
 
 
-class PathNet(nn.Module):
+class MotionEstimator(nn.Module):
     """The path of every pixel over the exposure, from the blurry picture and its sharp middle frame.
 
     Parameters
@@ -56,7 +56,8 @@ class PathNet(nn.Module):
     widths, blocks : sequence of int
         See `unet.UNet`.
     evidence : dict, optional
-        Constructor arguments of `evidence.Evidence`, whose guess the U-Net then corrects; without, it is on its own.
+        Constructor arguments of `evidence.SpectralMotion`, whose guess the U-Net then corrects; without, it is on its
+        own.
     corrected : bool
         Whether there is a U-Net: evidence can do without.
     """
@@ -85,11 +86,11 @@ class PathNet(nn.Module):
         self.unet = UNet(6, 2 * degree, widths, blocks) if corrected else None
         self.evidence = None
         if evidence is not None:
-            self.evidence = Evidence(self.multiple, widths[-1], degree, **evidence)
-        # Without a U-Net a tile only enlarges its part of the survey.
+            self.evidence = SpectralMotion(self.multiple, widths[-1], degree, **evidence)
+        # Without a U-Net a tile only enlarges its part of the global_context.
         self.tile_overlap = (16 if corrected else 2) * self.multiple
 
-    def survey(self, blurry: Tensor, sharp: Tensor) -> Tensor | None:
+    def global_context(self, blurry: Tensor, sharp: Tensor) -> Tensor | None:
         """What the evidence says of a whole picture, which no tile of it could: where motion agrees.
 
         Two (B, 3, H, W) to (B, K, ceil(H / cell), ceil(W / cell)), for `forward`: the guess, and the features that a
@@ -103,18 +104,18 @@ class PathNet(nn.Module):
         return guess.float() if self.unet is None else torch.cat((features.float(), guess.float()), 1)
 
     def forward(
-        self, blurry: Tensor, sharp: Tensor, surveyed: Tensor | None = None, *, keep_guess: bool = False
+        self, blurry: Tensor, sharp: Tensor, context: Tensor | None = None, *, keep_guess: bool = False
     ) -> Tensor:
         """Two (B, 3, H, W) to path coefficients (B, 2 * degree, H, W) in pixels: x, y of tau, then of tau^2, ...
 
-        `surveyed` is what `survey` says of these pixels; by default of them alone. `keep_guess` lets no gradient pass
-        to the evidence.
+        `context` is what `global_context` says of these pixels; by default of them alone. `keep_guess` lets no
+        gradient pass to the evidence.
         """
         pair, size = pad_to_multiple(torch.cat((blurry, sharp), 1), self.multiple)
         blurry, sharp = pair[:, :3], pair[:, 3:]
         features = guess = None
-        if surveyed is not None:
-            features, guess = surveyed.tensor_split((-2 * self.degree,), 1)
+        if context is not None:
+            features, guess = context.tensor_split((-2 * self.degree,), 1)
         elif self.evidence is not None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and not keep_guess):
                 features, guess = self.evidence(blurry, sharp)
@@ -132,7 +133,8 @@ class PathNet(nn.Module):
         """The coarse estimates alone, each better than the one before, and the first by either rule of direction.
 
         Two (B, 3, H, W), H and W multiples of the network's coarsest cell, to coefficients (B, 2 * degree, H / 8,
-        W / 8) in pixels: the estimates, then what runs rightwards, then what runs downwards; see `evidence.Evidence`.
+        W / 8) in pixels: the estimates, then what runs rightwards, then what runs downwards; see
+        `evidence.SpectralMotion`.
         """
         if self.evidence is None:
             raise ValueError("a path network without evidence makes no guess")
@@ -147,8 +149,8 @@ def _enlarged(image: Tensor, factor: float) -> Tensor:
     return F.interpolate(image, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
-class FilmNet(nn.Module):
-    """One blurry picture to its sharp frames at any times: `Restorer` and `PathNet` together.
+class PathFilm(nn.Module):
+    """One blurry picture to its sharp frames at any times: `UNetRestorer` and `MotionEstimator` together.
 
     Parameters
     ----------
@@ -162,8 +164,8 @@ class FilmNet(nn.Module):
 
     def __init__(self, restorer: dict | None = None, paths: dict | None = None, iterations: int = 2) -> None:
         super().__init__()
-        self.restorer = Restorer(**(restorer or {}))
-        self.paths = PathNet(**(paths or {}))
+        self.restorer = UNetRestorer(**(restorer or {}))
+        self.paths = MotionEstimator(**(paths or {}))
         self.iterations = iterations
         self.arguments: dict[str, object] = {
             "restorer": self.restorer.arguments,
@@ -171,7 +173,7 @@ class FilmNet(nn.Module):
             "iterations": iterations,
         }
         self.multiple = max(self.restorer.unet.multiple, self.paths.multiple)
-        # Of `follow`; the restorer has tiles of its own, or is another one altogether.
+        # Of `estimate_motion`; the restorer has tiles of its own, or is another one altogether.
         self.tile_overlap = self.paths.tile_overlap
         # Without a U-Net larger ones gain nothing, and what is done around a tile takes memory as well.
         self.tile_size = None if self.paths.unet is not None else 1024
@@ -183,15 +185,17 @@ class FilmNet(nn.Module):
 
     def encode(self, blurry: Tensor) -> Tensor:
         """All that does not depend on the time: (B, 3 + 2 * degree, H, W), the sharp middle frame and the paths."""
-        return self.orient(self.follow(blurry, self.restorer(blurry).float()))
+        return self.orient(self.estimate_motion(blurry, self.restorer(blurry).float()))
 
-    def survey(self, blurry: Tensor, sharp: Tensor) -> Tensor | None:
-        """See `PathNet.survey`: a look at the whole picture, before `follow` is run on its tiles."""
-        return self.paths.survey(blurry, sharp)
+    def global_context(self, blurry: Tensor, sharp: Tensor) -> Tensor | None:
+        """See `MotionEstimator.global_context`: a look at the whole picture, before `estimate_motion` is run on its
+        tiles.
+        """
+        return self.paths.global_context(blurry, sharp)
 
-    def follow(self, blurry: Tensor, sharp: Tensor, surveyed: Tensor | None = None) -> Tensor:
+    def estimate_motion(self, blurry: Tensor, sharp: Tensor, context: Tensor | None = None) -> Tensor:
         """What `encode` returns, from a sharp middle frame of any origin; time may still run either way."""
-        return torch.cat((sharp, self.paths(blurry, sharp, surveyed)), 1)
+        return torch.cat((sharp, self.paths(blurry, sharp, context)), 1)
 
     @staticmethod
     def orient(state: Tensor) -> Tensor:
@@ -199,7 +203,7 @@ class FilmNet(nn.Module):
 
         The paths are trained up to their direction, which the photo does not show; the convention is applied here.
         """
-        return state * FilmNet.orientation(state)
+        return state * PathFilm.orientation(state)
 
     @staticmethod
     def orientation(state: Tensor) -> Tensor:

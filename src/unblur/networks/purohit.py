@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unblur.layers.paths import warp
 from unblur.layers.padding import crop, pad_to_multiple
+from unblur.layers.paths import warp
 from unblur.layers.resample import in_between, shrink
 
 SLOPE = 0.1
@@ -120,7 +120,7 @@ def _doubled(features: Tensor) -> Tensor:
     return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-class FrameRecurrent(nn.Module):
+class Purohit(nn.Module):
     """A blurry picture and its sharp middle frame to the frames of the exposure: 4,553,708 parameters as released.
 
     Parameters
@@ -174,7 +174,7 @@ class FrameRecurrent(nn.Module):
         self.decoder = FlowDecoder(widths, magnify=1.0 if released else 2.0)
 
     @classmethod
-    def small(cls, steps: int = 7) -> FrameRecurrent:
+    def small(cls, steps: int = 7) -> Purohit:
         """For CPUs: 936,420 parameters."""
         return cls(width=32, hidden=64, flow_widths=(8, 16, 40), steps=steps)
 
@@ -196,7 +196,7 @@ class FrameRecurrent(nn.Module):
         if times is None and self.released:
             return crop(self.moved(blurry, middle).frames[-1], _size(blurry))
         times = torch.arange(self.count, device=blurry.device) / (self.count - 1) if times is None else times
-        return self.decode(self.follow(blurry, middle), times)
+        return self.decode(self.estimate_motion(blurry, middle), times)
 
     def moved(self, blurry: Tensor, middle: Tensor) -> Moved:
         """Frames and flows of all steps at four sizes, see `Moved`; the arguments as of `forward`."""
@@ -241,7 +241,7 @@ class FrameRecurrent(nn.Module):
             return warp(middle, flows)
         return warp(middle, _aside(flows)) * _covered(flows)[:, :, None]
 
-    def follow(self, blurry: Tensor, middle: Tensor) -> Tensor:
+    def estimate_motion(self, blurry: Tensor, middle: Tensor) -> Tensor:
         """What all frames are made of, as a map of the picture's size: (B, 3 + 2 * steps, H, W), for `decode`.
 
         The middle frame, then for every step where its pixels are found in it, (x, y) in pixels.
@@ -257,12 +257,12 @@ class FrameRecurrent(nn.Module):
 
     @staticmethod
     def decode(state: Tensor, times: Tensor) -> Tensor:
-        """Frames (B, T, 3, H, W) at `times` (T,) or (B, T), from what `follow` returned."""
-        return warp(state[:, :3], FrameRecurrent.displacements(state, times))
+        """Frames (B, T, 3, H, W) at `times` (T,) or (B, T), from what `estimate_motion` returned."""
+        return warp(state[:, :3], Purohit.displacements(state, times))
 
     @staticmethod
     def align(state: Tensor, reference: Tensor) -> Tensor:
-        """Turn the time of a tile's flows to run as in `reference`; see `networks.path_film.FilmNet.align`."""
+        """Turn the time of a tile's flows to run as in `reference`; see `networks.path_film.PathFilm.align`."""
         own, other = (each[:, 3:].unflatten(1, (-1, 2)) for each in (state, reference.to(state)))
         turned = own.flip(1)
         agreement = ((own - turned) * (other - other.flip(1))).sum((1, 2, 3, 4), keepdim=True)
@@ -270,7 +270,7 @@ class FrameRecurrent(nn.Module):
 
     @staticmethod
     def reach(state: Tensor) -> Tensor:
-        """How many pixels away a frame looks for its content, in what `follow` returned."""
+        """How many pixels away a frame looks for its content, in what `estimate_motion` returned."""
         return state[:, 3:].abs().amax()
 
 

@@ -1,4 +1,4 @@
-"""The motion of a whole patch at once, from spectra: a coarse estimate for `paths.PathNet` to begin with."""
+"""The motion of a whole patch at once, from spectra: a coarse estimate for `paths.MotionEstimator` to begin with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unblur.exposure.response import to_linear
 from unblur.layers.consensus import aligned, local_planes
 from unblur.layers.paths import net_motion, odd_part, reverse_time
 from unblur.layers.spectral import blur_kernels, cepstra, faded, patches_of
-from unblur.networks.gauss_newton import Revision
+from unblur.networks.gauss_newton import GaussNewtonUpdate
 from unblur.networks.unet import residual_stack
 
 PIXELS = 8.0
@@ -21,7 +21,7 @@ PIXELS = 8.0
 BAND = 1024
 
 
-class Evidence(nn.Module):
+class SpectralMotion(nn.Module):
     """Features of the motion in each cell of a picture, and a first guess of its path.
 
     The blur kernel of a patch is a drawing of its path; a network that is handed the drawing need not learn to
@@ -47,7 +47,7 @@ class Evidence(nn.Module):
     sigma : float
         Width in cells of the neighbourhood that a guess is made consistent with; 0 leaves every cell to itself.
     revisions : int
-        How often what a guess leaves unexplained is looked at; see `revision.Revision`.
+        How often what a guess leaves unexplained is looked at; see `revision.GaussNewtonUpdate`.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Evidence(nn.Module):
         self.confer = residual_stack(channels, blocks)
         # Two paths, how far they are to be trusted, and how far they follow their neighbourhood.
         self.guess = nn.Conv2d(channels, 2 * numbers + 2, 1)
-        self.revision = Revision(channels, numbers, PIXELS / 2) if revisions else None
+        self.revision = GaussNewtonUpdate(channels, numbers, PIXELS / 2) if revisions else None
         nn.init.zeros_(self.guess.weight)
         assert self.guess.bias is not None
         nn.init.zeros_(self.guess.bias)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from unblur.errors import UnblurError
 from unblur.media.atomic import atomic_path
-from unblur.models.load import Ready, called, fits_memory, found
+from unblur.models.load import LoadedNetwork, display_name, fits_memory, resolve
 from unblur.models.registry import BLUR_SPACE
 
 
@@ -75,16 +75,16 @@ class BlurCode:
             raise UnblurError(path, f"is no blur code, or is damaged ({error})", remedy) from None
 
 
-class Space(Ready):
+class BlurSpace(LoadedNetwork):
     """A blur space with its card, on a device: its network has `encode`, `reblur`, `fitted` and `draw`.
 
     Pass it as ``model`` to `unblur.encode_blur` and the others to load once for many pictures. Attributes as of
-    `Ready`; see `unblur.networks.path_blur_space.PathSpace`.
+    `LoadedNetwork`; see `unblur.networks.path_blur_space.PathBlurSpace`.
     """
 
     def __init__(self, network: nn.Module, card: Any = None, *, device: str | torch.device = "auto") -> None:
         if not hasattr(network, "reblur"):
-            subject = f"--model {called(network, card)}"
+            subject = f"--model {display_name(network, card)}"
             raise UnblurError(subject, "is no blur space", f"use {BLUR_SPACE}, or a file of one")
         super().__init__(network, card, device=device)
 
@@ -155,9 +155,9 @@ class Space(Ready):
         return BlurCode(values[0].float().cpu(), height, width, self.name, self.fingerprint)
 
 
-def load_space(
-    model: str | PathLike[str] | nn.Module | Space | None = None, device: str | torch.device = "auto"
-) -> Space:
+def load_blur_space(
+    model: str | PathLike[str] | nn.Module | BlurSpace | None = None, device: str | torch.device = "auto"
+) -> BlurSpace:
     """A blur space by its name or file, from a network, or as it is.
 
     Raises
@@ -165,4 +165,4 @@ def load_space(
     UnblurError
         No such model, it is no blur space, or there is no such device.
     """
-    return model if isinstance(model, Space) else Space(*found(model, BLUR_SPACE), device=device)
+    return model if isinstance(model, BlurSpace) else BlurSpace(*resolve(model, BLUR_SPACE), device=device)

@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.exposure.response import Response
-from unblur.pipeline.refiner_film import WholeFilm
 from unblur.pipeline.face_detection import Box
 from unblur.pipeline.film import Average, averaged
+from unblur.pipeline.refiner_film import WholeFilm
 
 CELLS = 8
 """Across a patch, to compare what a restoration must leave as it is."""
-MOST_STRAY = 0.15
+MAX_DRIFT = 0.15
 """Root mean square over these cells by which a restored patch may differ from what it was made of."""
 
 
@@ -91,7 +91,7 @@ def _fall(span: slice, centre: float, half: float, reach: float, extent: int) ->
     return fall
 
 
-def stray(restored: Tensor, blurry: Tensor) -> float:
+def low_frequency_drift(restored: Tensor, blurry: Tensor) -> float:
     """How far a patch (3, h, w) left what it was made of: the RMS of what is left of the difference when small.
 
     Motion blur moves light by some pixels; it does not change what a patch shows from afar.
@@ -128,7 +128,7 @@ class PatchedFilm:
 
     Attributes
     ----------
-    general : MapFilm, RetiledFilm or DraftedFilm
+    general : MapFilm, RetiledFilm or RefinerFilm
         The film of the whole picture.
     """
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unblur.exposure.average import exposed, times_of
+from unblur.exposure.average import frame_times, integrate
 from unblur.exposure.response import Response, from_linear, to_linear
 from unblur.layers.bands import bands_of
 from unblur.layers.paths import follow_back, warp
@@ -74,9 +74,9 @@ def _back(blurry: Tensor, sharp: Tensor, paths: Tensor, seen: slice, kept: slice
     exact = torch.autocast(sharp.device.type, enabled=False)
     with torch.inference_mode(False), torch.enable_grad(), exact:
         part = sharp[..., seen, :].clone().requires_grad_()
-        back = follow_back(paths[..., seen, :].clone().float(), times_of(FRAMES).to(part.device))
+        back = follow_back(paths[..., seen, :].clone().float(), frame_times(FRAMES).to(part.device))
         # Light is moved, not stored values, so that the camera's response is met twice and not in every frame.
-        light = exposed(warp(to_linear(part, response), back)[..., kept, :])
+        light = integrate(warp(to_linear(part, response), back)[..., kept, :])
         photo = blurry[..., seen, :][..., kept, :].clone().to(part)
         left = from_linear(light.clamp(DARKEST, 1), response) - photo
         (slope,) = torch.autograd.grad(left.square().sum() / 2, part)

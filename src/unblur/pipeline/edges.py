@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.exposure.average import exposed, times_of
+from unblur.exposure.average import frame_times, integrate
 from unblur.exposure.response import Response, from_linear, to_linear
 from unblur.layers.bands import Band, bands_of
 from unblur.layers.paths import path_at, warp
@@ -106,7 +106,7 @@ def _disagreement(paths: Tensor, candidates: list[Tensor]) -> Tensor:
 
 def _error(blurry: Tensor, light: Tensor, paths: Tensor, response: Response) -> Tensor:
     """How far the photo is from the mean of what moves along the path of each pixel, around it: (B, 1, H, W)."""
-    mean = exposed(warp(light, -path_at(paths, times_of(FRAMES).to(light))))
+    mean = integrate(warp(light, -path_at(paths, frame_times(FRAMES).to(light))))
     error = (from_linear(mean.clamp(DARKEST, 1), response) - blurry).square().mean(1, keepdim=True)
     for _ in range(2):
         error = F.avg_pool2d(error, WINDOW, 1, WINDOW // 2, count_include_pad=False)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unblur.networks.mtcnn import FaceCascade, normalised
+from unblur.networks.mtcnn import MTCNN, normalised
 
 Box = tuple[float, float, float, float]
 CELL, STRIDE = 12, 2
@@ -148,11 +148,11 @@ def _share(one: Box, other: Box) -> float:
 
 
 class CascadeDetector:
-    """Finds upright faces with `FaceCascade`, on the CPU: proposals at many scales, refined and described.
+    """Finds upright faces with `MTCNN`, on the CPU: proposals at many scales, refined and described.
 
     Parameters
     ----------
-    network : FaceCascade
+    network : MTCNN
     step : float
         From one scale to the next, as in the paper.
     thresholds : (float, float, float)
@@ -161,7 +161,7 @@ class CascadeDetector:
 
     def __init__(
         self,
-        network: FaceCascade,
+        network: MTCNN,
         step: float = 0.709,
         thresholds: tuple[float, float, float] = (0.6, 0.7, 0.8),
     ) -> None:

@@ -23,11 +23,11 @@ from torch import Tensor
 from unblur.exposure.response import Response, to_linear
 from unblur.layers.bands import Band
 from unblur.pipeline.consistency import STEPS, consistent
-from unblur.runtime.memory import working_memory
 from unblur.pipeline.edges import propagated
 from unblur.pipeline.refine import Correction, bend
-from unblur.pipeline.residual import INSTANTS, given_back, remainder
-from unblur.runtime.runner import Runner, finished, not_numbers
+from unblur.pipeline.residual import INSTANTS, film_residual, with_residual
+from unblur.runtime.memory import working_memory
+from unblur.runtime.runner import Runner, not_numbers, to_output_range
 from unblur.runtime.tiling import Progress, until_it_fits
 
 CACHED = 2**18
@@ -43,7 +43,7 @@ Average = tuple[slice, Tensor]
 NOTHING = torch.zeros(())
 
 
-def film_from(
+def estimate_film(
     runner: Runner,
     blurry: Tensor,
     sharp: Tensor | None = None,
@@ -59,7 +59,7 @@ def film_from(
     runner : Runner
         Of a network that `maps`.
     blurry, sharp : Tensor
-        (1, 3, H, W) in [0, 1]; `sharp`, only where the network `follows`, may be unclamped.
+        (1, 3, H, W) in [0, 1]; `sharp`, only where the network `starts_from_sharp`, may be unclamped.
     tile : int or "auto"
     subject : str
         The file, for messages.
@@ -68,11 +68,11 @@ def film_from(
     """
     height, width = blurry.shape[-2:]
     pictures = (blurry,) if sharp is None else (blurry, sharp)
-    surveyed = None if sharp is None else runner.survey(blurry, sharp)
-    coarse = () if surveyed is None else ((surveyed, runner.network.cell),)
-    cost = lambda: runner.cost("follow", lambda side: _followed(runner, side, len(pictures), coarse))  # noqa: E731
+    context = None if sharp is None else runner.global_context(blurry, sharp)
+    coarse = () if context is None else ((context, runner.network.cell),)
+    cost = lambda: runner.cost("estimate_motion", lambda side: _followed(runner, side, len(pictures), coarse))  # noqa: E731
     state, side = runner.tiled(
-        runner.follow,
+        runner.estimate_motion,
         *pictures,
         tile=runner.tile(height, width, tile, cost),
         subject=subject,
@@ -89,9 +89,9 @@ def film_from(
 
 
 def film_of(runner: Runner, blurry: Tensor, *, tile: int | str, subject: str) -> MapFilm | RetiledFilm:
-    """Let a film network see a picture, where it needs no sharp frame; the rest as in `film_from`."""
+    """Let a film network see a picture, where it needs no sharp frame; the rest as in `estimate_film`."""
     if runner.maps:
-        return film_from(runner, blurry, tile=tile, subject=subject)
+        return estimate_film(runner, blurry, tile=tile, subject=subject)
     height, width = blurry.shape[-2:]
     half = torch.tensor([0.5])
     cost = lambda: runner.cost("frame", lambda side: _frame(runner, side, half))  # noqa: E731
@@ -105,7 +105,7 @@ def _frame(runner: Runner, side: int, times: Tensor) -> Tensor:
 def _followed(runner: Runner, side: int, pictures: int, coarse: Sequence[tuple[Tensor, int]]) -> Tensor:
     """What a tile of this side gets, in grey: the pictures, and what is known of the whole."""
     grey = runner.grey(side)
-    return runner.follow(
+    return runner.estimate_motion(
         *[grey] * pictures, *(known.new_zeros(1, known.shape[1], side // n, side // n) for known, n in coarse)
     )
 
@@ -160,12 +160,14 @@ class MapFilm:
         bend(self.state, correction)
         self._margin = self._reach()
 
-    def give_back(self, blurry: Tensor) -> None:
-        """Give the frames what their mean leaves of the photo (1, 3, H, W) that they were made of; see `remainder`."""
+    def add_residual(self, blurry: Tensor) -> None:
+        """Give the frames what their mean leaves of the photo (1, 3, H, W) that they were made of; see
+        `film_residual`.
+        """
         self._left = None
         left = torch.empty(blurry.shape[1:], dtype=torch.float16)
         for band, (mean,) in self.averages(INSTANTS, ("srgb",)):
-            left[:, band] = remainder(blurry[0, :, band].cpu().float(), mean).half()
+            left[:, band] = film_residual(blurry[0, :, band].cpu().float(), mean).half()
         self._left = left
 
     def frames(self, times: Sequence[float]) -> Iterator[Tensor]:
@@ -177,7 +179,7 @@ class MapFilm:
             for band, drawn in self._banded(partial(self._decoded, chosen)):
                 frames[:, :, band] = drawn
             for frame in frames:
-                yield finished(frame, self.subject)
+                yield to_output_range(frame, self.subject)
 
     def averages(self, times: Sequence[float], responses: Sequence[Response]) -> Iterator[Average]:
         """The mean of the clamped frames at `times` in the light of each response, band by band.
@@ -216,7 +218,7 @@ class MapFilm:
         _, seen, kept = Band.of(band, self._margin, self._height)
         state = self.state[:, :, seen].to(self.runner.device)
         frames = self.runner.decode(state, times, mixed=False)[0, :, :, kept]
-        return frames if self._left is None else given_back(frames, self._left[:, band].to(frames), times)
+        return frames if self._left is None else with_residual(frames, self._left[:, band].to(frames), times)
 
     def _rows(self, pixels: int) -> int:
         """Rows of a band, so that with its margins it has about as many pixels, but is no thinner than they are."""
@@ -273,7 +275,7 @@ class RetiledFilm:
         for first in range(0, len(times), batch):
             chosen = torch.tensor(times[first : first + batch], dtype=torch.float32)
             for frame in self._tiled(lambda piece, t=chosen: self._decoded(piece, t)):
-                yield finished(frame, self.subject)
+                yield to_output_range(frame, self.subject)
 
     def averages(self, times: Sequence[float], responses: Sequence[Response]) -> Iterator[Average]:
         """As `MapFilm.averages`, in a single band; every tile is encoded once for all times."""

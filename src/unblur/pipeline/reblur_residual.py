@@ -9,7 +9,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from unblur.exposure.average import times_of
+from unblur.exposure.average import frame_times
 from unblur.exposure.response import Response, to_linear
 
 RESPONSES: tuple[Response, Response] = ("srgb", "linear")
@@ -111,7 +111,7 @@ class Averaging(Protocol):
 def measure_residual(film: Averaging, blurry: Tensor, frames: int = FRAMES) -> Residual:
     """Average `frames` frames of a film and compare with the picture it was made from, (3, H, W) in [0, 1]."""
     squares = [0.0, 0.0]
-    for rows, averages in film.averages(times_of(frames).tolist(), RESPONSES):
+    for rows, averages in film.averages(frame_times(frames).tolist(), RESPONSES):
         for i, (response, average) in enumerate(zip(RESPONSES, averages, strict=True)):
             error = to_linear(blurry[:, rows], response) - average
             squares[i] += float(error.double().square().sum())

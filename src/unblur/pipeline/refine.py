@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.exposure.average import exposed, times_of
+from unblur.exposure.average import frame_times, integrate
 from unblur.exposure.response import Response, to_linear
 from unblur.layers.paths import follow_back, path_at, warp
 from unblur.runtime.tiling import Progress
@@ -106,7 +106,7 @@ def find_correction(
         (1, 3, H, W) in [0, 1].
     state : Tensor
         (1, 3 + 2 * degree, H, W): the sharp middle frame and the path coefficients in pixels, as
-        `unblur.networks.path_film.FilmNet.encode` returns them.
+        `unblur.networks.path_film.PathFilm.encode` returns them.
     response : {"srgb", "gamma", "linear"}
         Of the camera.
     steps : int
@@ -166,8 +166,8 @@ class _Copy:
 
     def residual(self, grid: Tensor) -> Tensor:
         """What the film, its paths corrected by `grid`, does not explain: gradients, (1, 2, h, w)."""
-        frames = warp(self.sharp, follow_back(self.corrected(grid), times_of(FRAMES).to(grid.device)))
-        return _gradient(exposed(frames) - self.photo)
+        frames = warp(self.sharp, follow_back(self.corrected(grid), frame_times(FRAMES).to(grid.device)))
+        return _gradient(integrate(frames) - self.photo)
 
     def corrected(self, grid: Tensor) -> Tensor:
         """The coefficients with a correction."""

@@ -24,12 +24,12 @@ MOST_TAKEN = 0.5
 """Of a pixel's light."""
 
 
-def remainder(blurry: Tensor, mean: Tensor, response: Response = "srgb") -> Tensor:
+def film_residual(blurry: Tensor, mean: Tensor, response: Response = "srgb") -> Tensor:
     """The photo (..., 3, H, W) in [0, 1] less the mean of a film, in linear light, the same shape."""
     return to_linear(blurry, response) - mean
 
 
-def given_back(frames: Tensor, left: Tensor, times: Tensor, response: Response = "srgb") -> Tensor:
+def with_residual(frames: Tensor, left: Tensor, times: Tensor, response: Response = "srgb") -> Tensor:
     """Frames with their share of what was left.
 
     Parameters
@@ -37,7 +37,7 @@ def given_back(frames: Tensor, left: Tensor, times: Tensor, response: Response =
     frames : Tensor
         (..., T, 3, H, W).
     left : Tensor
-        (..., 3, H, W), of `remainder`.
+        (..., 3, H, W), of `film_residual`.
     times : Tensor
         (T,) in [0, 1].
 

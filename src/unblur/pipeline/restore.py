@@ -12,35 +12,35 @@ import torch
 from torch import Tensor, nn
 
 from unblur.errors import UnblurError
-from unblur.networks.deep_image_prior import CodePrior, ImagePrior
-from unblur.networks.cfmd_critic import MomentCritic
-from unblur.networks.hypercut import OrderNet
-from unblur.pipeline.consistency import STEPS
-from unblur.runtime.device import resolve_device
-from unblur.pipeline.refiner_film import DraftedFilm, WholeFilm
-from unblur.pipeline.film import MapFilm, film_from, film_of
-from unblur.runtime.precision import resolve_dtype
-from unblur.pipeline.refine import find_correction
-from unblur.runtime.runner import Runner, finished
-from unblur.tasks.blur_check import has_paths
-from unblur.models.auto_select import Choice, choose
-from unblur.models.load import called, sum_of_weights
-from unblur.pipeline.reblur_residual import Refinement, measure_residual
-from unblur.tasks.inputs import tile_option
+from unblur.models.auto_select import Choice, auto_select
+from unblur.models.load import display_name, weights_digest
 from unblur.models.registry import ALIASES, DEFAULT, SHIPPED
 from unblur.models.weights import load_weights
+from unblur.networks.cfmd_critic import CFMDCritic
+from unblur.networks.deep_image_prior import DeepCodePrior, DeepImagePrior
+from unblur.networks.hypercut import HyperCUT
+from unblur.pipeline.consistency import STEPS
+from unblur.pipeline.film import MapFilm, estimate_film, film_of
+from unblur.pipeline.reblur_residual import Refinement, measure_residual
+from unblur.pipeline.refine import find_correction
+from unblur.pipeline.refiner_film import RefinerFilm, WholeFilm
+from unblur.runtime.device import resolve_device
+from unblur.runtime.precision import resolve_dtype
+from unblur.runtime.runner import Runner, to_output_range
+from unblur.tasks.blur_check import has_paths
+from unblur.tasks.inputs import tile_option
 
 Progress = Callable[[str, int, int], None]
 
 
-class Seen(NamedTuple):
-    """What an engine made of a blurry picture.
+class Restoration(NamedTuple):
+    """What an pipeline made of a blurry picture.
 
     Attributes
     ----------
     sharp : Tensor or None
         (1, 3, H, W), unclamped, on the CPU; None if the model has only frames, the middle one among them.
-    film : MapFilm, RetiledFilm or DraftedFilm
+    film : MapFilm, RetiledFilm or RefinerFilm
     tile : int
         Side of the tiles that the sharp picture was made in, else the film.
     refinement : Refinement or None
@@ -54,10 +54,10 @@ class Seen(NamedTuple):
 
     def middle(self, subject: str) -> Tensor:
         """The sharp picture, (3, H, W) in [0, 1]: the model's own, or the film's middle frame."""
-        return next(self.film.frames([0.5])) if self.sharp is None else finished(self.sharp[0], subject)
+        return next(self.film.frames([0.5])) if self.sharp is None else to_output_range(self.sharp[0], subject)
 
 
-class Engine:
+class Pipeline:
     """A network with its card, on a device, in a number format, with a size of tiles.
 
     Pass it as ``model`` to `unblur.deblur` and `unblur.frames` to load once for many pictures.
@@ -93,7 +93,7 @@ class Engine:
     ) -> None:
         place = resolve_device(device)
         self.card = card
-        self.name = called(network, card)
+        self.name = display_name(network, card)
         if unfit := _unfit(network):
             raise UnblurError(f"--model {self.name}", *unfit)
         self.reason = reason
@@ -104,7 +104,7 @@ class Engine:
         (self.restorer or self.runner).check_tile(self.tile)
 
     def _restorer(self) -> Runner | None:
-        if self.runner.follows:
+        if self.runner.starts_from_sharp:
             source = load_weights(self.sharpener).network if self.sharpener else self.runner.network
             restorer = getattr(source, "restorer", source)
             return Runner(restorer, self.runner.device, self.runner.dtype)
@@ -118,16 +118,16 @@ class Engine:
         return Runner(load_weights(DEFAULT).network, self.runner.device, self.runner.dtype)
 
     @cached_property
-    def drafter(self) -> Engine | None:
-        """What makes the drafts of a network that sees some."""
-        if not self.runner.sees_drafts:
+    def estimator(self) -> Pipeline | None:
+        """What makes the estimates of a network that sees some."""
+        if not self.runner.takes_estimates:
             return None
         return load(ALIASES["best"], self.runner.device, self.runner.dtype, self.tile)
 
     @property
     def first(self) -> str:
         """The name of the other model whose pictures it begins with, or nothing."""
-        return self.drafter.name if self.drafter else self.sharpener
+        return self.estimator.name if self.estimator else self.sharpener
 
     @property
     def is_film(self) -> bool:
@@ -138,8 +138,8 @@ class Engine:
     def weights(self) -> dict[str, str]:
         """The sum of the weights of every network that takes part, by name: of their files, or of the numbers."""
         others = {self.sharpener} - {""} | (set() if self.is_film else {DEFAULT})
-        own = getattr(self.card, "sha256", None) or sum_of_weights(self.runner.network)
-        behind = self.drafter.weights if self.drafter else {}
+        own = getattr(self.card, "sha256", None) or weights_digest(self.runner.network)
+        behind = self.estimator.weights if self.estimator else {}
         return {**behind, **{name: SHIPPED[name].sha256 for name in others}, self.name: own}
 
     def see(
@@ -150,9 +150,9 @@ class Engine:
         sharp: Tensor | None = None,
         refine: bool = False,
         consistency: int = STEPS,
-        give_back: bool = False,
+        add_residual: bool = False,
         progress: Progress | None = None,
-    ) -> Seen:
+    ) -> Restoration:
         """Sharpen a picture, and find how everything in it moved.
 
         Parameters
@@ -162,21 +162,21 @@ class Engine:
         subject : str
             The file, for messages.
         sharp : Tensor, optional
-            The middle frame, the same shape, in place of one of its own; only where the film `follows`.
+            The middle frame, the same shape, in place of one of its own; only where the film `starts_from_sharp`.
         refine : bool
             Bend the paths until the film's mean is nearer to the picture; only where the film has paths.
         consistency : int
             Steps that bring the sharp frame nearer to the picture; see `unblur.pipeline.consistency`. Where there are
             any, pixels first take the paths around them that explain it; see `unblur.pipeline.edges`. Only where
             the film has paths.
-        give_back : bool
+        add_residual : bool
             Give the frames what their mean leaves of the picture, if there are such steps: for who wants them all, and
             not the middle one alone, which gets none of it. Only where the film has paths.
         progress : callable, optional
             Called with (stage, steps done, steps in all).
         """
-        if self.drafter is not None:
-            return self._corrected(self.drafter, blurry, subject, consistency, progress)
+        if self.estimator is not None:
+            return self._corrected(self.estimator, blurry, subject, consistency, progress)
         side = None
         if sharp is None and self.restorer is not None:
             tell = _staged(progress, "sharpening")
@@ -185,25 +185,27 @@ class Engine:
         tile = self.tile if isinstance(self.tile, str) else max(self.tile, self.film.smallest)
         if sharp is None:
             alone = film_of(self.film, blurry, tile=tile, subject=subject)
-            return Seen(None, alone, alone.tile)
-        film = film_from(self.film, blurry, sharp, tile=tile, subject=subject, progress=_staged(progress, "following"))
+            return Restoration(None, alone, alone.tile)
+        film = estimate_film(
+            self.film, blurry, sharp, tile=tile, subject=subject, progress=_staged(progress, "following")
+        )
         del sharp  # which is in the film: a large picture is not held twice
         refinement = _refined(film, blurry, progress) if refine else None
         if consistency and has_paths(self.film):
             _staged(progress, "comparing")
             film.propagate(blurry)
             film.make_consistent(blurry, consistency)
-            if give_back:
-                film.give_back(blurry)
-        return Seen(film.state[:, :3].cpu(), film, side or film.tile, refinement)
+            if add_residual:
+                film.add_residual(blurry)
+        return Restoration(film.state[:, :3].cpu(), film, side or film.tile, refinement)
 
     def _corrected(
-        self, drafter: Engine, blurry: Tensor, subject: str, consistency: int, progress: Progress | None
-    ) -> Seen:
-        drafts = drafter.see(blurry, subject, consistency=consistency, give_back=True, progress=progress).film
-        assert not isinstance(drafts, DraftedFilm)
-        film = DraftedFilm(self.runner, blurry, drafts, tile=self.tile, subject=subject)
-        return Seen(None, film, film.tile)
+        self, estimator: Pipeline, blurry: Tensor, subject: str, consistency: int, progress: Progress | None
+    ) -> Restoration:
+        estimates = estimator.see(blurry, subject, consistency=consistency, add_residual=True, progress=progress).film
+        assert not isinstance(estimates, RefinerFilm)
+        film = RefinerFilm(self.runner, blurry, estimates, tile=self.tile, subject=subject)
+        return Restoration(None, film, film.tile)
 
     def as_dict(self) -> dict[str, object]:
         """For a machine-readable report."""
@@ -216,7 +218,7 @@ class Engine:
             "device": str(self.runner.device),
             "dtype": str(self.runner.dtype).removeprefix("torch."),
             **({"sharpener": self.sharpener} if self.sharpener else {}),
-            **({"drafter": self.drafter.name} if self.drafter else {}),
+            **({"estimator": self.estimator.name} if self.estimator else {}),
         }
 
     def __str__(self) -> str:
@@ -229,18 +231,18 @@ def _unfit(network: nn.Module) -> tuple[str, str] | None:
     """What a network is that makes neither sharp pictures nor films, and what to use in its place."""
     if hasattr(network, "reblur"):
         return "is a space of blurs, which sharpens nothing by itself", "use best or fast, or unblur reblur"
-    if isinstance(network, ImagePrior | CodePrior):
+    if isinstance(network, DeepImagePrior | DeepCodePrior):
         return "is the deep prior of one picture or code, and knows nothing of others", "use best or fast"
-    if isinstance(network, OrderNet):
+    if isinstance(network, HyperCUT):
         return "scores the order of frames, and makes none", "use best or fast, or name it with --order"
-    if isinstance(network, MomentCritic):
+    if isinstance(network, CFMDCritic):
         return "judges frames, and makes none", "use best or fast"
     return None
 
 
 def _needs_sharpener(network: Any) -> bool:
     """Whether the network moves a sharp frame, and has no part that makes it."""
-    takes = signature(network.follow).parameters if hasattr(network, "follow") else ()
+    takes = signature(network.estimate_motion).parameters if hasattr(network, "estimate_motion") else ()
     return len(takes) > 1 and not hasattr(network, "restorer")
 
 
@@ -262,19 +264,19 @@ def _staged(progress: Progress | None, stage: str) -> Callable[[int, int], None]
 
 
 def load(
-    model: str | PathLike[str] | nn.Module | Engine | None = None,
+    model: str | PathLike[str] | nn.Module | Pipeline | None = None,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     tile: int | str = "auto",
     *,
     sizes: Iterable[int] | None = None,
-) -> Engine:
+) -> Pipeline:
     """Load a model once, to use it on many pictures.
 
     Parameters
     ----------
-    model : str, path, nn.Module or Engine, optional
-        ``"best"``, ``"fast"``, a name from ``unblur models list``, a .safetensors file, or a network. An `Engine` is
+    model : str, path, nn.Module or Pipeline, optional
+        ``"best"``, ``"fast"``, a name from ``unblur models list``, a .safetensors file, or a network. An `Pipeline` is
         returned as it is, the other arguments unheeded. If left out, one is chosen by `sizes`, or the fast one taken.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` ...
@@ -293,24 +295,24 @@ def load(
 
     Examples
     --------
-    >>> engine = load(device="cpu")                                  # doctest: +SKIP
+    >>> pipeline = load(device="cpu")                                  # doctest: +SKIP
     >>> for photo in photos:                                         # doctest: +SKIP
-    ...     unblur.deblur(photo, model=engine).save(out / photo.name)
+    ...     unblur.deblur(photo, model=pipeline).save(out / photo.name)
     """
-    if isinstance(model, Engine):
+    if isinstance(model, Pipeline):
         return model
     if isinstance(model, nn.Module):
-        return Engine(model, device=device, dtype=dtype, tile=tile)
+        return Pipeline(model, device=device, dtype=dtype, tile=tile)
     # Options are checked before a file is read.
     place = resolve_device(device)
     precision = resolve_dtype(dtype, place)
     choice = Choice(DEFAULT, "")
     if model is None and sizes is not None:
-        choice = choose(sizes, place, precision, torch.get_num_threads())
+        choice = auto_select(sizes, place, precision, torch.get_num_threads())
     loaded = load_weights(choice.model if model is None else model)
     sharpener = DEFAULT
     if _needs_sharpener(loaded.network) and sizes is not None:
-        sharpener = choose(sizes, place, precision, torch.get_num_threads()).model
-    return Engine(
+        sharpener = auto_select(sizes, place, precision, torch.get_num_threads()).model
+    return Pipeline(
         loaded.network, loaded.card, device=place, dtype=precision, tile=tile, reason=choice.reason, sharpener=sharpener
     )

@@ -20,10 +20,10 @@ class SearchOptions:
     Attributes
     ----------
     picture : {"pixels", "prior"}
-        Search the pixels by gradient descent, or the weights of an `ImagePrior` by Adam.
+        Search the pixels by gradient descent, or the weights of an `DeepImagePrior` by Adam.
     code : {"encoder", "free", "prior"}
         Read the code again from the picture that was reached, search its numbers by Adam, or the weights of a
-        `CodePrior`.
+        `DeepCodePrior`.
     steps : int
         At most.
     patience : int
@@ -44,7 +44,7 @@ class SearchOptions:
     jitter : float
         Deviation of what is added to the priors' inputs in every step.
     padding : {"reflect", "zeros"}
-        Of the `ImagePrior`.
+        Of the `DeepImagePrior`.
     square, absolute, unlikeness, perceptual : tuple of float
         Weights of the distance between reblurred picture and photo: half the mean square, Charbonnier's, 1 - SSIM,
         features of a `Backbone`.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from unblur.networks.deep_image_prior import CodePrior, ImagePrior
-from unblur.runtime.precision import autocast
+from unblur.networks.deep_image_prior import DeepCodePrior, DeepImagePrior
 from unblur.pipeline.search_options import SearchOptions
+from unblur.runtime.precision import autocast
 
 NOISE = 0.1
 """Of deep priors' inputs: uniform from 0 to this."""
@@ -88,15 +88,15 @@ class Deep:
 
     @classmethod
     def picture(cls, like: Tensor, options: SearchOptions, generator: torch.Generator, dtype: torch.dtype) -> Deep:
-        """An `ImagePrior` for pictures of a size."""
-        network = ImagePrior(padding=options.padding)
+        """An `DeepImagePrior` for pictures of a size."""
+        network = DeepImagePrior(padding=options.padding)
         size = (1, network.inputs, *like.shape[-2:])
         return cls._of(network, size, like, options.picture_rate, options.jitter, generator, dtype)
 
     @classmethod
     def code(cls, like: Tensor, options: SearchOptions, generator: torch.Generator, dtype: torch.dtype) -> Deep:
-        """A `CodePrior` for codes of a grid."""
-        network = CodePrior(channels=like.shape[1])
+        """A `DeepCodePrior` for codes of a grid."""
+        network = DeepCodePrior(channels=like.shape[1])
         size = (1, network.inputs, *(network.stride * side for side in like.shape[-2:]))
         return cls._of(network, size, like, options.code_rate, options.jitter, generator, dtype)
 

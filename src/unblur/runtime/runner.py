@@ -24,11 +24,12 @@ class Runner:
     """Runs a network in inference, and knows what its tiles need.
 
     Networks for a single picture have ``forward(blurry)``. Film networks have ``encode(blurry)`` (what does not depend
-    on the time) and ``decode(state, times)``; those that can start from any sharp frame have ``follow(blurry, sharp)``
-    too, whose state is a map of the picture's size, and may have ``survey(blurry, sharp)``, which sees the picture as a
-    whole and gives a map of ``cell`` times fewer pixels a side, for `follow` to take, or None. Those whose state is
-    such a map though they start from the blurry picture have ``follow(blurry)``. Those with a true ``drafts`` take
-    ``forward(blurry, times, drafts)``. All may declare
+    on the time) and ``decode(state, times)``; those that can start from any sharp frame have ``estimate_motion(blurry,
+    sharp)`` too, whose state is a map of the picture's size, and may have ``global_context(blurry, sharp)``, which
+    sees the picture as a whole and gives a map of ``cell`` times fewer pixels a side, for `estimate_motion` to take,
+    or None. Those whose state is such a map though they start from the blurry picture have
+    ``estimate_motion(blurry)``. Those with a true ``estimates`` take ``forward(blurry, times, estimates)``. All may
+    declare
 
     * ``tile_overlap``: pixels that neighbouring tiles must share;
     * ``is_local``: False if something in them sees the whole picture (channel attention). Tiles of such a network
@@ -59,28 +60,30 @@ class Runner:
     @property
     def is_film(self) -> bool:
         """Whether the network makes frames at any time, or a single picture."""
-        return hasattr(self.network, "decode") and any(hasattr(self.network, name) for name in ("encode", "follow"))
+        return hasattr(self.network, "decode") and any(
+            hasattr(self.network, name) for name in ("encode", "estimate_motion")
+        )
 
     @property
-    def sees_drafts(self) -> bool:
+    def takes_estimates(self) -> bool:
         """Whether the network makes frames with those of another film model before it."""
-        return bool(getattr(self.network, "drafts", False))
+        return bool(getattr(self.network, "estimates", False))
 
     @property
-    def follows(self) -> bool:
+    def starts_from_sharp(self) -> bool:
         """Whether the network makes films from a sharp frame of any origin."""
-        return self.maps and len(inspect.signature(self.network.follow).parameters) > 1
+        return self.maps and len(inspect.signature(self.network.estimate_motion).parameters) > 1
 
     @property
     def maps(self) -> bool:
         """Whether all that its films are made of is a map of the picture's size."""
-        return hasattr(self.network, "follow") and hasattr(self.network, "decode")
+        return hasattr(self.network, "estimate_motion") and hasattr(self.network, "decode")
 
     @cached_property
     def channels(self) -> int:
         """Of the state of a network that `maps`."""
         probe = self.grey(PROBES[0])
-        return self.follow(*[probe] * (2 if self.follows else 1)).shape[1]
+        return self.estimate_motion(*[probe] * (2 if self.starts_from_sharp else 1)).shape[1]
 
     @property
     def smallest(self) -> int:
@@ -100,27 +103,29 @@ class Runner:
         with self.inference():
             return self.network.encode(blurry.to(self.device))
 
-    def survey(self, blurry: Tensor, sharp: Tensor) -> Tensor | None:
-        """What `follow` should know of the whole picture, on the device."""
-        if not hasattr(self.network, "survey"):
+    def global_context(self, blurry: Tensor, sharp: Tensor) -> Tensor | None:
+        """What `estimate_motion` should know of the whole picture, on the device."""
+        if not hasattr(self.network, "global_context"):
             return None
         with self.inference():
-            return self.network.survey(blurry.to(self.device), sharp.to(self.device))
+            return self.network.global_context(blurry.to(self.device), sharp.to(self.device))
 
-    def follow(self, *pictures: Tensor) -> Tensor:
-        """State (B, K, h, w) of (B, 3, h, w) blurry and what else it takes: sharp, and what `survey` says of both."""
+    def estimate_motion(self, *pictures: Tensor) -> Tensor:
+        """State (B, K, h, w) of (B, 3, h, w) blurry and what else it takes: sharp, and what `global_context` says of
+        both.
+        """
         with self.inference():
-            return self.network.follow(*(picture.to(self.device) for picture in pictures))
+            return self.network.estimate_motion(*(picture.to(self.device) for picture in pictures))
 
     def decode(self, state: Any, times: Tensor, *, mixed: bool) -> Tensor:
         """Frames (B, T, 3, h, w), on the device."""
         with self.inference(mixed=mixed):
             return self.network.decode(state, times.to(self.device))
 
-    def draw(self, blurry: Tensor, times: Tensor, drafts: Tensor) -> Tensor:
-        """Frames (B, T, 3, h, w) of a network that sees `drafts` (B, T, 2, 3, h, w), on the device."""
+    def draw(self, blurry: Tensor, times: Tensor, estimates: Tensor) -> Tensor:
+        """Frames (B, T, 3, h, w) of a network that sees `estimates` (B, T, 2, 3, h, w), on the device."""
         with self.inference():
-            return self.network(*(given.to(self.device) for given in (blurry, times, drafts)))
+            return self.network(*(given.to(self.device) for given in (blurry, times, estimates)))
 
     def forward(self, blurry: Tensor) -> Tensor:
         """Sharp (B, 3, h, w) of a network for a single picture, on the device; the finest if it returns several."""
@@ -224,7 +229,7 @@ def not_numbers(subject: str) -> UnblurError:
     return UnblurError(subject, problem, "use --dtype float32, or another model")
 
 
-def finished(image: Tensor, subject: str) -> Tensor:
+def to_output_range(image: Tensor, subject: str) -> Tensor:
     """Clamp a result to [0, 1], float32 on the CPU; refuse one with values that are not numbers."""
     image = image.to("cpu", torch.float32)
     if not all(math.isfinite(extreme) for extreme in torch.aminmax(image)):

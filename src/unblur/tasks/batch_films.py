@@ -11,12 +11,12 @@ from torch import Tensor
 
 from unblur.errors import UnblurError
 from unblur.media.video import write_clip
-from unblur.tasks.blur_check import check_has_paths
-from unblur.tasks.faces import Faces
-from unblur.tasks.batch import Job, Outcome, Report
+from unblur.pipeline.restore import Pipeline
+from unblur.run_report import Job, Listener, Outcome, RunReport
 from unblur.tasks.batch_jobs import Options, facts_of, find, jobs_of, made_with, run_jobs
-from unblur.tasks.progress import Listener
+from unblur.tasks.blur_check import check_has_paths
 from unblur.tasks.burst_queue import Reel
+from unblur.tasks.faces import Faces
 from unblur.tasks.frames import (
     Film,
     Method,
@@ -27,8 +27,7 @@ from unblur.tasks.frames import (
     frames,
     made_by,
 )
-from unblur.pipeline.restore import Engine
-from unblur.tasks.order import load_orderer
+from unblur.tasks.order import load_order_scorer
 
 FILM = ".film"
 SUFFIXES = (".mp4", ".gif", ".webp")
@@ -61,7 +60,7 @@ class FilmOptions:
 
 def frames_files(
     inputs: Sequence[str], out: str | None, options: Options, listener: Listener, film: FilmOptions
-) -> Report:
+) -> RunReport:
     """Make films of files, folders and globs.
 
     Parameters
@@ -81,7 +80,7 @@ def frames_files(
     if film.method in ("cascade", "recurrent") and options.model is None:
         remedy = "name a file of weights with --model"
         raise UnblurError(f"--method {film.method}", "no weights of it come with this package", remedy)
-    report = Report("frames", "filmed")
+    report = RunReport("frames", "filmed")
     found, several = find(inputs, out, (), report)
     if film.sharp is not None and several:
         raise UnblurError("--sharp", "is the middle frame of one photo, but several are named", "name one photo")
@@ -92,14 +91,14 @@ def frames_files(
     if film.sharp is not None:
         options = replace(options, model=options.model or "fast")
     faces = options.load_faces(jobs)
-    engine = options.load(jobs)
-    film = _checked(engine, film)
-    work = _Work(jobs, engine, options, listener, film, as_folder, faces)
+    pipeline = options.load(jobs)
+    film = _checked(pipeline, film)
+    work = _Work(jobs, pipeline, options, listener, film, as_folder, faces)
     named = not any(Path(name).is_dir() for name in inputs)
     work.begin(together=joined or (named if film.burst is None else film.burst))
-    report.about = {"model": engine.as_dict(), "sharp": film.sharp, "fps": film.fps, "reverse": film.reverse}
-    report.about |= {} if faces is None else {"face_model": faces.engine.as_dict()}
-    report.by = made_with(engine)
+    report.about = {"model": pipeline.as_dict(), "sharp": film.sharp, "fps": film.fps, "reverse": film.reverse}
+    report.about |= {} if faces is None else {"face_model": faces.pipeline.as_dict()}
+    report.by = made_with(pipeline)
     if joined:
         report.count = 0
         whole = Job(jobs[0].source, Path(str(out)))
@@ -114,7 +113,7 @@ def frames_files(
 
 
 def _jobs(
-    found: Sequence[Path], several: bool, inputs: Sequence[str], out: str | None, film: FilmOptions, report: Report
+    found: Sequence[Path], several: bool, inputs: Sequence[str], out: str | None, film: FilmOptions, report: RunReport
 ) -> tuple[list[Job], bool]:
     """Where each film goes, and whether that is a folder of frames."""
     suffix = "" if film.format == "png" else f".{film.format}"
@@ -127,16 +126,16 @@ def _jobs(
     return [Job(source, Path(out)) for source in found], out.endswith(("/", os.sep))
 
 
-def _checked(engine: Engine, film: FilmOptions) -> FilmOptions:
+def _checked(pipeline: Pipeline, film: FilmOptions) -> FilmOptions:
     """The number of frames decided; refuses what the model cannot do."""
     if film.method is not None:
-        check_method(engine, film.method)
-    film = replace(film, n=film.n or made_by(engine) or FRAMES)
-    check_makes(engine, checked_times(film.n or FRAMES, film.times), "--times" if film.times else f"-n {film.n}")
+        check_method(pipeline, film.method)
+    film = replace(film, n=film.n or made_by(pipeline) or FRAMES)
+    check_makes(pipeline, checked_times(film.n or FRAMES, film.times), "--times" if film.times else f"-n {film.n}")
     if film.sharp is not None:
-        check_starts_from_sharp(engine)
+        check_starts_from_sharp(pipeline)
     if film.refine:
-        check_has_paths(engine.film, engine.name, "--refine")
+        check_has_paths(pipeline.film, pipeline.name, "--refine")
     return film
 
 
@@ -146,21 +145,23 @@ class _Work:
     def __init__(
         self,
         jobs: Sequence[Job],
-        engine: Engine,
+        pipeline: Pipeline,
         options: Options,
         listener: Listener,
         film: FilmOptions,
         as_folder: bool,
         faces: Faces | None = None,
     ) -> None:
-        self.engine, self.options, self.listener, self.film = engine, options, listener, film
+        self.pipeline, self.options, self.listener, self.film = pipeline, options, listener, film
         self.as_folder, self.faces = as_folder, faces
         self.files = [job.source for job in jobs if not (options.skip_existing and job.output.exists())]
 
     def begin(self, *, together: bool) -> None:
         """Know which of the pictures belong together."""
-        orderer = None if self.film.order is None else load_orderer(self.film.order, self.options.device, "--order")
-        self.reel = Reel(self.files, self._made, orderer, together=together)
+        order_scorer = (
+            None if self.film.order is None else load_order_scorer(self.film.order, self.options.device, "--order")
+        )
+        self.reel = Reel(self.files, self._made, order_scorer, together=together)
 
     def one(self, job: Job) -> Outcome:
         """The film of one picture in one file or folder."""
@@ -171,7 +172,7 @@ class _Work:
         lines = () if made.faces is None else made.faces.lines()
         return Outcome(job, f"{len(made)} frames, {said}", facts, lines)
 
-    def join(self, job: Job, report: Report) -> Outcome:
+    def join(self, job: Job, report: RunReport) -> Outcome:
         """The films of all pictures in one file, in order."""
         parts: list[dict[str, object]] = []
         write_clip(job.output, self._strip(parts), fps=self.film.fps)
@@ -214,7 +215,7 @@ class _Work:
             film.n or FRAMES,
             film.times,
             film.reverse,
-            self.engine,
+            self.pipeline,
             sharp=film.sharp,
             refine=film.refine,
             consistency=options.consistency,

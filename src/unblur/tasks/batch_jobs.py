@@ -10,12 +10,11 @@ from pathlib import Path
 from unblur.errors import UnblurError
 from unblur.media.folder import find_images, output_paths
 from unblur.media.image import Picture
-from unblur.tasks.faces import FaceOptions, Faces
-from unblur.tasks.batch import Job, Outcome, Report, plan, run
-from unblur.tasks.progress import Listener
 from unblur.models.auto_select import sizes_of
-from unblur.pipeline.restore import Engine, load
 from unblur.pipeline.reblur_residual import Residual
+from unblur.pipeline.restore import Pipeline, load
+from unblur.run_report import Job, Listener, Outcome, RunReport, plan, run
+from unblur.tasks.faces import FaceOptions, Faces
 
 SHARP, PATHS, REBLURRED = ".sharp", ".paths", ".reblurred"
 OURS = (SHARP, PATHS, REBLURRED)
@@ -35,7 +34,7 @@ class Options:
     consistency: int | None = None
     faces: FaceOptions | None = None
 
-    def load(self, jobs: Sequence[Job]) -> Engine:
+    def load(self, jobs: Sequence[Job]) -> Pipeline:
         """The model, ready to run; where none is named, one for all that is to be done."""
         due = [job.source for job in jobs if not (self.skip_existing and job.output.exists())]
         return load(self.model, self.device, self.dtype, self.tile, sizes=sizes_of(due))
@@ -45,14 +44,14 @@ class Options:
         return None if self.faces is None else self.faces.load(self.device, self.dtype, self.tile, len(jobs))
 
 
-def made_with(engine: Engine) -> str:
+def made_with(pipeline: Pipeline) -> str:
     """For the summary."""
-    behind = f" behind {engine.first}" if engine.first else ""
-    return f"with {engine.name}{behind}" + (f" ({engine.reason})" if engine.reason else "")
+    behind = f" behind {pipeline.first}" if pipeline.first else ""
+    return f"with {pipeline.name}{behind}" + (f" ({pipeline.reason})" if pipeline.reason else "")
 
 
 def find(
-    inputs: Sequence[str], out: str | None, suffixes: Iterable[str], report: Report, *, several: bool = False
+    inputs: Sequence[str], out: str | None, suffixes: Iterable[str], report: RunReport, *, several: bool = False
 ) -> tuple[list[Path], bool]:
     """The pictures that were named, and whether the outputs go into a folder for several, as `several` may demand."""
     found, errors = find_images(inputs)
@@ -69,7 +68,7 @@ def jobs_of(
     inputs: Sequence[str],
     out: str | None,
     beside: Callable[[Path], Path],
-    report: Report,
+    report: RunReport,
     suffix: str | None = None,
 ) -> list[Job]:
     """Where each picture's output goes: into `out`, with another suffix if one is given, or `beside` it."""
@@ -79,7 +78,7 @@ def jobs_of(
 
 
 def _beside(
-    found: Sequence[Path], inputs: Sequence[str], output_of: Callable[[Path], Path], report: Report
+    found: Sequence[Path], inputs: Sequence[str], output_of: Callable[[Path], Path], report: RunReport
 ) -> list[Job]:
     """Outputs beside their inputs; what an earlier run put into a folder is no input, unless it is named."""
     named = {os.path.realpath(name) for name in inputs}
@@ -90,8 +89,8 @@ def _beside(
 
 
 def run_jobs(
-    jobs: list[Job], work: Callable[[Job], Outcome], report: Report, options: Options, listener: Listener
-) -> Report:
+    jobs: list[Job], work: Callable[[Job], Outcome], report: RunReport, options: Options, listener: Listener
+) -> RunReport:
     for error in report.errors:
         listener.failed(error)
     return run(

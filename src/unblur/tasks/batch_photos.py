@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unblur.media.folder import IMAGE_SUFFIXES
-from unblur.tasks.blur_check import check_has_paths
-from unblur.tasks.deblur import Deblurred, deblur
-from unblur.tasks.batch import Job, Outcome, Report
+from unblur.run_report import Job, Listener, Outcome, RunReport
 from unblur.tasks.batch_jobs import (
     PATHS,
     SHARP,
@@ -22,7 +20,8 @@ from unblur.tasks.batch_jobs import (
     size_of,
     tile_of,
 )
-from unblur.tasks.progress import Listener
+from unblur.tasks.blur_check import check_has_paths
+from unblur.tasks.deblur import Deblurred, deblur
 from unblur.tasks.inspect import inspect
 from unblur.tasks.search import Searched, deblur_by_search
 from unblur.tasks.search_plan import SearchPlan
@@ -36,7 +35,7 @@ def deblur_files(
     *,
     quality: int = 95,
     search: SearchPlan | None = None,
-) -> Report:
+) -> RunReport:
     """Sharpen files, folders and globs.
 
     Parameters
@@ -64,35 +63,35 @@ def deblur_files(
         result: Deblurred | Searched
         lines: tuple[str, ...] = ()
         if search is None:
-            result = deblur(job.source, engine, faces=faces, **more)
+            result = deblur(job.source, pipeline, faces=faces, **more)
             said, facts = facts_of(result.picture, result.tile, result.residual)
             if result.faces is not None:
                 said, facts["faces"], lines = f"{said}; {result.faces}", result.faces.as_dict(), result.faces.lines()
         else:
-            result = deblur_by_search(job.source, search, engine, **more)
+            result = deblur_by_search(job.source, search, pipeline, **more)
             said, facts = f"{result.picture.width}x{result.picture.height}, {result}", size_of(result.picture)
             facts |= result.as_dict()
         result.save(job.output, quality=quality)
         return Outcome(job, said, facts | {"warning": result.warning}, lines)
 
-    report = Report("deblur", "sharpened")
+    report = RunReport("deblur", "sharpened")
     found, several = find(inputs, out, IMAGE_SUFFIXES, report)
     jobs = jobs_of(found, several, inputs, out, beside, report)
     search = None if search is None else search.ready(options.device)
     if jobs:
         faces = options.load_faces(jobs)
-        engine = options.load(jobs)
-        report.about = {"method": "network", "model": engine.as_dict()}
-        report.by = made_with(engine)
+        pipeline = options.load(jobs)
+        report.about = {"method": "network", "model": pipeline.as_dict()}
+        report.by = made_with(pipeline)
         if faces is not None:
-            report.about["face_model"] = faces.engine.as_dict()
+            report.about["face_model"] = faces.pipeline.as_dict()
         if search is not None:
             report.about |= {"method": "search", "search": search.as_dict()}
             report.by += f", searched in {search.name}"
     return run_jobs(jobs, work, report, options, listener)
 
 
-def inspect_files(inputs: Sequence[str], out: str | None, options: Options, listener: Listener) -> Report:
+def inspect_files(inputs: Sequence[str], out: str | None, options: Options, listener: Listener) -> RunReport:
     """Tell what blur files, folders and globs have, and draw the paths.
 
     Parameters
@@ -110,19 +109,19 @@ def inspect_files(inputs: Sequence[str], out: str | None, options: Options, list
     """
 
     def work(job: Job) -> Outcome:
-        seen = inspect(job.source, engine, max_pixels=options.max_pixels, progress=listener.progress)
+        seen = inspect(job.source, pipeline, max_pixels=options.max_pixels, progress=listener.progress)
         seen.save(job.output)
         height, width = seen.picture.height, seen.picture.width
         facts = {"width": width, "height": height, "tile": tile_of(seen.picture, seen.tile), **seen.as_dict()}
         return Outcome(job, f"{width}x{height}, {seen}", facts)
 
-    report = Report("inspect", "inspected")
+    report = RunReport("inspect", "inspected")
     found, several = find(inputs, out, IMAGE_SUFFIXES, report)
     beside = lambda source: source.with_name(f"{source.stem}{PATHS}.png")  # noqa: E731
     jobs = jobs_of(found, several, inputs, out, beside, report, ".png")
     if jobs:
-        engine = options.load(jobs)
-        check_has_paths(engine.film, engine.name)
-        report.about = {"model": engine.as_dict()}
-        report.by = made_with(engine)
+        pipeline = options.load(jobs)
+        check_has_paths(pipeline.film, pipeline.name)
+        report.about = {"model": pipeline.as_dict()}
+        report.by = made_with(pipeline)
     return run_jobs(jobs, work, report, options, listener)

@@ -11,13 +11,12 @@ from pathlib import Path
 from unblur.errors import UnblurError
 from unblur.media.folder import IMAGE_SUFFIXES
 from unblur.media.image import Picture
-from unblur.tasks.plots_psf_grid import draw_impulses
-from unblur.tasks.batch import Job, Outcome, Report
+from unblur.pipeline.blur_transfer import BlurCode, BlurSpace, load_blur_space
+from unblur.run_report import Job, Listener, Outcome, RunReport
 from unblur.tasks.batch_jobs import REBLURRED, Options, find, jobs_of, run_jobs
-from unblur.tasks.progress import Listener
-from unblur.pipeline.blur_transfer import BlurCode, Space, load_space
-from unblur.tasks.reblur import Reading, apply_blur, each_sample, read_blur
 from unblur.tasks.inputs import open_picture
+from unblur.tasks.plots_psf_grid import draw_impulses
+from unblur.tasks.reblur import Reading, apply_blur, each_sample, read_blur
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def reblur_files(
     listener: Listener,
     *,
     quality: int = 95,
-) -> Report:
+) -> RunReport:
     """Put a blur on files, folders and globs.
 
     Parameters
@@ -99,14 +98,14 @@ def reblur_files(
     origin.check()
     if not inputs and (out is not None or not (origin.save_code or origin.impulses)):
         raise UnblurError("SHARP", "no picture is named", "name one, or leave out -o and use --save-code or --impulses")
-    report = Report("reblur", "reblurred")
+    report = RunReport("reblur", "reblurred")
     found, many = find(inputs, out, IMAGE_SUFFIXES, report, several=(origin.sample or 1) > 1)
     jobs = jobs_of(found, many, inputs, out, _beside, report)
     # The last draw stands for all, so that an interrupted picture is not taken for a finished one.
     draws = {job.source: _draws(job.output, origin.sample or 1) for job in jobs}
     jobs = [Job(job.source, draws[job.source][-1]) for job in jobs]
     origin.check_outputs([output for each in draws.values() for output in each])
-    space = load_space(options.model, options.device)
+    space = load_blur_space(options.model, options.device)
     reading, code = _blur(origin, space, options)
     report.about = {"model": space.as_dict(), "seed": origin.seed if origin.sample else None}
     report.about |= {"code": origin.code, "saved_code": origin.save_code, "impulses": origin.impulses}
@@ -123,7 +122,7 @@ def reblur_files(
     return run_jobs(jobs, _applier(code, space, options, quality), report, options, listener)
 
 
-def _blur(origin: Origin, space: Space, options: Options) -> tuple[Reading | None, BlurCode | None]:
+def _blur(origin: Origin, space: BlurSpace, options: Options) -> tuple[Reading | None, BlurCode | None]:
     if origin.like is not None:
         reading = read_blur(*origin.like, space, max_pixels=options.max_pixels)
         return reading, reading.code
@@ -135,7 +134,7 @@ def _blur(origin: Origin, space: Space, options: Options) -> tuple[Reading | Non
     return None, code
 
 
-def _keep(origin: Origin, space: Space, code: BlurCode) -> Iterator[Outcome]:
+def _keep(origin: Origin, space: BlurSpace, code: BlurCode) -> Iterator[Outcome]:
     source = Path(origin.like[1] if origin.like else str(origin.code))
     if origin.save_code:
         yield Outcome(Job(source, code.save(origin.save_code)), "the blur's code")
@@ -144,7 +143,7 @@ def _keep(origin: Origin, space: Space, code: BlurCode) -> Iterator[Outcome]:
         yield Outcome(Job(source, drawn), "what it does to points of light")
 
 
-def _applier(code: BlurCode, space: Space, options: Options, quality: int) -> Callable[[Job], Outcome]:
+def _applier(code: BlurCode, space: BlurSpace, options: Options, quality: int) -> Callable[[Job], Outcome]:
     def work(job: Job) -> Outcome:
         made = apply_blur(job.source, code, space, max_pixels=options.max_pixels)
         made.save(job.output, quality=quality)
@@ -154,7 +153,7 @@ def _applier(code: BlurCode, space: Space, options: Options, quality: int) -> Ca
 
 
 def _sampler(
-    draws: dict[Path, list[Path]], seed: int, space: Space, options: Options, quality: int
+    draws: dict[Path, list[Path]], seed: int, space: BlurSpace, options: Options, quality: int
 ) -> Callable[[Job], Outcome]:
     def work(job: Job) -> Outcome:
         picture, outputs = open_picture(job.source, options.max_pixels), draws[job.source]

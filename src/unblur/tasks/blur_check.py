@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from unblur.errors import UnblurError
+from unblur.analysis.blur_type import Verdict, classify_blur
 from unblur.analysis.motion_field import Field, measure_field
-from unblur.analysis.blur_type import Verdict, judge
-from unblur.networks.path_film import FilmNet
-from unblur.pipeline.refiner_film import DraftedFilm, WholeFilm
-from unblur.pipeline.film import MapFilm
+from unblur.errors import UnblurError
+from unblur.networks.path_film import PathFilm
 from unblur.pipeline.compositing import PatchedFilm
+from unblur.pipeline.film import MapFilm
+from unblur.pipeline.refiner_film import RefinerFilm, WholeFilm
 from unblur.runtime.runner import Runner
 
 
 def has_paths(runner: Runner) -> bool:
     """Whether the films of a network are a sharp frame moved along paths, that can be drawn, bent and followed back."""
-    return isinstance(runner.network, FilmNet)
+    return isinstance(runner.network, PathFilm)
 
 
 def check_has_paths(runner: Runner, model: str, option: str | None = None) -> None:
@@ -32,8 +32,8 @@ def field_of(film: WholeFilm | PatchedFilm, blurry: Tensor) -> Field | None:
     """The paths that a film of (3, H, W) was made of, thinned out; None if it was made in another way."""
     if isinstance(film, PatchedFilm):
         film = film.general
-    if isinstance(film, DraftedFilm):
-        film = film.drafts
+    if isinstance(film, RefinerFilm):
+        film = film.estimates
     if isinstance(film, MapFilm) and has_paths(film.runner):
         return measure_field(film.state[0, 3:], blurry)
     return None
@@ -42,7 +42,7 @@ def field_of(film: WholeFilm | PatchedFilm, blurry: Tensor) -> Field | None:
 def verdict_of(film: WholeFilm, blurry: Tensor) -> Verdict:
     """What kind of blur (3, H, W) has, by itself and by the paths of its film."""
     field = field_of(film, blurry)
-    return judge(blurry, None if field is None else field.motion().path_length)
+    return classify_blur(blurry, None if field is None else field.motion().path_length)
 
 
 def warning_of(verdict: Verdict | None) -> str | None:

@@ -23,13 +23,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unblur.analysis.motion_field import Field
 from unblur.analysis.optical_flow import Grey, optical_flow
 from unblur.exposure.camera import is_canonical
-from unblur.analysis.motion_field import Field
-from unblur.tasks.frames import Film, frames
 from unblur.pipeline.restore import load
-from unblur.tasks.order import Model, Orderer, load_orderer, score_frames
+from unblur.tasks.frames import Film, frames
 from unblur.tasks.inputs import Source, open_picture
+from unblur.tasks.order import Model, OrderScorer, load_order_scorer, score_frames
 
 HELD = 8
 """Films at most that are decided on together."""
@@ -69,11 +69,11 @@ class Shot(NamedTuple):
         return self.field
 
     @classmethod
-    def of(cls, film: Film, orderer: Orderer | None = None) -> Shot:
+    def of(cls, film: Film, order_scorer: OrderScorer | None = None) -> Shot:
         """Look at a film that has not been turned yet."""
         order = None
-        if orderer is not None:
-            order = score_frames(orderer, list(film.at(SCORED))).direction.score
+        if order_scorer is not None:
+            order = score_frames(order_scorer, list(film.at(SCORED))).direction.score
         light = next(film.at([0.5])).mean(0)
         return cls(film.field, (light * 255).round().to(torch.uint8).numpy(), order)
 
@@ -183,9 +183,9 @@ def _seen(one: Field) -> Tensor:
     return one.textured if one.textured.any() else torch.ones_like(one.textured)
 
 
-def direct(films: Sequence[Film], burst: Burst, orderer: Orderer | None = None) -> None:
+def direct(films: Sequence[Film], burst: Burst, order_scorer: OrderScorer | None = None) -> None:
     """Turn the films that run the other way; `burst` knows those before."""
-    shots = [Shot.of(film, orderer) for film in films]
+    shots = [Shot.of(film, order_scorer) for film in films]
     for film, sign in zip(films, burst.directions(shots), strict=True):
         if sign < 0:
             film.turn()
@@ -198,7 +198,7 @@ def burst(sources: Sequence[Source], *, order: Model = None, **options: Any) -> 
     ----------
     sources : sequence of path, Picture or Tensor
         In order; see `unblur.frames`. Pictures of another size begin another burst.
-    order : str, path, nn.Module or Orderer, optional
+    order : str, path, nn.Module or OrderScorer, optional
         An order network, which then decides the direction of the whole; see `unblur.order`.
     **options
         Of `unblur.frames`, but for `sharp`; `reverse` turns all.
@@ -216,11 +216,11 @@ def burst(sources: Sequence[Source], *, order: Model = None, **options: Any) -> 
     most = options.pop("max_pixels", None)
     pictures = [open_picture(source, most) for source in sources]
     chosen = {name: options.pop(name) for name in ("model", "device", "dtype", "tile") if name in options}
-    orderer = None if order is None else load_orderer(order, chosen.get("device", "auto"), "--order")
-    engine = load(**chosen, sizes=[picture.width * picture.height for picture in pictures])
-    made = [frames(picture, model=engine, **options) for picture in pictures]
+    order_scorer = None if order is None else load_order_scorer(order, chosen.get("device", "auto"), "--order")
+    pipeline = load(**chosen, sizes=[picture.width * picture.height for picture in pictures])
+    made = [frames(picture, model=pipeline, **options) for picture in pictures]
     for _, alike in groupby(made, key=lambda film: (film.picture.height, film.picture.width)):
         films, one = list(alike), Burst()
         for first in range(0, len(films), HELD):
-            direct(films[first : first + HELD], one, orderer)
+            direct(films[first : first + HELD], one, order_scorer)
     return made

@@ -13,7 +13,7 @@ from unblur.media.decode import picture_size
 from unblur.runtime.memory import working_memory
 from unblur.tasks.burst import HELD, Burst, direct
 from unblur.tasks.frames import Film
-from unblur.tasks.order import Orderer
+from unblur.tasks.order import OrderScorer
 
 MEMORY = 64
 """Bytes for each pixel of a film that waits."""
@@ -28,7 +28,7 @@ class Reel:
         In order. Those of equal size that follow each other are a burst; another size begins a new one.
     make : callable
         Makes a film.
-    orderer : Orderer, optional
+    order_scorer : OrderScorer, optional
         Decides the direction of the whole.
     together : bool
         Whether there are bursts at all; else each picture is one.
@@ -43,11 +43,11 @@ class Reel:
         self,
         files: Sequence[Path],
         make: Callable[[Path], Film],
-        orderer: Orderer | None = None,
+        order_scorer: OrderScorer | None = None,
         *,
         together: bool = True,
     ) -> None:
-        self._make, self._orderer = make, orderer
+        self._make, self._orderer = make, order_scorer
         self._ready: dict[Path, Film | Exception] = {}
         self._batches: dict[Path, tuple[Burst, list[Path]]] = {}
         self.bursts: list[tuple[Burst, int]] = []

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unblur.media.image import Picture
 from unblur.analysis.blur_type import Verdict
-from unblur.tasks.blur_check import verdict_of, warning_of
-from unblur.tasks.faces import Faces, SeenFaces
-from unblur.pipeline.restore import Engine, Progress, load
+from unblur.media.image import Picture
 from unblur.pipeline.reblur_residual import Residual, measure_residual
+from unblur.pipeline.restore import Pipeline, Progress, load
+from unblur.tasks.blur_check import verdict_of, warning_of
+from unblur.tasks.faces import Faces, RestoredFaces
 from unblur.tasks.inputs import Source, name_of, open_picture, steps_option
 
 
@@ -27,14 +27,14 @@ class Sharpened:
     ----------
     picture : Picture
         With the depth, alpha, greyness and profile of the blurry one.
-    engine : Engine
+    pipeline : Pipeline
         What made it, or what the search for it began with.
     verdict : Verdict or None
         Whether motion blurred the photo at all, if that was looked at.
     """
 
     picture: Picture
-    engine: Engine
+    pipeline: Pipeline
     verdict: Verdict | None = None
 
     @property
@@ -62,23 +62,23 @@ class Deblurred(Sharpened):
         How far the film that starts from the picture is from explaining the blur.
     tile : int
         Side of the tiles that were used.
-    faces : SeenFaces or None
+    faces : RestoredFaces or None
         What became of each face, if faces were restored by themselves.
     """
 
     residual: Residual
     tile: int
-    faces: SeenFaces | None = None
+    faces: RestoredFaces | None = None
 
 
 def opened(
     source: Source,
-    model: str | PathLike[str] | nn.Module | Engine | None,
+    model: str | PathLike[str] | nn.Module | Pipeline | None,
     device: str | torch.device,
     dtype: str | torch.dtype,
     tile: int | str,
     max_pixels: int | None,
-) -> tuple[Picture, Engine]:
+) -> tuple[Picture, Pipeline]:
     """The blurry picture, and the model to look at it with; see `deblur`."""
     picture = open_picture(source, max_pixels)
     return picture, load(model, device, dtype, tile, sizes=[picture.width * picture.height])
@@ -90,15 +90,15 @@ class Look:
     Attributes
     ----------
     blurry : Picture
-    seen : Seen
+    seen : Restoration
     """
 
     def __init__(
-        self, blurry: Picture, engine: Engine, consistency: int | None = None, progress: Progress | None = None
+        self, blurry: Picture, pipeline: Pipeline, consistency: int | None = None, progress: Progress | None = None
     ) -> None:
-        self.blurry, self._engine, self._subject = blurry, engine, name_of(blurry)
+        self.blurry, self._engine, self._subject = blurry, pipeline, name_of(blurry)
         steps = steps_option(consistency)
-        self.seen = engine.see(blurry.pixels[None], self._subject, consistency=steps, progress=progress)
+        self.seen = pipeline.see(blurry.pixels[None], self._subject, consistency=steps, progress=progress)
 
     def sharp(self) -> Tensor:
         """The sharp picture, (3, H, W) in [0, 1]."""
@@ -107,12 +107,12 @@ class Look:
     def finished(self, sharp: Tensor, check: bool) -> dict[str, Any]:
         """The fields of `Sharpened`, of what became of the sharp picture (3, H, W)."""
         verdict = verdict_of(self.seen.film, self.blurry.pixels) if check else None
-        return {"picture": self.blurry.with_pixels(sharp), "engine": self._engine, "verdict": verdict}
+        return {"picture": self.blurry.with_pixels(sharp), "pipeline": self._engine, "verdict": verdict}
 
 
 def deblur(
     source: Source,
-    model: str | PathLike[str] | nn.Module | Engine | None = None,
+    model: str | PathLike[str] | nn.Module | Pipeline | None = None,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     tile: int | str = "auto",

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from unblur.errors import UnblurError
 from unblur.media.image import Picture
-from unblur.pipeline.refiner_film import WholeFilm
-from unblur.pipeline.face_detection import Box, CascadeDetector, Detector, Face, find_faces
-from unblur.pipeline.compositing import MOST_STRAY, Frames, Patch, PatchedFilm, Place, runs_backward, stray
-from unblur.pipeline.restore import Engine, Progress, load
-from unblur.tasks.inputs import name_of
 from unblur.models.mtcnn_weights import load_face_cascade
 from unblur.models.registry import FACES
+from unblur.pipeline.compositing import MAX_DRIFT, Frames, Patch, PatchedFilm, Place, low_frequency_drift, runs_backward
+from unblur.pipeline.face_detection import Box, CascadeDetector, Detector, Face, find_faces
+from unblur.pipeline.refiner_film import WholeFilm
+from unblur.pipeline.restore import Pipeline, Progress, load
+from unblur.tasks.inputs import name_of
 
 SMALLEST = 24
 """Pixels of the longer side of a face, below which there is nothing to restore."""
@@ -71,7 +71,7 @@ class FaceStatus:
         return f"face {self.number} at {left},{top},{right},{bottom} ({by}{turned}) {self.became}{why}"
 
 
-class SeenFaces:
+class RestoredFaces:
     """The faces of one picture.
 
     Attributes
@@ -126,7 +126,7 @@ class Faces:
 
     Attributes
     ----------
-    engine : Engine
+    pipeline : Pipeline
         Of the model of faces.
     detector : Detector or None
         None where faces are only given by hand.
@@ -134,10 +134,10 @@ class Faces:
         Left, top, right, bottom of faces that are given by hand.
     """
 
-    def __init__(self, engine: Engine, detector: Detector | None, boxes: Sequence[Box] = ()) -> None:
-        self.engine, self.detector, self.boxes = engine, detector, tuple(boxes)
+    def __init__(self, pipeline: Pipeline, detector: Detector | None, boxes: Sequence[Box] = ()) -> None:
+        self.pipeline, self.detector, self.boxes = pipeline, detector, tuple(boxes)
 
-    def see(self, picture: Picture, *, progress: Progress | None = None) -> SeenFaces:
+    def see(self, picture: Picture, *, progress: Progress | None = None) -> RestoredFaces:
         """Find the faces of a blurry picture and restore each; what fails is told of and left out.
 
         Parameters
@@ -164,7 +164,7 @@ class Faces:
                 statuses.append(status)
             except UnblurError as fault:
                 statuses.append(replace(status, became="failed", reason=fault.problem))
-        return SeenFaces(statuses, restored)
+        return RestoredFaces(statuses, restored)
 
     def _found(self, pixels: Tensor) -> list[tuple[Face, FaceStatus]]:
         by_hand = [Face(box) for box in self.boxes]
@@ -189,17 +189,17 @@ class Faces:
 
     def _restored(self, blurry: Tensor, subject: str) -> tuple[Frames, Tensor]:
         """The film and the middle of an upright patch (3, h, w)."""
-        seen = self.engine.see(blurry[None].contiguous(), subject)
+        seen = self.pipeline.see(blurry[None].contiguous(), subject)
         middle = seen.middle(subject)
         looked = [middle, *seen.film.frames([0.0, 1.0])]
-        if max(stray(frame, blurry) for frame in looked) > MOST_STRAY:
+        if max(low_frequency_drift(frame, blurry) for frame in looked) > MAX_DRIFT:
             problem = "what the model made of it is another picture"
             raise UnblurError(subject, problem, "use another model of faces")
         return seen.film, middle
 
 
 def load_faces(
-    model: str | PathLike[str] | nn.Module | Engine | None = None,
+    model: str | PathLike[str] | nn.Module | Pipeline | None = None,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     tile: int | str = "auto",

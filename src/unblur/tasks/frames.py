@@ -11,24 +11,24 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from unblur.analysis.blur_type import Verdict
+from unblur.analysis.motion_field import Field
 from unblur.errors import UnblurError
-from unblur.exposure.average import times_of
+from unblur.exposure.average import frame_times
 from unblur.media.image import Picture
 from unblur.media.video import write_clip
-from unblur.analysis.motion_field import Field
-from unblur.analysis.blur_type import Verdict
-from unblur.networks.jin import FrameCascade
-from unblur.networks.purohit import FrameRecurrent
-from unblur.networks.path_film import FilmNet
-from unblur.pipeline.consistency import STEPS
-from unblur.pipeline.refiner_film import WholeFilm
-from unblur.pipeline.compositing import PatchedFilm
-from unblur.tasks.blur_check import check_has_paths, field_of, verdict_of, warning_of
-from unblur.tasks.faces import Faces, SeenFaces
-from unblur.pipeline.restore import Engine, Progress, load
-from unblur.pipeline.reblur_residual import Refinement, Residual, measure_residual
-from unblur.tasks.inputs import Source, name_of, open_picture, steps_option
 from unblur.models.registry import DEFAULT
+from unblur.networks.jin import Jin
+from unblur.networks.path_film import PathFilm
+from unblur.networks.purohit import Purohit
+from unblur.pipeline.compositing import PatchedFilm
+from unblur.pipeline.consistency import STEPS
+from unblur.pipeline.reblur_residual import Refinement, Residual, measure_residual
+from unblur.pipeline.refiner_film import WholeFilm
+from unblur.pipeline.restore import Pipeline, Progress, load
+from unblur.tasks.blur_check import check_has_paths, field_of, verdict_of, warning_of
+from unblur.tasks.faces import Faces, RestoredFaces
+from unblur.tasks.inputs import Source, name_of, open_picture, steps_option
 
 Method = Literal["paths", "cascade", "recurrent"]
 
@@ -47,7 +47,7 @@ class Film:
         Whether the film runs against the model's own direction of time: blur does not tell which way things moved.
     picture : Picture
         The blurry picture.
-    engine : Engine
+    pipeline : Pipeline
         What makes it.
     tile : int
         Side of the tiles that were used for the sharp frame.
@@ -55,7 +55,7 @@ class Film:
         What refining came to, if it was asked for.
     verdict : Verdict or None
         Whether motion blurred the photo at all, if that was looked at.
-    faces : SeenFaces or None
+    faces : RestoredFaces or None
         What became of each face, if faces were restored by themselves.
     """
 
@@ -65,16 +65,16 @@ class Film:
         film: WholeFilm | PatchedFilm,
         times: Sequence[float],
         reverse: bool,
-        engine: Engine,
+        pipeline: Pipeline,
         tile: int,
         refinement: Refinement | None = None,
         verdict: Verdict | None = None,
-        faces: SeenFaces | None = None,
+        faces: RestoredFaces | None = None,
     ) -> None:
         self.picture = picture
         self.times = tuple(times)
         self.reverse = reverse
-        self.engine = engine
+        self.pipeline = pipeline
         self.tile = tile
         self.refinement = refinement
         self.verdict = verdict
@@ -135,7 +135,7 @@ def frames(
     n: int = 7,
     times: Sequence[float] | None = None,
     reverse: bool = False,
-    model: str | PathLike[str] | nn.Module | Engine | None = None,
+    model: str | PathLike[str] | nn.Module | Pipeline | None = None,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     tile: int | str = "auto",
@@ -194,66 +194,66 @@ def frames(
     asked = f"-n {n}" if times is None else "--times"
     picture = open_picture(source, max_pixels)
     if sharp is None:
-        engine, middle = load(model, device, dtype, tile, sizes=[picture.width * picture.height]), None
+        pipeline, middle = load(model, device, dtype, tile, sizes=[picture.width * picture.height]), None
     else:
-        engine = load(DEFAULT if model is None else model, device, dtype, tile)
-        middle = _fitting(open_picture(sharp, max_pixels), picture, engine)
-    check_makes(engine, chosen, asked)
+        pipeline = load(DEFAULT if model is None else model, device, dtype, tile)
+        middle = _fitting(open_picture(sharp, max_pixels), picture, pipeline)
+    check_makes(pipeline, chosen, asked)
     if refine:
-        check_has_paths(engine.film, engine.name, "--refine")
+        check_has_paths(pipeline.film, pipeline.name, "--refine")
     steps = steps_option(consistency, STEPS if sharp is None else 0)
-    seen = engine.see(
+    seen = pipeline.see(
         picture.pixels[None],
         name_of(picture),
         sharp=middle,
         refine=refine,
         consistency=steps,
-        give_back=True,
+        add_residual=True,
         progress=progress,
     )
     verdict = verdict_of(seen.film, picture.pixels) if check else None
     shown = None if faces is None else faces.see(picture, progress=progress)
     film = seen.film if shown is None else shown.film(seen.film)
-    return Film(picture, film, chosen, reverse, engine, seen.tile, seen.refinement, verdict, shown)
+    return Film(picture, film, chosen, reverse, pipeline, seen.tile, seen.refinement, verdict, shown)
 
 
-def _fitting(sharp: Picture, blurry: Picture, engine: Engine) -> Tensor:
+def _fitting(sharp: Picture, blurry: Picture, pipeline: Pipeline) -> Tensor:
     """The user's own middle frame, (1, 3, H, W), where it can be one."""
-    check_starts_from_sharp(engine)
+    check_starts_from_sharp(pipeline)
     if (sharp.width, sharp.height) != (blurry.width, blurry.height):
         problem = f"is {sharp.width}x{sharp.height}, but the photo {blurry.width}x{blurry.height}"
         raise UnblurError(name_of(sharp), problem, "give the sharp picture in the photo's size")
     return sharp.pixels[None]
 
 
-def check_starts_from_sharp(engine: Engine) -> None:
+def check_starts_from_sharp(pipeline: Pipeline) -> None:
     """Refuse a model that cannot start from a sharp frame of another origin."""
-    if not engine.runner.follows:
-        problem = f"takes the place of what --model {engine.name} makes"
+    if not pipeline.runner.starts_from_sharp:
+        problem = f"takes the place of what --model {pipeline.name} makes"
         raise UnblurError("--sharp", problem, "leave one of the two out")
 
 
-def check_makes(engine: Engine, times: Sequence[float], asked: str, remedy: str = "") -> None:
+def check_makes(pipeline: Pipeline, times: Sequence[float], asked: str, remedy: str = "") -> None:
     """Refuse times at which a network of a fixed number of frames makes none."""
-    count = made_by(engine)
+    count = made_by(pipeline)
     if count is None or all(abs(time * (count - 1) - round(time * (count - 1))) < 1e-4 for time in times):
         return
-    problem = f"--model {engine.name} makes {count} frames and none between, at 0, 1/{count - 1}, ... 1"
+    problem = f"--model {pipeline.name} makes {count} frames and none between, at 0, 1/{count - 1}, ... 1"
     remedy = remedy or f"use -n {count}, or --method recurrent or a model of films for any number"
     raise UnblurError(asked, problem, remedy)
 
 
-def check_method(engine: Engine, method: Method) -> None:
+def check_method(pipeline: Pipeline, method: Method) -> None:
     """Refuse a model that makes films in another way."""
-    wanted = {"paths": FilmNet, "cascade": FrameCascade, "recurrent": FrameRecurrent}[method]
-    if not isinstance(engine.film.network, wanted):
-        problem = f"--model {engine.name} makes its films in another way"
+    wanted = {"paths": PathFilm, "cascade": Jin, "recurrent": Purohit}[method]
+    if not isinstance(pipeline.film.network, wanted):
+        problem = f"--model {pipeline.name} makes its films in another way"
         raise UnblurError(f"--method {method}", problem, "leave one of the two out")
 
 
-def made_by(engine: Engine) -> int | None:
+def made_by(pipeline: Pipeline) -> int | None:
     """How many frames the model makes, where that is fixed."""
-    return engine.runner.network.count if isinstance(engine.runner.network, FrameCascade) else None
+    return pipeline.runner.network.count if isinstance(pipeline.runner.network, Jin) else None
 
 
 def checked_times(n: int, times: Sequence[float] | None) -> list[float]:
@@ -261,7 +261,7 @@ def checked_times(n: int, times: Sequence[float] | None) -> list[float]:
     if times is None:
         if n < 1:
             raise UnblurError(f"-n {n}", "not a number of frames", "use 1 or more")
-        return [round(time, 7) for time in times_of(n).tolist()]
+        return [round(time, 7) for time in frame_times(n).tolist()]
     chosen = [float(time) for time in times]
     outside = [time for time in chosen if not 0 <= time <= 1]
     if outside or not chosen:

@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from unblur.media.image import Picture
-from unblur.analysis.blur_length import Length, measure_length
+from unblur.analysis.blur_length import Length, predict_length
+from unblur.analysis.blur_type import UNSURE, Spectra, Verdict, classify_blur
 from unblur.analysis.motion_field import Field, Motion
-from unblur.analysis.blur_type import UNSURE, Spectra, Verdict, judge
+from unblur.media.image import Picture
+from unblur.pipeline.restore import Pipeline, Progress, load
 from unblur.tasks.blur_check import check_has_paths, field_of
-from unblur.tasks.plots_field import draw_field
-from unblur.pipeline.restore import Engine, Progress, load
 from unblur.tasks.inputs import Source, name_of, open_picture
+from unblur.tasks.plots_field import draw_field
 
 SAID = {
     "motion": "motion blur",
@@ -41,7 +41,7 @@ class Inspected:
         The paths found; they mean little where the verdict is not motion.
     tile : int
         Side of the tiles that were used.
-    engine : Engine
+    pipeline : Pipeline
         What found the paths.
     spectra : Spectra
         Of the photo, which the verdict was read from.
@@ -51,7 +51,7 @@ class Inspected:
     verdict: Verdict
     field: Field
     tile: int
-    engine: Engine
+    pipeline: Pipeline
     spectra: Spectra
 
     @cached_property
@@ -66,7 +66,7 @@ class Inspected:
         None where the verdict is sharp or defocus, since they tell how long a motion is, not whether there was one; and
         where no place has texture to tell it from.
         """
-        return measure_length(self.spectra) if self.verdict.kind in ("motion", UNSURE) else None
+        return predict_length(self.spectra) if self.verdict.kind in ("motion", UNSURE) else None
 
     @cached_property
     def drawing(self) -> Picture:
@@ -91,7 +91,7 @@ class Inspected:
 
 def inspect(
     source: Source,
-    model: str | PathLike[str] | nn.Module | Engine | None = None,
+    model: str | PathLike[str] | nn.Module | Pipeline | None = None,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     tile: int | str = "auto",
@@ -122,11 +122,11 @@ def inspect(
     >>> unblur.inspect("photo.jpg").motion.length                    # doctest: +SKIP
     """
     picture = open_picture(source, max_pixels)
-    engine = load(model, device, dtype, tile, sizes=[picture.width * picture.height])
-    check_has_paths(engine.film, engine.name)
-    seen = engine.see(picture.pixels[None], name_of(picture), consistency=0, progress=progress)
+    pipeline = load(model, device, dtype, tile, sizes=[picture.width * picture.height])
+    check_has_paths(pipeline.film, pipeline.name)
+    seen = pipeline.see(picture.pixels[None], name_of(picture), consistency=0, progress=progress)
     field = field_of(seen.film, picture.pixels)
     assert field is not None
     spectra = Spectra(picture.pixels)
-    verdict = judge(spectra, field.motion().path_length)
-    return Inspected(picture, verdict, field, seen.tile, engine, spectra)
+    verdict = classify_blur(spectra, field.motion().path_length)
+    return Inspected(picture, verdict, field, seen.tile, pipeline, spectra)

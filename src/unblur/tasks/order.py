@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from unblur.errors import UnblurError
 from unblur.media.video import read_clip
 from unblur.metrics.ordering import all_pairs, clip_order, symmetric_pairs
-from unblur.networks.hypercut import OrderNet
-from unblur.models.load import Ready, called, fits_memory, found
-from unblur.tasks.inputs import Source, open_picture
+from unblur.models.load import LoadedNetwork, display_name, fits_memory, resolve
 from unblur.models.registry import ORDER
+from unblur.networks.hypercut import HyperCUT
+from unblur.tasks.inputs import Source, open_picture
 
 SIDE = 128
 FEW = 9
@@ -66,18 +66,18 @@ class Scored(NamedTuple):
         return bool((self.forward > 0).all() or (self.forward < 0).all())
 
 
-class Orderer(Ready):
+class OrderScorer(LoadedNetwork):
     """A network that scores the order of frames, with its card, on a device.
 
-    Pass it as ``model`` to `unblur.order` to load once for many clips. Attributes as of `Ready`; the network is an
-    `OrderNet`.
+    Pass it as ``model`` to `unblur.order` to load once for many clips. Attributes as of `LoadedNetwork`; the network
+    is an `HyperCUT`.
     """
 
     def __init__(
         self, network: nn.Module, card: Any = None, *, device: str | torch.device = "auto", option: str = "--model"
     ) -> None:
-        if not isinstance(network, OrderNet):
-            subject = f"{option} {called(network, card)}"
+        if not isinstance(network, HyperCUT):
+            subject = f"{option} {display_name(network, card)}"
             raise UnblurError(subject, "does not score the order of frames", f"use {ORDER}")
         super().__init__(network, card, device=device)
 
@@ -125,7 +125,7 @@ class Orderer(Ready):
         return forward, backward
 
 
-Model = str | PathLike[str] | nn.Module | Orderer | None
+Model = str | PathLike[str] | nn.Module | OrderScorer | None
 
 
 def order(
@@ -145,7 +145,7 @@ def order(
     frames : path, Tensor or sequence
         A clip (a video file, a GIF, a folder of pictures), a tensor (T, 3, H, W) in [0, 1], or pictures in order:
         paths, `Picture`, tensors (3, H, W). At least two; of more than 9 so many are taken, evenly.
-    model : str, path, nn.Module or Orderer, optional
+    model : str, path, nn.Module or OrderScorer, optional
         "order-small" by default.
     side : int
         Larger frames are scored on copies whose shorter side has so many pixels; 0 for as they are.
@@ -163,24 +163,24 @@ def order(
 
     Examples
     --------
-    >>> network = OrderNet(width=4, channels=4, blocks=1)
+    >>> network = HyperCUT(width=4, channels=4, blocks=1)
     >>> clip = torch.rand(5, 3, 64, 64)
     >>> order(clip, network).sign == -order(clip.flip(0), network).sign
     True
     """
-    orderer = load_orderer(model, device)
+    order_scorer = load_order_scorer(model, device)
     if isinstance(frames, str | PathLike):
-        return score_clip(orderer, frames, side).direction
+        return score_clip(order_scorer, frames, side).direction
     if isinstance(frames, Tensor):
         if frames.ndim == 5 and frames.shape[0] == 1:
             frames = frames[0]
         if frames.ndim != 4 or frames.shape[1] != 3 or not frames.is_floating_point():
             raise ValueError(f"frames are (T, 3, H, W), floating point in [0, 1]; got {tuple(frames.shape)}")
-        return score_frames(orderer, list(frames), side).direction
-    return score_frames(orderer, list(frames), side).direction
+        return score_frames(order_scorer, list(frames), side).direction
+    return score_frames(order_scorer, list(frames), side).direction
 
 
-def load_orderer(model: Model = None, device: str | torch.device = "auto", option: str = "--model") -> Orderer:
+def load_order_scorer(model: Model = None, device: str | torch.device = "auto", option: str = "--model") -> OrderScorer:
     """An order network by its name or file, from a network, or as it is; `option` is what named it, for messages.
 
     Raises
@@ -188,21 +188,25 @@ def load_orderer(model: Model = None, device: str | torch.device = "auto", optio
     UnblurError
         No such model, it does not score orders, or there is no such device.
     """
-    return model if isinstance(model, Orderer) else Orderer(*found(model, ORDER), device=device, option=option)
+    return (
+        model if isinstance(model, OrderScorer) else OrderScorer(*resolve(model, ORDER), device=device, option=option)
+    )
 
 
-def score_frames(orderer: Orderer, frames: Sequence[Source], side: int = SIDE, subject: str = "the clip") -> Scored:
+def score_frames(
+    order_scorer: OrderScorer, frames: Sequence[Source], side: int = SIDE, subject: str = "the clip"
+) -> Scored:
     """The direction of pictures in order; only those that are scored are read."""
     indices = spread(_at_least_two(len(frames), subject))
     pictures = (open_picture(frames[i]) for i in indices.tolist())
     taken = gathered(((str(p.path or subject), p.pixels) for p in pictures), side)
-    return orderer.score(taken, indices, len(frames), subject)
+    return order_scorer.score(taken, indices, len(frames), subject)
 
 
-def score_clip(orderer: Orderer, path: str | PathLike[str], side: int = SIDE) -> Scored:
+def score_clip(order_scorer: OrderScorer, path: str | PathLike[str], side: int = SIDE) -> Scored:
     """The direction of a video file, a GIF or a folder of pictures."""
     frames, indices, count = clip_frames(path, side)
-    return orderer.score(frames, indices, count, str(path))
+    return order_scorer.score(frames, indices, count, str(path))
 
 
 def clip_frames(path: str | PathLike[str], side: int = SIDE) -> tuple[Tensor, Tensor, int]:

@@ -12,23 +12,22 @@ from typing import Any
 
 from torch import Tensor
 
-from unblur.data.manifest_metadata import exposures_file, open_exposures
 from unblur.data.exposure_metadata import Entry, Metadata, Partition
+from unblur.data.manifest_metadata import exposures_file, open_exposures
+from unblur.datasets.metadata import checked_target, write_beside
 from unblur.errors import UnblurError
 from unblur.media.folder import find_clips
 from unblur.media.image import read_image
-from unblur.datasets.metadata import checked_target, write_beside
-from unblur.tasks.batch import Job, unexpected
-from unblur.tasks.progress import Listener, Silent
+from unblur.run_report import Job, Listener, Silent, unexpected
 from unblur.tasks.order import (
     SIDE,
     Model,
-    Orderer,
+    OrderScorer,
     Scored,
     check_side,
     clip_frames,
     gathered,
-    load_orderer,
+    load_order_scorer,
     spread,
 )
 from unblur.tasks.order_report import Labelled, Measured, Row, ScoreReport
@@ -81,16 +80,16 @@ def score_files(
     UnblurError
         An option cannot be met. What concerns one clip is in the report, and told to `listener`.
     """
-    rows, errors, orderer, begun = _scored(inputs, options or OrderOptions(), listener or Silent())
-    return ScoreReport("order score", orderer.as_dict(), rows, errors, time.perf_counter() - begun)
+    rows, errors, order_scorer, begun = _scored(inputs, options or OrderOptions(), listener or Silent())
+    return ScoreReport("order score", order_scorer.as_dict(), rows, errors, time.perf_counter() - begun)
 
 
 def check_files(
     inputs: Sequence[str], options: OrderOptions | None = None, listener: Listener | None = None
 ) -> Measured:
     """Measure hit, con@2 and con@3 over the same inputs as `score_files`, and name the clips that are inconsistent."""
-    rows, errors, orderer, begun = _scored(inputs, options or OrderOptions(), listener or Silent())
-    return Measured("order check", orderer.as_dict(), rows, errors, time.perf_counter() - begun)
+    rows, errors, order_scorer, begun = _scored(inputs, options or OrderOptions(), listener or Silent())
+    return Measured("order check", order_scorer.as_dict(), rows, errors, time.perf_counter() - begun)
 
 
 def label_files(
@@ -124,14 +123,14 @@ def label_files(
     if path is None or metadata is None:
         raise UnblurError(source, "is no metadata", "make some of it: unblur data metadata")
     target = checked_target(path.with_suffix(f"{ORDERED}.json") if out is None else out, path)
-    orderer = load_orderer(options.model, options.device)
+    order_scorer = load_order_scorer(options.model, options.device)
     chosen = metadata.part(options.partition)
-    rows, errors = _all_scored(_clips_of(chosen, check_side(options.side)), orderer, listener)
+    rows, errors = _all_scored(_clips_of(chosen, check_side(options.side)), order_scorer, listener)
     found = {row.id: row.scored for row in rows}
-    labelled = tuple(_labelled(entry, found.get(entry.id), orderer.as_dict()) for entry in metadata.entries)
+    labelled = tuple(_labelled(entry, found.get(entry.id), order_scorer.as_dict()) for entry in metadata.entries)
     warning = write_beside(target, replace(metadata, entries=labelled))
     seconds = time.perf_counter() - begun
-    report = Labelled("order label", orderer.as_dict(), rows, errors, seconds, Job(path, target), warning)
+    report = Labelled("order label", order_scorer.as_dict(), rows, errors, seconds, Job(path, target), warning)
     listener.done(report.outcome())
     return report
 
@@ -151,7 +150,7 @@ def _rounded(value: float) -> float:
 
 def _scored(
     inputs: Sequence[str], options: OrderOptions, listener: Listener
-) -> tuple[list[Row], list[UnblurError], Orderer, float]:
+) -> tuple[list[Row], list[UnblurError], OrderScorer, float]:
     begun, side = time.perf_counter(), check_side(options.side)
     clips: list[_Clip] = []
     wrong: list[UnblurError] = []
@@ -168,9 +167,9 @@ def _scored(
             wrong.append(error)
     for one in wrong:
         listener.failed(one)
-    orderer = load_orderer(options.model, options.device)
-    rows, failed = _all_scored(clips, orderer, listener)
-    return rows, wrong + failed, orderer, begun
+    order_scorer = load_order_scorer(options.model, options.device)
+    rows, failed = _all_scored(clips, order_scorer, listener)
+    return rows, wrong + failed, order_scorer, begun
 
 
 def _file(path: Path, side: int) -> _Clip:
@@ -191,14 +190,16 @@ def _entry(metadata: Metadata, entry: Entry, side: int) -> _Clip:
     return _Clip(entry.id, f"{metadata.name}, {entry.id}", entry.partition, read)
 
 
-def _all_scored(clips: Sequence[_Clip], orderer: Orderer, listener: Listener) -> tuple[list[Row], list[UnblurError]]:
+def _all_scored(
+    clips: Sequence[_Clip], order_scorer: OrderScorer, listener: Listener
+) -> tuple[list[Row], list[UnblurError]]:
     """Every clip by itself, so that its score does not depend on the others."""
     rows: list[Row] = []
     errors: list[UnblurError] = []
     for number, (clip, frames) in enumerate(_ahead(clips)):
         listener.progress("scoring", number, len(clips))
         try:
-            rows.append(Row(clip.id, clip.partition, orderer.score(*frames(), clip.place)))
+            rows.append(Row(clip.id, clip.partition, order_scorer.score(*frames(), clip.place)))
         except Exception as cause:
             errors.append(cause if isinstance(cause, UnblurError) else unexpected(clip.place, cause))
             listener.failed(errors[-1], cause)

@@ -12,7 +12,7 @@ from unblur._version import __version__
 from unblur.data.exposure_metadata import Partition
 from unblur.errors import UnblurError
 from unblur.metrics.ordering import consistent, hit
-from unblur.tasks.batch import Job, Outcome
+from unblur.run_report import Job, Outcome
 from unblur.tasks.order import Scored
 
 if TYPE_CHECKING:

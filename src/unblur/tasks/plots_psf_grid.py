@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.pipeline.blur_transfer import BlurCode, Space
+from unblur.pipeline.blur_transfer import BlurCode, BlurSpace
 
 SPACING = 64
 """Pixels between points."""
@@ -21,7 +21,7 @@ FAINTEST = 0.02
 GREY, RULE = 0.06, 0.16
 
 
-def draw_impulses(space: Space, code: BlurCode) -> Tensor:
+def draw_impulses(space: BlurSpace, code: BlurCode) -> Tensor:
     """Points of light on black, blurred as `code` says, each brightened by itself to be seen.
 
     Returns

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from unblur.errors import UnblurError
 from unblur.media.image import Picture
 from unblur.metrics.fidelity import psnr
-from unblur.pipeline.blur_transfer import BlurCode, Space, load_space
+from unblur.pipeline.blur_transfer import BlurCode, BlurSpace, load_blur_space
 from unblur.tasks.inputs import Source, name_of, open_picture
 
-Model = str | PathLike[str] | nn.Module | Space | None
+Model = str | PathLike[str] | nn.Module | BlurSpace | None
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class Reblurred:
         With the depth, alpha, greyness and profile of the sharp one.
     code : BlurCode
         The blur.
-    space : Space
+    space : BlurSpace
         What put it on.
     """
 
     picture: Picture
     code: BlurCode
-    space: Space
+    space: BlurSpace
 
     @property
     def image(self) -> Tensor:
@@ -87,7 +87,7 @@ def encode_blur(
     ----------
     sharp, blurry : path, Picture or Tensor
         Of one size; a tensor is (3, H, W) or (1, 3, H, W), RGB in [0, 1].
-    model : str, path, Module or Space, optional
+    model : str, path, Module or BlurSpace, optional
         A blur space, "blur-space-small" if left out.
     device : str
         "auto", "cpu", "cuda", ...
@@ -102,14 +102,14 @@ def encode_blur(
     >>> code = unblur.encode_blur("sharp.png", "blurry.png")         # doctest: +SKIP
     >>> unblur.apply_blur("other.png", code).save("moved.png")       # doctest: +SKIP
     """
-    space = load_space(model, device)
+    space = load_blur_space(model, device)
     one, other = _pair(sharp, blurry, max_pixels)
     return space.encode(one.pixels, other.pixels, name_of(other))
 
 
 def read_blur(sharp: Source, blurry: Source, model: Model = None, *, max_pixels: int | None = None) -> Reading:
     """`encode_blur`, and how much of the blur the code explains."""
-    space = load_space(model)
+    space = load_blur_space(model)
     one, other = _pair(sharp, blurry, max_pixels)
     code = space.encode(one.pixels, other.pixels, name_of(other))
     again = space.apply(one.pixels, code, name_of(one))
@@ -143,7 +143,7 @@ def apply_blur(
     UnblurError
         A file cannot be read, the code belongs to another model, or memory ran out.
     """
-    space = load_space(model, device)
+    space = load_blur_space(model, device)
     picture = open_picture(source, max_pixels)
     chosen = code if isinstance(code, BlurCode) else BlurCode.load(code)
     return Reblurred(picture.with_pixels(space.apply(picture.pixels, chosen, name_of(picture))), chosen, space)
@@ -178,10 +178,10 @@ def sample_blur(
     UnblurError
         The file cannot be read, the model knows no prior, or memory ran out.
     """
-    return list(each_sample(open_picture(source, max_pixels), n, seed, load_space(model, device)))
+    return list(each_sample(open_picture(source, max_pixels), n, seed, load_blur_space(model, device)))
 
 
-def each_sample(picture: Picture, n: int, seed: int, space: Space) -> Iterator[Reblurred]:
+def each_sample(picture: Picture, n: int, seed: int, space: BlurSpace) -> Iterator[Reblurred]:
     """See `sample_blur`; one after the other."""
     if n < 1:
         raise UnblurError(f"--sample {n}", "not a number of blurs", "use 1 or more")

@@ -15,16 +15,16 @@ from torch import Tensor, nn
 
 from unblur.errors import UnblurError
 from unblur.losses.perceptual import Backbone
-from unblur.runtime.runner import finished
+from unblur.models.registry import choose_from
+from unblur.pipeline.blur_transfer import BlurCode, BlurSpace
+from unblur.pipeline.reblur_residual import decibels
+from unblur.pipeline.restore import Pipeline, Progress
 from unblur.pipeline.search import Found, search
+from unblur.runtime.runner import to_output_range
 from unblur.runtime.tiling import is_out_of_memory, lay_out, smallest_tile, tiled
 from unblur.tasks.deblur import Look, Sharpened, opened
-from unblur.pipeline.restore import Engine, Progress
-from unblur.pipeline.blur_transfer import BlurCode, Space
-from unblur.pipeline.reblur_residual import decibels
-from unblur.tasks.search_plan import SearchPlan
 from unblur.tasks.inputs import Source, name_of
-from unblur.models.registry import choose_from
+from unblur.tasks.search_plan import SearchPlan
 
 STARTS = ("network", "identity", "mean")
 TILE, OVERLAP = 512, 128
@@ -56,7 +56,7 @@ class Searched(Sharpened):
     tiles : int
     notes : tuple of str
         What was otherwise than one might think.
-    space : Space
+    space : BlurSpace
     """
 
     before: float
@@ -68,7 +68,7 @@ class Searched(Sharpened):
     distance: float | None
     tiles: int
     notes: tuple[str, ...]
-    space: Space
+    space: BlurSpace
 
     @property
     def warning(self) -> str | None:
@@ -105,7 +105,7 @@ class Searched(Sharpened):
 def deblur_by_search(
     source: Source,
     plan: SearchPlan | None = None,
-    model: str | PathLike[str] | nn.Module | Engine | None = None,
+    model: str | PathLike[str] | nn.Module | Pipeline | None = None,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     tile: int | str = "auto",
@@ -138,9 +138,9 @@ def deblur_by_search(
     """
     plan = plan or SearchPlan()
     plan.options()
-    picture, engine = opened(source, model, device, dtype, tile, max_pixels)
-    work = _Work(plan.ready(engine.runner.device), engine.tile, engine.runner.dtype, progress)
-    look, subject = Look(picture, engine, consistency, progress), name_of(picture)
+    picture, pipeline = opened(source, model, device, dtype, tile, max_pixels)
+    work = _Work(plan.ready(pipeline.runner.device), pipeline.tile, pipeline.runner.dtype, progress)
+    look, subject = Look(picture, pipeline, consistency, progress), name_of(picture)
     try:
         found = work.run(picture.pixels[None], look.sharp()[None])
     except Exception as error:
@@ -148,7 +148,7 @@ def deblur_by_search(
             raise
         remedy = f"use a smaller --tile, down to {work.smallest}"
         raise UnblurError(subject, "memory ran out in the search", remedy) from None
-    return work.report(look.finished(finished(found[0], subject), check))
+    return work.report(look.finished(to_output_range(found[0], subject), check))
 
 
 class _Work:
@@ -156,7 +156,7 @@ class _Work:
 
     def __init__(self, plan: SearchPlan, tile: int | str, dtype: torch.dtype, progress: Progress | None) -> None:
         self.plan, self.options, self.dtype, self.progress = plan, plan.options(), dtype, progress
-        self.space, self.backbone = cast(Space, plan.space), cast("Backbone | None", plan.backbone)
+        self.space, self.backbone = cast(BlurSpace, plan.space), cast("Backbone | None", plan.backbone)
         self.cell = self.space.network.cell
         self.smallest = smallest_tile(OVERLAP, self.cell)
         self.side = max(tile, self.smallest) if isinstance(tile, int) else TILE
@@ -231,7 +231,7 @@ class _Work:
             yield f"searched in {len(self.found)} tiles"
 
 
-def start_code(space: Space, start: str, sharp: Tensor, blurry: Tensor) -> Tensor:
+def start_code(space: BlurSpace, start: str, sharp: Tensor, blurry: Tensor) -> Tensor:
     """The code to begin with.
 
     Parameters

@@ -13,10 +13,10 @@ from torch import nn
 
 from unblur.errors import UnblurError
 from unblur.losses.perceptual import Backbone
-from unblur.pipeline.search_options import DATA, SearchOptions
-from unblur.pipeline.blur_transfer import Space, load_space
 from unblur.models.backbones import load_backbone
 from unblur.models.registry import choose_from
+from unblur.pipeline.blur_transfer import BlurSpace, load_blur_space
+from unblur.pipeline.search_options import DATA, SearchOptions
 
 PRESETS = ("default", "released")
 REMEDY = "see docs/search.md"
@@ -28,7 +28,7 @@ class SearchPlan:
 
     Attributes
     ----------
-    space : str, path, Module or Space, optional
+    space : str, path, Module or BlurSpace, optional
         A blur space, "blur-space-small" if left out.
     preset : {"default", "released"}
         See `unblur.pipeline.search_options.SearchOptions`.
@@ -48,7 +48,7 @@ class SearchPlan:
         Fields of `SearchOptions` by name, as text.
     """
 
-    space: str | PathLike[str] | nn.Module | Space | None = None
+    space: str | PathLike[str] | nn.Module | BlurSpace | None = None
     preset: str = "default"
     steps: int | None = None
     seconds: float | None = None
@@ -113,11 +113,11 @@ class SearchPlan:
     @property
     def name(self) -> str:
         """Of the space, once it is loaded."""
-        return cast(Space, self.space).name
+        return cast(BlurSpace, self.space).name
 
     def as_dict(self) -> dict[str, object]:
         """For a machine-readable report, once it is loaded."""
-        space = cast(Space, self.space)
+        space = cast(BlurSpace, self.space)
         about = {"space": space.as_dict(), "preset": self.preset, "start": self.begins, "seed": self.seed}
         return {**about, "seconds": self.seconds, "options": asdict(self.options())}
 
@@ -127,7 +127,7 @@ class SearchPlan:
         backbone = self.backbone
         if backbone is not None and not isinstance(backbone, Backbone):
             backbone = load_backbone(backbone)
-        space = load_space(self.space, device)
+        space = load_blur_space(self.space, device)
         return replace(self, space=space, backbone=None if backbone is None else backbone.to(space.device))
 
 

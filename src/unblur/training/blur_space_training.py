@@ -14,9 +14,9 @@ from unblur.layers.paths import path_at
 from unblur.losses.pixel import charbonnier
 from unblur.losses.priors import divergence, released_divergence, reversible_path_error
 from unblur.metrics.fidelity import psnr
-from unblur.networks.path_blur_space import PathSpace, canonical
-from unblur.training.schedule import Schedule
+from unblur.networks.path_blur_space import PathBlurSpace, canonical
 from unblur.training.base import Measured, Optimizer, System, Way
+from unblur.training.schedule import Schedule
 
 
 class Pair(TypedDict, total=False):
@@ -43,8 +43,8 @@ FIELD_EPS = 0.05
 class CodeLoss:
     """What a blur space is trained for: reblur(sharp, encode(sharp, blurry)) = blurry.
 
-    A `networks.path_blur_space.PathSpace` can also learn its space from fields of paths alone (``learn: fields``): the code
-    of a field is to give the field again. That takes no pictures, and a thousandth of the time.
+    A `networks.path_blur_space.PathBlurSpace` can also learn its space from fields of paths alone (``learn: fields``):
+    the code of a field is to give the field again. That takes no pictures, and a thousandth of the time.
 
     The Charbonnier distance is a mean over pixels and channels. The released programs take the sum, which is
     3 * H * W * B times as much, and makes no difference to Adam; `kl` in its released form is divided likewise, so that
@@ -152,7 +152,7 @@ def _check(network: nn.Module, loss: CodeLoss) -> None:
     kind = type(network).__name__
     if loss.kl and not getattr(network, "variational", False):
         raise UnblurError("loss.kl", f"this {kind} is not variational", "set it to 0, or make the network variational")
-    if loss.learn == "fields" and not isinstance(network, PathSpace):
+    if loss.learn == "fields" and not isinstance(network, PathBlurSpace):
         raise UnblurError("loss.learn fields", f"a {kind} has no paths", "set it to pictures")
     if loss.paths and not hasattr(network, "displacements"):
         raise UnblurError("loss.paths", f"a {kind} knows no displacements", "set it to 0")

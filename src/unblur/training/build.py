@@ -16,13 +16,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from unblur.data.augmentation import NO_CHANGE
+from unblur.data.clip_windows import ClipSequences
+from unblur.data.exposure_metadata import Metadata
+from unblur.data.initial_estimates import check_weights, noted, unsaid
 from unblur.data.manifest_metadata import open_exposures
 from unblur.data.pair_batches import ExposurePairs, PairBatches, heldout_batches
-from unblur.data.initial_estimates import check_weights, noted, unsaid
-from unblur.data.path_fields import SyntheticFields
-from unblur.data.exposure_metadata import Metadata
 from unblur.data.pairs import Pairs, open_pairs
-from unblur.data.clip_windows import ClipSequences
+from unblur.data.path_fields import SyntheticFields
 from unblur.data.sequences import (
     MetadataSequences,
     SequenceBatches,
@@ -33,24 +33,24 @@ from unblur.data.stills import Still, load_stills
 from unblur.data.synthetic_batches import SyntheticExposures
 from unblur.errors import UnblurError
 from unblur.media.folder import find_clips
-from unblur.networks.cfmd_critic import MomentCritic
-from unblur.networks.path_blur_space import PathSpace
-from unblur.training.gan_training import Adversarial, no_half
+from unblur.models.registry import SHIPPED, network_class
+from unblur.networks.cfmd_critic import CFMDCritic
+from unblur.networks.path_blur_space import PathBlurSpace
+from unblur.training.base import System
 from unblur.training.blur_space_training import BlurSpaceSystem
+from unblur.training.checkpoint import Keeper
+from unblur.training.code_statistics import fit_prior
 from unblur.training.datamodule import ExposureData, Mixture, Source
 from unblur.training.ema import MovingAverage
 from unblur.training.export_weights import export_weights, start_from, take_evidence
-from unblur.training.film_training import Film
+from unblur.training.film_training import FilmTraining
 from unblur.training.frames_training import Frames
+from unblur.training.gan_training import GanTraining, no_half
 from unblur.training.heldout import heldout_exposures
 from unblur.training.metrics_log import Journal
-from unblur.training.checkpoint import Keeper
 from unblur.training.order_training import Ordering
-from unblur.training.code_statistics import fit_prior
 from unblur.training.recipe import is_blur_space, is_film, is_frames, is_order, read_recipe
 from unblur.training.schema import PairSet, SequenceSet
-from unblur.training.base import System
-from unblur.models.registry import SHIPPED, network_class
 
 USAGE = "usage: unblur train RECIPE.yaml [--resume last.ckpt|auto] [--weights FILE] [--max_minutes M] [--KEY VALUE ...]"
 PRIOR_BATCHES = 16
@@ -109,7 +109,7 @@ def _system(recipe: Namespace, network: Any) -> System:
     options = {"seed": recipe.seed, "compile": recipe.compile, "channels_last": recipe.channels_last}
     if _is_judged(recipe):
         no_half(recipe.trainer.precision)
-        return Adversarial(
+        return GanTraining(
             *(network, _critic(recipe), loss, *how),
             adversarial=recipe.adversarial,
             critic_optimizer=recipe.critic.optimizer,
@@ -122,7 +122,7 @@ def _system(recipe: Namespace, network: Any) -> System:
         return BlurSpaceSystem(network, loss, *how, **options)
     if is_order(name):
         return Ordering(network, loss, *how, **options)
-    return Frames(network, loss, *how, **options) if is_frames(name) else Film(network, loss, *how, **options)
+    return Frames(network, loss, *how, **options) if is_frames(name) else FilmTraining(network, loss, *how, **options)
 
 
 def _is_judged(recipe: Namespace) -> bool:
@@ -130,9 +130,9 @@ def _is_judged(recipe: Namespace) -> bool:
     return is_film(recipe.network.name) and recipe.adversarial.weight > 0
 
 
-def _critic(recipe: Namespace) -> MomentCritic:
+def _critic(recipe: Namespace) -> CFMDCritic:
     try:
-        critic = MomentCritic(**vars(recipe.critic.arguments))
+        critic = CFMDCritic(**vars(recipe.critic.arguments))
     except (TypeError, ValueError) as error:
         raise UnblurError("critic.arguments", f"are refused ({error})", "correct the recipe") from error
     if recipe.critic.weights:
@@ -156,10 +156,10 @@ def make_trainer(recipe: Namespace, folder: Path) -> Trainer:
 
     def save_weights(module: LightningModule, steps: int) -> None:
         network: Any = module.network
-        if isinstance(network, PathSpace):
+        if isinstance(network, PathBlurSpace):
             fit_prior(network, _fields(recipe, network.degree), PRIOR_BATCHES)
         export_weights(folder / "last.safetensors", network, recipe, steps, journal.score, _protocol(recipe))
-        if isinstance(module, Adversarial):
+        if isinstance(module, GanTraining):
             export_weights(folder / "critic.safetensors", module.critic, recipe, steps)
 
     keeper = Keeper(folder, save_weights, average, every=recipe.save_minutes, budget=recipe.max_minutes)
@@ -303,15 +303,15 @@ def _sequences(recipe: Namespace) -> Source:
 
 
 def _check_drafts(recipe: Namespace) -> None:
-    """Refuse a network that sees drafts where some exposures have none, and drafts that nobody sees."""
+    """Refuse a network that sees estimates where some exposures have none, and estimates that nobody sees."""
     wanted = recipe.sequences
     stills = wanted.synthetic > 0 or not wanted.train
-    named = {one.drafts is not None for one in [*wanted.train, *wanted.heldout]} | ({False} if stills else set())
-    sees = bool(getattr(recipe.network.arguments, "drafts", False))
+    named = {one.estimates is not None for one in [*wanted.train, *wanted.heldout]} | ({False} if stills else set())
+    sees = bool(getattr(recipe.network.arguments, "estimates", False))
     if named != {sees}:
         problem = f"is {sees}".lower() + ", and that is not so of all exposures"
-        remedy = "name drafts for every set, and set sequences.synthetic to 0; or for none"
-        raise UnblurError("network.arguments.drafts", problem, remedy)
+        remedy = "name estimates for every set, and set sequences.synthetic to 0; or for none"
+        raise UnblurError("network.arguments.estimates", problem, remedy)
 
 
 def _heldout_of_sequences(recipe: Namespace) -> list[dict[str, Tensor]]:
@@ -331,15 +331,15 @@ def _opened_sequences(one: SequenceSet, recipe: Namespace, size: int) -> Sequenc
     metadata, frames = open_exposures(one.path, one.root), one.frames or recipe.sequences.frames
     if metadata is not None:
         part = metadata.part(one.partition)
-        if one.direction == "drafts":
+        if one.direction == "estimates":
             part = replace(part, entries=tuple(replace(entry, order="ignore") for entry in part.entries))
-        sequences = MetadataSequences(part, frames, recipe.seed, one.drafts)
-        if one.drafts is not None:
-            _check_weights(part, one.drafts)
+        sequences = MetadataSequences(part, frames, recipe.seed, one.estimates)
+        if one.estimates is not None:
+            _check_weights(part, one.estimates)
         return sequences
-    if one.drafts is not None:
+    if one.estimates is not None:
         remedy = "make exposures of it, with unblur data fmr or data metadata"
-        raise UnblurError(one.path, "is no metadata, and clips have no drafts", remedy)
+        raise UnblurError(one.path, "is no metadata, and clips have no estimates", remedy)
     clips, errors = find_clips([one.path])
     if errors:
         raise errors[0]
@@ -348,10 +348,10 @@ def _opened_sequences(one: SequenceSet, recipe: Namespace, size: int) -> Sequenc
 
 
 def _check_weights(metadata: Metadata, model: str) -> None:
-    """Refuse drafts by others than the models that ship, made as they are now: behind those the network will run."""
+    """Refuse estimates by others than the models that ship, made as they are now: behind those the network will run."""
     note = noted(metadata, model)
     if missing := unsaid(note):
-        log.warning("%s: its drafts by %s do not say by which %s", metadata.name, model, missing)
+        log.warning("%s: its estimates by %s do not say by which %s", metadata.name, model, missing)
     if note is not None:
         shipped = {name: SHIPPED[name].sha256 for name in note.weights if name in SHIPPED}
         check_weights(metadata, model, note, shipped)

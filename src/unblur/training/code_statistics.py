@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from unblur.data.path_fields import SyntheticFields
-from unblur.networks.path_blur_space import CELL, PATCH, PathSpace
+from unblur.networks.path_blur_space import CELL, PATCH, PathBlurSpace
 
 RIDGE = 1e-4
 NEAREST = 0.995
 
 
-def fit_prior(network: PathSpace, source: SyntheticFields, batches: int = 32) -> None:
-    """Set what `PathSpace.draw` and `PathSpace.distance` know, from the codes of training fields.
+def fit_prior(network: PathBlurSpace, source: SyntheticFields, batches: int = 32) -> None:
+    """Set what `PathBlurSpace.draw` and `PathBlurSpace.distance` know, from the codes of training fields.
 
     `draw` is of moving cameras alone: a normal distribution cannot tell their fields from those with things in front,
     and its draws would be neither. Its directions are minimum/maximum autocorrelation factors (Switzer and Green,
@@ -37,7 +37,7 @@ def fit_prior(network: PathSpace, source: SyntheticFields, batches: int = 32) ->
     network.prior_nearness.copy_(nearness.clamp(0, NEAREST))
 
 
-def _codes(network: PathSpace, source: SyntheticFields, batches: int) -> tuple[Tensor, Tensor, Tensor]:
+def _codes(network: PathBlurSpace, source: SyntheticFields, batches: int) -> tuple[Tensor, Tensor, Tensor]:
     """Codes of training fields without their mean, the mean, and the covariance."""
     device = network.known_mean.device
     with torch.inference_mode():

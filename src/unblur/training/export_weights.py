@@ -68,7 +68,7 @@ def start_from(network: nn.Module, weights: str, *, partly: bool = False) -> Non
 
 
 def take_evidence(network: nn.Module, weights: str) -> None:
-    """Put the evidence of a film network, a file or a name of the zoo, into a `PathSpace`.
+    """Put the evidence of a film network, a file or a name of the zoo, into a `PathBlurSpace`.
 
     Raises
     ------

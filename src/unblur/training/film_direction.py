@@ -14,15 +14,15 @@ from unblur.errors import UnblurError
 from unblur.exposure.camera import is_canonical
 from unblur.losses.order_loss import in_order
 from unblur.metrics.ordering import all_pairs
-from unblur.networks.hypercut import OrderNet
 from unblur.models.weights import load_weights
+from unblur.networks.hypercut import HyperCUT
 
 Rule = Literal["stored", "random", "motion", "learned", "nearest"]
 """As they are; by a coin for each clip; so that the motion of the whole picture is canonical, see
 `exposure.camera.is_canonical`; as an order network says; or as is nearer to the prediction."""
 
 
-def order_network(name: str) -> OrderNet:
+def order_network(name: str) -> HyperCUT:
     """An order network of the zoo, or of a file, that stays as it is.
 
     Raises
@@ -31,7 +31,7 @@ def order_network(name: str) -> OrderNet:
         If it is another network.
     """
     network = load_weights(name).network
-    if not isinstance(network, OrderNet):
+    if not isinstance(network, HyperCUT):
         problem = f"is a {type(network).__name__}, which scores no order"
         raise UnblurError(f"loss.order_network {name}", problem, "name an order network")
     return network.eval().requires_grad_(False)
@@ -43,7 +43,7 @@ def runs_forward(
     times: Tensor,
     *,
     paths: Tensor | None = None,
-    network: OrderNet | None = None,
+    network: HyperCUT | None = None,
 ) -> Tensor:
     """Which exposures run in the direction of `rule` as they are: (B,) bool.
 
@@ -57,7 +57,7 @@ def runs_forward(
         (B, T), when each of them was; in any order.
     paths : Tensor, optional
         (B, T, 2, H, W), the true displacements in pixels, for ``motion``.
-    network : OrderNet, optional
+    network : HyperCUT, optional
         For ``learned``.
 
     Raises
@@ -81,14 +81,14 @@ def runs_forward(
         return (ordered_scores(network, frames, times) * _apart(times).abs()).sum(1) >= 0
 
 
-def ordered_scores(network: OrderNet, frames: Tensor, times: Tensor) -> Tensor:
+def ordered_scores(network: HyperCUT, frames: Tensor, times: Tensor) -> Tensor:
     """The scores (B, P) of all pairs of frames (B, T, 3, H, W), the earlier by `times` (B, T) first."""
     pairs = all_pairs(frames.shape[1]).to(frames.device)
     forward, backward = network.both_ways(frames, pairs)
     return torch.where(_apart(times) >= 0, forward, backward)
 
 
-def order_error(network: OrderNet, frames: Tensor, times: Tensor) -> Tensor:
+def order_error(network: HyperCUT, frames: Tensor, times: Tensor) -> Tensor:
     """How far predicted frames (B, T, 3, H, W) at `times` (B, T) are from the canonical order; see `in_order`."""
     return in_order(ordered_scores(network, frames.clamp(0, 1), times)[_apart(times) != 0])
 

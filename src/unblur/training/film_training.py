@@ -12,18 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from unblur.errors import UnblurError
-from unblur.exposure.average import times_of
+from unblur.exposure.average import frame_times
 from unblur.exposure.response import Response
 from unblur.losses.film_loss import Part, part_terms
 from unblur.losses.pixel import multi_scale, pyramid
 from unblur.losses.priors import path_error, reblur_consistency
 from unblur.metrics.fidelity import psnr
 from unblur.metrics.sequence import best_direction, directed
-from unblur.networks.path_film import FilmNet
+from unblur.models.lpips import FETCH, load_lpips
+from unblur.networks.path_film import PathFilm
+from unblur.training.base import Compile, Measured, Optimizer, System
 from unblur.training.film_direction import Rule, order_error, order_network, runs_forward
 from unblur.training.schedule import Schedule
-from unblur.training.base import Compile, Measured, Optimizer, System
-from unblur.models.lpips import FETCH, load_lpips
 
 log = logging.getLogger(__name__)
 
@@ -32,15 +32,15 @@ class Exposure(TypedDict, total=False):
     """A training batch: what the camera took, and what was there.
 
     blurry (B, 3, H, W) and frames (B, T, 3, H, W) in [0, 1]; times (T,) or (B, T); optional paths (B, T, 2, H, W), the
-    true displacements in pixels, and drafts (B, T, 2, 3, H, W), what another network made of the blurry picture at the
-    times and at 1 minus them.
+    true displacements in pixels, and estimates (B, T, 2, 3, H, W), what another network made of the blurry picture at
+    the times and at 1 minus them.
     """
 
     blurry: Tensor
     frames: Tensor
     times: Tensor
     paths: Tensor
-    drafts: Tensor
+    estimates: Tensor
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Loss:
     order_network : str, optional
         A name of the zoo, or a file: what scores order. It stays as it is.
     parts : {"off", "both", "restorer", "paths", "guess", "detail"}
-        Train the restorer and the paths of a `networks.path_film.FilmNet` apart, or one of them alone; see
+        Train the restorer and the paths of a `networks.path_film.PathFilm` apart, or one of them alone; see
         `losses.film_loss.part_terms`.
     """
 
@@ -91,7 +91,7 @@ class Loss:
     parts: Literal["off"] | Part = "off"
 
 
-class Film(System):
+class FilmTraining(System):
     """Trains a film network on exposures whose every moment is known.
 
     Parameters
@@ -126,10 +126,10 @@ class Film(System):
         if self.loss.perceptual:
             self._look(self.loss.perceptual, self.loss.lpips, "loss")
 
-    def forward(self, blurry: Tensor, times: Tensor, *drafts: Tensor) -> Tensor:
+    def forward(self, blurry: Tensor, times: Tensor, *estimates: Tensor) -> Tensor:
         """Frames (B, T, 3, H, W) of `blurry` (B, 3, H, W) at `times` (T,) or (B, T)."""
         if self.timed:
-            return self.network(blurry, times, *drafts)
+            return self.network(blurry, times, *estimates)
         return _still(self.network(blurry), times)
 
     def losses(self, batch: Exposure) -> dict[str, Tensor]:
@@ -172,7 +172,7 @@ class Film(System):
     def _reblurred(self, blurry: Tensor, times: Tensor) -> dict[str, Tensor]:
         if not self.loss.reblur:
             return {}
-        film = self(blurry, times_of(self.loss.reblur_frames).to(blurry)).float()
+        film = self(blurry, frame_times(self.loss.reblur_frames).to(blurry)).float()
         return {"reblur": self.loss.reblur * reblur_consistency(blurry, film, self.loss.response, self.loss.eps)}
 
     @torch.no_grad()
@@ -191,12 +191,12 @@ class Film(System):
             forward = runs_forward(rule, frames, times, paths=batch.get("paths"), network=network)
         return torch.where(forward[:, None], times, 1 - times)
 
-    def _outputs(self, blurry: Tensor, times: Tensor, *drafts: Tensor) -> list[Tensor]:
+    def _outputs(self, blurry: Tensor, times: Tensor, *estimates: Tensor) -> list[Tensor]:
         network: Any = self.network
         if self.loss.scales == 1 or not hasattr(network, "scales"):
-            outputs = pyramid(self(blurry, times, *drafts), self.loss.scales)
+            outputs = pyramid(self(blurry, times, *estimates), self.loss.scales)
         elif self.timed:
-            outputs = list(network.scales(blurry, times, *drafts))
+            outputs = list(network.scales(blurry, times, *estimates))
         else:
             outputs = [_still(picture, times) for picture in network.scales(blurry)]
         return [output.float() for output in outputs]
@@ -210,12 +210,12 @@ class Film(System):
 
 
 def drafts_of(batch: Exposure) -> tuple[Tensor, ...]:
-    """What a network that sees drafts is given beside picture and times."""
-    return (batch["drafts"],) if "drafts" in batch else ()
+    """What a network that sees estimates is given beside picture and times."""
+    return (batch["estimates"],) if "estimates" in batch else ()
 
 
 def measured(batch: Exposure, predicted: Tensor) -> Measured:
-    """What frames (B, T, 3, H, W) at the times of a batch are worth; see `Film.measure`."""
+    """What frames (B, T, 3, H, W) at the times of a batch are worth; see `FilmTraining.measure`."""
     blurry, frames = batch["blurry"], batch["frames"]
     unmoved = blurry[:, None].expand_as(frames)
     predicted = directed(predicted, best_direction(predicted, frames))
@@ -234,9 +234,9 @@ def _still(picture: Tensor, times: Tensor) -> Tensor:
 def _check(network: nn.Module, loss: Loss) -> None:
     """Refuse terms of the loss that the network has nothing for."""
     kind = type(network).__name__
-    if loss.parts != "off" and not isinstance(network, FilmNet):
+    if loss.parts != "off" and not isinstance(network, PathFilm):
         raise UnblurError("loss.parts", f"{kind} has no restorer and paths", "set it to off")
-    if isinstance(network, FilmNet):
+    if isinstance(network, PathFilm):
         wanted = {
             "guess": ("evidence", "set network.arguments.paths.evidence"),
             "detail": ("unet", "leave it corrected"),
@@ -250,9 +250,9 @@ def _check(network: nn.Module, loss: Loss) -> None:
     for name in ("order", "perceptual"):
         if getattr(loss, name) and loss.parts != "off":
             raise UnblurError(f"loss.{name}", "needs frames, and the parts of a film are trained apart", "set it to 0")
-    if getattr(network, "drafts", False) and (loss.reblur or loss.order or loss.direction != "stored"):
+    if getattr(network, "estimates", False) and (loss.reblur or loss.order or loss.direction != "stored"):
         raise UnblurError(
-            "loss", "asks for frames at times that have no drafts", "set reblur and order to 0, direction to stored"
+            "loss", "asks for frames at times that have no estimates", "set reblur and order to 0, direction to stored"
         )
     if loss.paths and loss.direction != "stored":
         raise UnblurError("loss.paths", "runs as the frames are stored", "set loss.direction to stored")

@@ -15,13 +15,13 @@ from unblur.losses.pairwise import Distance, naive, order_invariant, order_regul
 from unblur.losses.pixel import shrink
 from unblur.metrics.ordering import symmetric_pairs
 from unblur.metrics.sequence import best_direction, directed
-from unblur.networks.jin import FrameCascade
-from unblur.networks.purohit import FrameRecurrent
+from unblur.models.weights import load_weights
+from unblur.networks.jin import Jin
+from unblur.networks.purohit import Purohit
+from unblur.training.base import Measured, Optimizer, System, Way
 from unblur.training.film_direction import Rule, order_network, runs_forward
 from unblur.training.film_training import Exposure, measured
 from unblur.training.schedule import Schedule
-from unblur.training.base import Measured, Optimizer, System, Way
-from unblur.models.weights import load_weights
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class FrameLoss:
 
 
 class Frames(System):
-    """Trains a `FrameCascade` or a `FrameRecurrent` on exposures whose frames stand at i / (T - 1).
+    """Trains a `Jin` or a `Purohit` on exposures whose frames stand at i / (T - 1).
 
     The loss of the cascade is the mean over frames, that of the recurrent network the sum, averaged over its four
     sizes: the paper's weights of the other terms are meant beside these.
@@ -83,7 +83,7 @@ class Frames(System):
 
     def __init__(
         self,
-        network: FrameCascade | FrameRecurrent,
+        network: Jin | Purohit,
         loss: FrameLoss | None = None,
         optimizer: Optimizer | None = None,
         schedule: Schedule | None = None,
@@ -94,13 +94,13 @@ class Frames(System):
         _check(network, self.loss)
         if self.loss.order_network is not None:
             self._frozen["order"] = order_network(self.loss.order_network)
-        if isinstance(network, FrameRecurrent):
+        if isinstance(network, Purohit):
             self._frozen["sharpener"] = _sharpener(self.loss.sharpener)
 
     def forward(self, blurry: Tensor) -> Tensor:
         """Frames (B, T, 3, H, W) of (B, 3, H, W); the middle frame is never the true one."""
         network: Any = self.network
-        if isinstance(network, FrameRecurrent):
+        if isinstance(network, Purohit):
             return network(blurry, self._sharp(blurry))
         return network(blurry)
 
@@ -110,7 +110,7 @@ class Frames(System):
         blurry, frames = self._laid_out(batch["blurry"]), batch["frames"]
         _check_frames(network, frames)
         terms: dict[str, Tensor] = {}
-        if isinstance(network, FrameRecurrent):
+        if isinstance(network, Purohit):
             count = network.count
             known = self.loss.middle == "truth"
             moved = network.moved(blurry, frames[:, count // 2] if known else self._sharp(blurry))
@@ -182,7 +182,7 @@ def _check(network: nn.Module, loss: FrameLoss) -> None:
     if (loss.order or (loss.direction == "learned" and loss.compare == "frames")) and loss.order_network is None:
         asked = "loss.order" if loss.order else "loss.direction learned"
         raise UnblurError(asked, "needs a network that scores order", "name one in loss.order_network")
-    if loss.flow and not isinstance(network, FrameRecurrent):
+    if loss.flow and not isinstance(network, Purohit):
         raise UnblurError("loss.flow", f"a {type(network).__name__} has no flows", "set it to 0")
 
 

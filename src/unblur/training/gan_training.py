@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from unblur.errors import UnblurError
 from unblur.losses.gan_loss import Form, critic_terms, network_terms, released_pixel
-from unblur.networks.cfmd_critic import Judged, MomentCritic
-from unblur.training.film_training import Exposure, Film, Loss, drafts_of
-from unblur.training.schedule import Schedule
+from unblur.networks.cfmd_critic import CFMDCritic, Judged
 from unblur.training.base import Compile, Optimizer, made
+from unblur.training.film_training import Exposure, FilmTraining, Loss, drafts_of
+from unblur.training.schedule import Schedule
 
 NETWORK, CRITIC = 0, 1
 
@@ -48,7 +48,7 @@ class AdversarialLoss:
     lpips: str | None = None
 
 
-class Adversarial(Film):
+class GanTraining(FilmTraining):
     """Trains a film network and the critic that judges its frames, in turns: a step of each for every batch.
 
     Steps are counted by those of the network. Averaged, validated and exported is the network.
@@ -56,8 +56,8 @@ class Adversarial(Film):
     Parameters
     ----------
     network : Module
-        See `film.Film`.
-    critic : MomentCritic
+        See `film.FilmTraining`.
+    critic : CFMDCritic
     loss, optimizer, schedule
         What to train the network for beside the critic, and how.
     adversarial : AdversarialLoss
@@ -75,7 +75,7 @@ class Adversarial(Film):
     def __init__(
         self,
         network: nn.Module,
-        critic: MomentCritic,
+        critic: CFMDCritic,
         loss: Loss | None = None,
         optimizer: Optimizer | None = None,
         schedule: Schedule | None = None,

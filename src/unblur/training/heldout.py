@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unblur.data.stills import Still
-from unblur.exposure.average import times_of
+from unblur.exposure.average import frame_times
 from unblur.exposure.camera import MotionSpec
 from unblur.exposure.synthetic_exposure import render
 
@@ -43,7 +43,7 @@ def heldout_exposures(
         Batches of ``blurry`` (B, 3, size, size), ``frames`` (B, T, 3, size, size), ``times`` (T,), on the CPU.
     """
     generator = torch.Generator().manual_seed(seed)
-    times, margin = times_of(frames), round(length[1])
+    times, margin = frame_times(frames), round(length[1])
     batches = []
     for first in range(0, count, batch_size):
         chosen = [stills[i % len(stills)] for i in range(first, min(first + batch_size, count))]

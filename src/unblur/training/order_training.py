@@ -11,9 +11,9 @@ from torch import Tensor
 from unblur.errors import UnblurError
 from unblur.losses.order_loss import one_sided, order_loss
 from unblur.metrics.ordering import all_pairs, clip_order, consistent, hit, symmetric_pairs
-from unblur.networks.hypercut import OrderNet
-from unblur.training.schedule import Schedule
+from unblur.networks.hypercut import HyperCUT
 from unblur.training.base import Measured, Optimizer, System, Way
+from unblur.training.schedule import Schedule
 
 
 class Clip(TypedDict, total=False):
@@ -44,11 +44,11 @@ class OrderLoss:
 
 
 class Ordering(System):
-    """Trains an `OrderNet`.
+    """Trains an `HyperCUT`.
 
     Parameters
     ----------
-    network : OrderNet
+    network : HyperCUT
     loss, optimizer, schedule
         What to train for, and how.
     **way
@@ -57,7 +57,7 @@ class Ordering(System):
 
     def __init__(
         self,
-        network: OrderNet,
+        network: HyperCUT,
         loss: OrderLoss | None = None,
         optimizer: Optimizer | None = None,
         schedule: Schedule | None = None,

@@ -17,19 +17,19 @@ from unblur.data.synthetic_batches import SyntheticExposures
 from unblur.errors import UnblurError
 from unblur.exposure.camera import MotionSpec
 from unblur.exposure.synthetic_exposure import SensorSpec
-from unblur.networks.jin import FrameCascade
-from unblur.networks.purohit import FrameRecurrent
-from unblur.networks.cfmd_critic import MomentCritic
-from unblur.networks.hypercut import OrderNet
-from unblur.training.gan_training import AdversarialLoss
+from unblur.models.registry import NETWORKS, network_class
+from unblur.networks.cfmd_critic import CFMDCritic
+from unblur.networks.hypercut import HyperCUT
+from unblur.networks.jin import Jin
+from unblur.networks.purohit import Purohit
+from unblur.training.base import Optimizer
 from unblur.training.blur_space_training import CodeLoss
 from unblur.training.film_training import Loss
 from unblur.training.frames_training import FrameLoss
+from unblur.training.gan_training import AdversarialLoss
 from unblur.training.order_training import OrderLoss
 from unblur.training.schedule import Schedule
 from unblur.training.schema import Data, Machine, PairData, PairSet, Run, SequenceData, SequenceSet
-from unblur.training.base import Optimizer
-from unblur.models.registry import NETWORKS, network_class
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Namespace:
@@ -80,12 +80,12 @@ def is_blur_space(network: str) -> bool:
 
 def is_frames(network: str) -> bool:
     """Whether a network of this name makes a fixed number of frames, and is trained so."""
-    return issubclass(network_class(network), FrameCascade | FrameRecurrent)
+    return issubclass(network_class(network), Jin | Purohit)
 
 
 def is_order(network: str) -> bool:
     """Whether a network of this name scores the order of frames, and is trained so."""
-    return issubclass(network_class(network), OrderNet)
+    return issubclass(network_class(network), HyperCUT)
 
 
 def is_film(network: str) -> bool:
@@ -111,7 +111,7 @@ def _parser(network: str) -> ArgumentParser:
         groups |= {"sequences": SequenceData, "augmentation": Augmentation}
     if is_film(network):
         groups |= {"adversarial": AdversarialLoss, "critic.optimizer": Optimizer, "critic.schedule": Schedule}
-        parser.add_class_arguments(MomentCritic, "critic.arguments", instantiate=False)
+        parser.add_class_arguments(CFMDCritic, "critic.arguments", instantiate=False)
         parser.add_argument("--critic.weights", type=str | None, default=None)
     for group, settings in groups.items():
         parser.add_class_arguments(settings, group)

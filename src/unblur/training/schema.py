@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from unblur.data.layouts import LayoutName, Part
 from unblur.data.exposure_metadata import Partition
+from unblur.data.layouts import LayoutName, Part
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Run:
     weights : str, optional
         Weights to start from.
     evidence : str, optional
-        Weights of a film network whose evidence a `PathSpace` takes over.
+        Weights of a film network whose evidence a `PathBlurSpace` takes over.
     weights_partly : bool
         Leave out, and tell of, those that the network has not, or in another shape; otherwise they are refused.
     resume : str, optional
@@ -155,10 +155,10 @@ class SequenceSet:
         Where the paths of metadata start; see `data.exposure_metadata.read_metadata`.
     frames : int, optional
         Of each of its exposures, as ``sequences.frames`` by default.
-    drafts : str, optional
-        The model whose drafts the network sees beside the blurry picture; see ``unblur data drafts``.
-    direction : {"stored", "drafts"}
-        Which way frames run: as the metadata say, or as the drafts do.
+    estimates : str, optional
+        The model whose estimates the network sees beside the blurry picture; see ``unblur data estimates``.
+    direction : {"stored", "estimates"}
+        Which way frames run: as the metadata say, or as the estimates do.
     """
 
     path: str
@@ -166,12 +166,12 @@ class SequenceSet:
     partition: Partition | None = None
     root: str | None = None
     frames: int | None = None
-    drafts: str | None = None
-    direction: Literal["stored", "drafts"] = "stored"
+    estimates: str | None = None
+    direction: Literal["stored", "estimates"] = "stored"
 
     def __post_init__(self) -> None:
-        if self.direction == "drafts" and self.drafts is None:
-            raise ValueError("sequences: direction drafts needs drafts")
+        if self.direction == "estimates" and self.estimates is None:
+            raise ValueError("sequences: direction estimates needs estimates")
 
 
 @dataclass(frozen=True)

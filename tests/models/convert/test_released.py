@@ -8,18 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from unblur.errors import UnblurError
-from unblur.networks.blur_kernel_space import BlurSpace
-from unblur.networks.jin import FrameCascade
-from unblur.networks.purohit import FrameRecurrent
-from unblur.networks.deep_image_prior import CodePrior, ImagePrior
-from unblur.networks.mimo_unet import MimoUNet
-from unblur.networks.cfmd import MomentNet
-from unblur.networks.nafnet import NAFNet
-from unblur.networks.hypercut import OrderNet
 from unblur.models.convert.released import RELEASED, _renamed, convert
 from unblur.models.weights import load_weights
+from unblur.networks.blur_kernel_space import BlurKernelSpace
+from unblur.networks.cfmd import CFMD
+from unblur.networks.deep_image_prior import DeepCodePrior, DeepImagePrior
+from unblur.networks.hypercut import HyperCUT
+from unblur.networks.jin import Jin
+from unblur.networks.mimo_unet import MimoUNet
+from unblur.networks.nafnet import NAFNet
+from unblur.networks.purohit import Purohit
 
-GOLDEN = Path(__file__).parents[1] / "networks" / "golden" / "mimo.npz"
+GOLDEN = Path(__file__).parents[2] / "networks" / "golden" / "mimo.npz"
 
 
 def _released(network: nn.Module, name: str) -> dict[str, Tensor]:
@@ -37,13 +37,13 @@ def _released(network: nn.Module, name: str) -> dict[str, Tensor]:
 
 
 @pytest.fixture
-def moments() -> MomentNet:
+def moments() -> CFMD:
     torch.manual_seed(0)
-    return MomentNet(channels=4, blocks=2)
+    return CFMD(channels=4, blocks=2)
 
 
 @pytest.fixture
-def released(moments: MomentNet) -> dict[str, Tensor]:
+def released(moments: CFMD) -> dict[str, Tensor]:
     return _released(moments, "moments")
 
 
@@ -71,7 +71,7 @@ def _refusal(content: object, tmp_path: Path, network: str | None = None) -> str
         lambda tensors: {"params": {"model": tensors}},
     ],
 )
-def test_moments(wrap, network, moments: MomentNet, released: dict[str, Tensor], tmp_path: Path) -> None:
+def test_moments(wrap, network, moments: CFMD, released: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save(wrap(released), tmp_path / "a.pth")
     loaded = load_weights(convert(tmp_path / "a.pth", network, out=tmp_path / "a.safetensors"))
     assert loaded.network.arguments == moments.arguments
@@ -182,7 +182,7 @@ def _spelled(
 @pytest.mark.parametrize("variational", [False, True])
 def test_blur_space(variational: bool, tmp_path: Path) -> None:
     arguments = {"features": 4, "front_blocks": 2, "back_blocks": 3, "channels": 8, "encoder_blocks": 1}
-    network = BlurSpace(**arguments, variational=variational, code_activation="relu", spread="sigma")
+    network = BlurKernelSpace(**arguments, variational=variational, code_activation="relu", spread="sigma")
     released = _spelled(network, "blur_space", "blur_space_wvae")
     torch.save({f"module.{name}": tensor for name, tensor in released.items()}, tmp_path / "a.pth")
     loaded = load_weights(convert(tmp_path / "a.pth", out=tmp_path / "a.safetensors"))
@@ -198,7 +198,10 @@ def test_blur_space(variational: bool, tmp_path: Path) -> None:
 
 
 def test_deep_priors(tmp_path: Path) -> None:
-    for name, network in (("image_prior", ImagePrior(2, 8, 4, padding="zeros")), ("code_prior", CodePrior(3, 4, 8, 2))):
+    for name, network in (
+        ("image_prior", DeepImagePrior(2, 8, 4, padding="zeros")),
+        ("code_prior", DeepCodePrior(3, 4, 8, 2)),
+    ):
         torch.save(_spelled(network, name, name), tmp_path / "a.pth")
         loaded = load_weights(convert(tmp_path / "a.pth", out=tmp_path / "a.safetensors"))
         assert loaded.card.network == name
@@ -208,7 +211,7 @@ def test_deep_priors(tmp_path: Path) -> None:
 
 
 def test_cascade_of_four_files(tmp_path: Path) -> None:
-    network = FrameCascade(8, 4, 8, 4)
+    network = Jin(8, 4, 8, 4)
     marked = _spelled(network, "frame_cascade", "jin", "frame_nets.npz", marked=True)
     # As the torch of that time wrote them.
     marked |= {
@@ -231,7 +234,7 @@ def test_cascade_of_four_files(tmp_path: Path) -> None:
 
 
 def test_recurrent(tmp_path: Path) -> None:
-    network = FrameRecurrent(4, 6, (2, 3, 4), released=True)
+    network = Purohit(4, 6, (2, 3, 4), released=True)
     torch.save(_spelled(network, "frame_recurrent", "purohit", "frame_nets.npz"), tmp_path / "a.pth")
     loaded = load_weights(convert(tmp_path / "a.pth", out=tmp_path / "a.safetensors")).network
     assert loaded.arguments == network.arguments
@@ -297,7 +300,7 @@ def test_other_content(released: dict[str, Tensor], tmp_path: Path) -> None:
 def _hypercut() -> dict[str, Tensor]:
     """A small order network's weights under the names of the released one."""
     found = {"anything": torch.randn(7)}
-    state = OrderNet(4, 6, 1, form="released").state_dict()
+    state = HyperCUT(4, 6, 1, form="released").state_dict()
     for name, tensor in state.items():
         words = name.split(".")
         if words[:2] == ["encoder", "entry"]:

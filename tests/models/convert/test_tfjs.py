@@ -14,10 +14,10 @@ from torch import nn
 
 from unblur.cli import main
 from unblur.errors import UnblurError
-from unblur.networks.maxim import Maxim
 from unblur.models.convert import tfjs
 from unblur.models.convert.released import convert
 from unblur.models.weights import load_weights
+from unblur.networks.maxim import Maxim
 
 SIZE = {"features": 4, "stages": 2, "sizes": [4, 2, 2], "groups": 2, "bottlenecks": 1, "reduction": 2}
 ROOT = "StatefulPartitionedCall/jax2tf_apply_/Wrapper/backbone/"

@@ -19,7 +19,7 @@ RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
 
 
 def arguments(tensors: Mapping[str, Tensor]) -> dict[str, object]:
-    """The constructor's arguments of a `MomentCritic`."""
+    """The constructor's arguments of a `CFMDCritic`."""
     numbers = {int(found[1]) for name in tensors if (found := re.match(r"encoder\.(\d)\.", name))}
     first, last = (tensors.get(f"encoder.{level}.2.weight") for level in (0, max(numbers, default=0)))
     if first is None or last is None or first.ndim != 4 or last.ndim != 4:

@@ -21,7 +21,7 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def arguments(tensors: Mapping[str, Tensor]) -> dict[str, object]:
-    """The constructor's arguments of an `OrderNet`."""
+    """The constructor's arguments of an `HyperCUT`."""
     entry, last = tensors.get("encoder.entry.weight"), tensors.get("encoder.down.4.weight")
     if entry is None or last is None or entry.ndim != 4 or last.ndim != 4:
         raise ValueError("encoder.entry.weight is missing or misshapen")

@@ -1,6 +1,7 @@
 """The authors' released checkpoints to our files: the same numbers under our names.
 
-A checkpoint is read with ``weights_only=True``: it can hold tensors, not code. Packages are read by `unblur.models.convert.tfjs`.
+A checkpoint is read with ``weights_only=True``: it can hold tensors, not code. Packages are read by
+`unblur.models.convert.tfjs`.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from unblur.errors import UnblurError
+from unblur.models.card import Card
 from unblur.models.convert import blur_kernel_space_keys as blur_space
 from unblur.models.convert import cfmd_critic_keys as critic
-from unblur.models.convert import jin_purohit_keys as frame_nets
 from unblur.models.convert import hypercut_keys as hypercut
+from unblur.models.convert import jin_purohit_keys as frame_nets
 from unblur.models.convert import maxim_keys as maxim
 from unblur.models.convert import mimo_unet_keys as mimo
-from unblur.models.card import Card
-from unblur.models.registry import choose_from, network_class
 from unblur.models.convert.tfjs import is_package, read_package
+from unblur.models.registry import choose_from, network_class
 from unblur.models.weights import check_tensors, save_weights
 
 Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
@@ -61,7 +62,7 @@ def mimo_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def moments_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Of a `MomentNet`."""
+    """Of a `CFMD`."""
     deformable = any(".offset." in name for name in tensors)
     attention = any(".refuse." in name for name in tensors)
     return {**mimo_arguments(tensors), "deformable": deformable, "attention": attention}
@@ -94,7 +95,7 @@ def maxim_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def blur_space_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Of a `BlurSpace`."""
+    """Of a `BlurKernelSpace`."""
     features = _side(tensors, "features.entry.weight")
     channels = _side(tensors, "unet.up.0.weight") - 8 * features
     return {
@@ -110,7 +111,7 @@ def blur_space_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def image_prior_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Of an `ImagePrior`."""
+    """Of an `DeepImagePrior`."""
     attended = [name for name in tensors if name.endswith(".attend.back.weight")]
     return {
         "inputs": _side(tensors, "scales.0.aside.weight", dimension=1),
@@ -123,7 +124,7 @@ def image_prior_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def code_prior_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Of a `CodePrior`."""
+    """Of a `DeepCodePrior`."""
     entry = "encoder.entry.weight"
     return {
         "inputs": _side(tensors, entry, dimension=1),
@@ -134,7 +135,7 @@ def code_prior_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def cascade_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Of a `FrameCascade`."""
+    """Of a `Jin`."""
     return {
         "middle_width": _side(tensors, "middle.entry.weight"),
         "middle_refine": _side(tensors, "middle.refinement.entry.weight"),
@@ -144,7 +145,7 @@ def cascade_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def recurrent_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Of a `FrameRecurrent`."""
+    """Of a `Purohit`."""
     return {
         "width": _side(tensors, "pictures.0.weight"),
         "hidden": _side(tensors, "memory.gates.weight", 4) // 4,

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from unblur.networks.path_film import FilmNet, Restorer
-from unblur.pipeline import restore as engine_module
-from unblur.pipeline.restore import Engine
 from unblur.models.registry import ALIASES
+from unblur.networks.path_film import PathFilm, UNetRestorer
+from unblur.pipeline import restore as engine_module
+from unblur.pipeline.restore import Pipeline
 
 SMALL = {"widths": (8, 8), "blocks": (1, 1)}
 
@@ -18,7 +18,7 @@ SMALL = {"widths": (8, 8), "blocks": (1, 1)}
 def film_network():
     """A film network that changes the picture and moves it."""
     torch.manual_seed(0)
-    network = FilmNet(dict(SMALL), {"degree": 2, **SMALL})
+    network = PathFilm(dict(SMALL), {"degree": 2, **SMALL})
     for unet in (network.restorer.unet, network.paths.unet):
         nn.init.normal_(unet.outro.weight, std=0.05)
     nn.init.constant_(network.paths.unet.outro.bias, 0.2)
@@ -30,14 +30,14 @@ def film_network():
 def picture_network():
     """A network that makes one sharp picture."""
     torch.manual_seed(0)
-    network = Restorer(**SMALL)
+    network = UNetRestorer(**SMALL)
     nn.init.normal_(network.unet.outro.weight, std=0.05)
     return network
 
 
 @pytest.fixture
-def engine(film_network):
-    return Engine(film_network, device="cpu", dtype="float32")
+def pipeline(film_network):
+    return Pipeline(film_network, device="cpu", dtype="float32")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import torch
 from drawn_faces import ColourDetector, draw_face
 
-from unblur.data.landmarks import Mark, find_marks, read_annotations, read_marks, read_pts, write_marks
+from unblur.datasets.landmarks import Mark, find_marks, read_annotations, read_marks, read_pts, write_marks
 from unblur.errors import UnblurError
 
 

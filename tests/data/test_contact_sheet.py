@@ -1,6 +1,6 @@
 import numpy as np
 
-from unblur.media.contact_sheet import draw_grid
+from unblur.data.contact_sheet import draw_grid
 
 
 def test_rows_and_columns() -> None:

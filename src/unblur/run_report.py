@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from unblur._version import __version__
 from unblur.errors import UnblurError
@@ -46,7 +47,7 @@ class Outcome:
 
 
 @dataclass
-class Report:
+class RunReport:
     """All that a command did.
 
     Attributes
@@ -131,13 +132,13 @@ def plan(sources: Iterable[Path], output_of: Callable[[Path], Path]) -> tuple[li
 def run(
     jobs: Sequence[Job],
     work: Callable[[Job], Outcome],
-    report: Report,
+    report: RunReport,
     *,
     on_begin: Callable[[Job, int, int], None],
     on_done: Callable[[Outcome], None],
     on_error: Callable[[UnblurError, BaseException], None],
     skip_existing: bool = False,
-) -> Report:
+) -> RunReport:
     """Do every job, and add what became of it to `report`.
 
     Parameters
@@ -174,3 +175,28 @@ def unexpected(subject: str | os.PathLike[str], cause: BaseException) -> UnblurE
     said = " ".join(str(cause).split())[:200]
     remedy = "run it again with --debug and report what it prints"
     return UnblurError(subject, f"unexpected {type(cause).__name__}: {said}", remedy)
+
+
+class Listener(Protocol):
+    """Who is told what happens."""
+
+    def begin(self, job: Job, number: int, total: int) -> None:
+        """A file is begun."""
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Steps of the file at hand."""
+
+    def done(self, outcome: Outcome) -> None:
+        """A file was written."""
+
+    def failed(self, error: UnblurError, cause: BaseException | None = None) -> None:
+        """A file failed."""
+
+
+class Silent:
+    """A listener that tells nobody."""
+
+    def begin(self, job: Job, number: int, total: int) -> None: ...
+    def progress(self, stage: str, done: int, total: int) -> None: ...
+    def done(self, outcome: Outcome) -> None: ...
+    def failed(self, error: UnblurError, cause: BaseException | None = None) -> None: ...

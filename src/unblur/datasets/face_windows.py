@@ -21,9 +21,9 @@ from torch import Tensor
 
 from unblur.analysis.optical_flow import is_duplicate
 from unblur.data.frame_reordering import fmr_order
-from unblur.data.landmarks import Mark, Marks
 from unblur.data.pictures import Pixels
 from unblur.data.stills import to_uint8
+from unblur.datasets.landmarks import Mark, Marks
 from unblur.exposure.average import average
 from unblur.exposure.response import Response
 

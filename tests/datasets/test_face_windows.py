@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from unblur.data.face_windows import WindowRules, crop_of, face_windows, marked_windows
-from unblur.data.landmarks import Mark
+from unblur.datasets.face_windows import WindowRules, crop_of, face_windows, marked_windows
+from unblur.datasets.landmarks import Mark
 
 RULES = WindowRules(frames=(3,), every=2, size=32, sharpness=0.0)
 

@@ -1,0 +1,201 @@
+"""What each kind of network takes and gives: a small Protocol a kind, which networks inherit.
+
+A network states here what it is, so that nobody has to look: `kind`, what its tiles need, where its films start from.
+Pictures are float tensors (B, 3, H, W), RGB in [0, 1]; times are (T,) or (B, T) in [0, 1]; frames (B, T, 3, H, W).
+What is written below as a default holds for a network that says nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, Protocol
+
+from torch import Tensor, nn
+
+from unblur.layers.code import Code
+
+Kind = Literal["restorer", "film", "refiner", "blur_space", "order", "prior", "critic"]
+Start = Literal["blurry", "sharp"]
+State = Any
+"""Of a film network: whatever its frames are decoded from."""
+
+
+class Network(Protocol):
+    """Any network that weights can be kept of.
+
+    Attributes
+    ----------
+    kind : str
+        What it is for.
+    arguments : dict
+        Of its constructor, so that it can be built again.
+    """
+
+    kind: ClassVar[Kind]
+    arguments: dict[str, Any]
+
+
+class Tiled(Network, Protocol):
+    """A network that runs on pictures of any size, tile by tile.
+
+    Attributes
+    ----------
+    multiple : int
+        Of which the sides of a tile must be.
+    tile_overlap : int
+        Pixels that neighbouring tiles share.
+    is_local : bool
+        False if something in it sees the whole picture (channel attention): its tiles differ everywhere, so that
+        neighbours fade into each other over all that they share.
+    tile_size : int or None
+        Side of the tiles that it does best with; None for as large as memory allows.
+    """
+
+    multiple: int = 8
+    tile_overlap: int = 64
+    is_local: bool = True
+    tile_size: int | None = None
+
+
+class Restorer(Tiled, Protocol):
+    """One blurry picture to the sharp one of the middle of the exposure."""
+
+    kind: ClassVar[Kind] = "restorer"
+
+    def __call__(self, blurry: Tensor) -> Tensor | list[Tensor]:
+        """(B, 3, H, W), unclamped; a list of several scales ends with the finest."""
+        ...
+
+
+class Film(Tiled, Protocol):
+    """One blurry picture to frames at any time, or at fixed ones.
+
+    Attributes
+    ----------
+    starts_from : {"blurry", "sharp"}
+        What its state is made of: the blurry picture alone, by `encode`, or that and its sharp middle frame, by
+        `estimate_motion`.
+    restorer : nn.Module or None
+        Makes that middle frame; None where another model must, or where none is needed.
+    has_map : bool
+        Whether the state is a tensor (B, K, H, W) of the picture's size, which can be stitched from tiles.
+    has_paths : bool
+        Whether that map is a sharp frame (3 channels) and the coefficients of every pixel's path; see `layers.paths`.
+    count : int or None
+        How many frames it makes, at i / (count - 1), where that is fixed.
+    cell : int
+        Pixels a side of a cell of `global_context`.
+    """
+
+    kind: ClassVar[Kind] = "film"
+    starts_from: ClassVar[Start] = "blurry"
+    has_map: ClassVar[bool] = False
+    has_paths: ClassVar[bool] = False
+    restorer: nn.Module | None = None
+    count: int | None = None
+    cell: int = 1
+
+    def encode(self, blurry: Tensor) -> State:
+        """The state, from the blurry picture alone."""
+        raise NotImplementedError
+
+    def global_context(self, blurry: Tensor, sharp: Tensor) -> Tensor | None:
+        """What `estimate_motion` should know of the whole picture: (B, K, H / cell, W / cell), or nothing."""
+        return None
+
+    def estimate_motion(self, blurry: Tensor, sharp: Tensor, context: Tensor | None = None) -> State:
+        """The state, from the blurry picture and its sharp middle frame."""
+        raise NotImplementedError
+
+    def decode(self, state: State, times: Tensor) -> Tensor:
+        """Frames (B, T, 3, H, W), unclamped."""
+        ...
+
+    def align(self, state: Tensor, reference: Tensor) -> Tensor:
+        """The state of a tile with time as in `reference`, the same pixels of its neighbours; 0 where unknown."""
+        return state
+
+    def orientation(self, state: Tensor) -> Tensor | None:
+        """What to multiply a state by, so that time runs in the canonical direction: (B, K, 1, 1), or nothing."""
+        return None
+
+    def reach(self, state: Tensor) -> Tensor | float:
+        """How many pixels away a frame at any time looks for its content in the state."""
+        return float("inf")
+
+
+class Refiner(Tiled, Protocol):
+    """Better frames than another model's initial estimates, of these and the blurry picture."""
+
+    kind: ClassVar[Kind] = "refiner"
+
+    def __call__(self, blurry: Tensor, times: Tensor, estimates: Tensor) -> Tensor:
+        """Frames at `times` of estimates (B, T, 2, 3, H, W): the frames at t, and at 1 - t."""
+        ...
+
+
+class BlurSpace(Network, Protocol):
+    """A learned space of blur operators: blur encoder and reblur operator.
+
+    Attributes
+    ----------
+    channels : int
+        Numbers in a code, for each cell.
+    cell : int
+        Pixels a side that one code describes.
+    variational : bool
+        Whether codes can be drawn.
+    prior_mean : Tensor or None
+        (channels,), the mean of the codes of training, if it is known.
+    """
+
+    kind: ClassVar[Kind] = "blur_space"
+    channels: int
+    cell: int
+    variational: bool = False
+    prior_mean: Tensor | None = None
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the code of a picture."""
+        ...
+
+    def encode(self, sharp: Tensor, blurry: Tensor) -> Code:
+        """The blur between two pictures, (B, channels, rows, columns)."""
+        ...
+
+    def reblur(self, sharp: Tensor, code: Tensor) -> Tensor:
+        """Put a blur on a picture."""
+        ...
+
+    def fitted(self, code: Tensor, height: int, width: int, of: tuple[int, int] | None = None) -> Tensor:
+        """A code for a picture of this size, from one that was read from another."""
+        ...
+
+    def draw(self, count: int, height: int, width: int, generator: Any = None) -> Tensor:
+        """Random codes for pictures of this size."""
+        ...
+
+    def distance(self, code: Tensor) -> Tensor | None:
+        """How far codes are from those of training, (B, rows, columns), about 1 for a known blur; None if unknown."""
+        return None
+
+
+class Order(Network, Protocol):
+    """The order score of two frames."""
+
+    kind: ClassVar[Kind] = "order"
+
+    def __call__(self, first: Tensor, second: Tensor) -> Tensor:
+        """(B,), above 0 where `first` is the earlier one."""
+        ...
+
+
+class Prior(Network, Protocol):
+    """The deep prior of one picture or code: noise to what it has learned of that one alone."""
+
+    kind: ClassVar[Kind] = "prior"
+
+
+class Critic(Network, Protocol):
+    """Judges frames in adversarial training."""
+
+    kind: ClassVar[Kind] = "critic"
