@@ -10,6 +10,7 @@ import pytest
 import torch
 from pretended import CPU, CUDA, MixedDevices, Pretended, place, put
 from torch import Tensor, nn
+from unblur.pipeline.function import film_function
 from written_faces import write_faces
 
 import unblur
@@ -44,16 +45,14 @@ from unblur.pipeline import film as film_module
 from unblur.pipeline import search_variables as variables
 from unblur.pipeline.blur_transfer import load_blur_space
 from unblur.pipeline.consistency import consistent
-from unblur.pipeline.film import estimate_film, film_of
-from unblur.pipeline.function import film_function
+from unblur.pipeline.film import RefinerFilm, estimate_film, film_of
 from unblur.pipeline.refine import find_correction
-from unblur.pipeline.refiner_film import RefinerFilm
 from unblur.pipeline.search import search
 from unblur.pipeline.search_options import SearchOptions
 from unblur.runtime import device as device_module
 from unblur.runtime import runner as runner_module
 from unblur.runtime.runner import Runner
-from unblur.tasks.search_plan import SearchPlan
+from unblur.tasks.search import SearchPlan
 from unblur.training.blur_space_training import BlurSpaceSystem, CodeLoss
 from unblur.training.code_statistics import fit_prior
 from unblur.training.film_training import FilmTraining, Loss

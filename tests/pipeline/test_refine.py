@@ -11,8 +11,8 @@ from unblur.layers.paths import follow_back, warp
 from unblur.networks.path_film import PathFilm
 from unblur.pipeline import refine as refine_module
 from unblur.pipeline.film import MapFilm
-from unblur.pipeline.reblur_residual import measure_residual
 from unblur.pipeline.refine import GRID, Correction, find_correction, refine
+from unblur.pipeline.residual import measure_residual
 from unblur.runtime.runner import Runner
 
 

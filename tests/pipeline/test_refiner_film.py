@@ -5,14 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from unblur.pipeline.function import film_function
 
 from unblur.errors import UnblurError
 from unblur.networks.cfmd import CFMD
 from unblur.pipeline import refiner_film as module
 from unblur.pipeline import restore as engine_module
-from unblur.pipeline.film import RetiledFilm
-from unblur.pipeline.function import film_function
-from unblur.pipeline.refiner_film import RefinerFilm
+from unblur.pipeline.film import RefinerFilm, RetiledFilm
 from unblur.pipeline.restore import Pipeline
 from unblur.runtime.runner import Runner
 

@@ -14,7 +14,7 @@ from unblur.exposure.response import to_linear
 from unblur.media.image import Picture, read_image
 from unblur.metrics.fidelity import psnr
 from unblur.pipeline import restore as engine_module
-from unblur.pipeline.reblur_residual import measure_residual
+from unblur.pipeline.residual import measure_residual
 from unblur.pipeline.restore import Pipeline, load
 
 

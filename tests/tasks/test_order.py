@@ -21,9 +21,10 @@ from unblur.models.card import Card
 from unblur.models.weights import save_weights
 from unblur.networks.hypercut import HyperCUT
 from unblur.networks.path_film import UNetRestorer
+from unblur.pipeline.frame_order import OrderScorer, shrunk, spread
 from unblur.tasks import order as module
 from unblur.tasks import order_files
-from unblur.tasks.order import OrderScorer, order, score_frames, shrunk, spread
+from unblur.tasks.order import order, score_frames
 from unblur.tasks.order_files import OrderOptions, check_files, label_files, score_files
 from unblur.tasks.order_report import ScoreReport
 

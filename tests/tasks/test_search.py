@@ -17,8 +17,7 @@ from unblur.pipeline.blur_transfer import BlurCode, load_blur_space
 from unblur.pipeline.restore import Pipeline
 from unblur.pipeline.search_options import SearchOptions
 from unblur.tasks import search as module
-from unblur.tasks.search import deblur_by_search, start_code
-from unblur.tasks.search_plan import SearchPlan
+from unblur.tasks.search import SearchPlan, deblur_by_search, start_code
 
 ARGUMENTS = {"widths": (4, 4, 6, 6), "blocks": (1, 1, 1, 1), "features": 8, "looks": 1}
 EVIDENCE = {"hidden": 8, "blocks": 1, "window": 16, "reaches": (2, 3)}

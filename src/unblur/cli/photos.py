@@ -73,7 +73,7 @@ def deblur(
 
     plan = None
     if method == "search":
-        from unblur.tasks.search_plan import SearchPlan
+        from unblur.tasks.search import SearchPlan
 
         plan = SearchPlan.of(
             settings or [], space=space, preset=preset, steps=steps, seconds=seconds, seed=seed, start=start

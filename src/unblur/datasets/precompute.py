@@ -22,15 +22,11 @@ from unblur.data.initial_estimates import (
 from unblur.data.manifest_metadata import exposures_file, open_exposures
 from unblur.data.pictures import read_pixels
 from unblur.errors import UnblurError
-from unblur.evaluation.protocols import Film
 from unblur.exposure.average import frame_times
 from unblur.media.folder import is_folder
 from unblur.media.image import Picture, write_image
-from unblur.pipeline.consistency import STEPS
-from unblur.pipeline.function import film_function
 from unblur.pipeline.restore import Pipeline, load
 from unblur.run_report import Job, Listener, Outcome, RunReport, Silent, run
-from unblur.tasks.frames import check_makes
 
 AT_ONCE = 8
 """Exposures per pass."""
@@ -67,7 +63,6 @@ def make_drafts(
     """
     listener = listener or Silent()
     pipeline = load(model, device, dtype)
-    film = film_function(pipeline, False, STEPS)
     report = RunReport("data estimates", "estimated")
     files: list[Path] = []
     for source in sources:
@@ -77,19 +72,19 @@ def make_drafts(
             report.errors.append(error)
             listener.failed(error)
     report.about = {"model": pipeline.as_dict(), "limit": limit}
-    work = lambda job: _drafted(job, film, pipeline, limit, listener)  # noqa: E731
+    work = lambda job: _drafted(job, pipeline, limit, listener)  # noqa: E731
     jobs = [Job(file, file.parent) for file in files]
     run(jobs, work, report, on_begin=listener.begin, on_done=listener.done, on_error=listener.failed)
     report.by = f"with {pipeline}"
     return report
 
 
-def _drafted(job: Job, film: Film, pipeline: Pipeline, limit: int | None, listener: Listener) -> Outcome:
+def _drafted(job: Job, pipeline: Pipeline, limit: int | None, listener: Listener) -> Outcome:
     metadata = open_exposures(job.source)
     assert metadata is not None
     _check_apart(metadata, pipeline.name)
     times = frame_times(metadata.frame_count)
-    check_makes(pipeline, times.tolist(), str(job.source), "name a model of films for any number of frames")
+    pipeline.check_times(times.tolist(), "model", pipeline.name)
     chosen = random.Random(len(metadata.entries)).sample(range(len(metadata.entries)), len(metadata.entries))[:limit]
     missing = [index for index in chosen if not has_drafts(metadata, metadata.entries[index], pipeline.name)]
     is_noted, warning = _weights_noted(metadata, pipeline)
@@ -98,8 +93,7 @@ def _drafted(job: Job, film: Film, pipeline: Pipeline, limit: int | None, listen
         some = missing[start : start + AT_ONCE]
         for group in _of_one_size([(metadata.entries[i], _blurry(metadata, metadata.entries[i])) for i in some]):
             pictures = torch.stack([blurry for _, blurry in group]).to(pipeline.runner.device)
-            with pipeline.runner.inference():
-                frames = film(pictures, times.to(pictures)).float().clamp(0, 1).cpu()
+            frames = pipeline.frames(pictures, times).cpu()
             if not is_noted:
                 note_weights(metadata, pipeline.name, pipeline.weights)
                 is_noted = True

@@ -26,12 +26,9 @@ from unblur.evaluation.html_report import check_page, write_page
 from unblur.evaluation.options import FRECHET, Asked
 from unblur.evaluation.protocols import Film
 from unblur.exposure.average import frame_times
-from unblur.pipeline.function import film_function
 from unblur.pipeline.restore import Pipeline, load
 from unblur.runtime.device import resolve_device
-from unblur.runtime.precision import autocast
-from unblur.tasks.frames import made_by
-from unblur.tasks.inputs import steps_option
+from unblur.tasks.inputs import consistency_steps
 
 NAME = "faces-1"
 MIDDLE = [0.5]
@@ -89,14 +86,17 @@ def evaluate_faces(
     begun = time.perf_counter()
     asked = _with_metrics(asked or Asked()).checked()
     tell = progress or (lambda stage, done, total: None)
-    steps = steps_option(consistency)
+    steps = consistency_steps(consistency)
     if report is not None:
         check_page(report)
     classes, notes = load_faces(Path(data), partition=asked.partition, limit=limit)
     # All of them first: what cannot be measured is told before anything is.
     several = [models] if isinstance(models, str) or not isinstance(models, Sequence) else models
     pipelines = [load(model, device, dtype) for model in several]
-    made = [_precise(film_function(pipeline, refine, steps), pipeline) for pipeline in pipelines]
+    if refine:
+        for pipeline in pipelines:
+            pipeline.check_paths("refine")
+    made = [partial(pipeline.frames, refine=refine, data_consistency=steps) for pipeline in pipelines]
     judge = Judge.of(classes, asked.measures(resolve_device(device), cache), resolve_device(device))
     centres, films = judge.rows(INPUT, [judge.measure(_still, one, MIDDLE, batch_size) for one in classes])
     about: list[dict[str, object]] = []
@@ -146,21 +146,11 @@ def _still(blurry: Tensor, times: Tensor) -> Tensor:
     return blurry[:, None].expand(-1, len(times), -1, -1, -1)
 
 
-def _precise(film: Film, pipeline: Pipeline) -> Film:
-    """A film in the number format of its pipeline."""
-
-    def run(blurry: Tensor, times: Tensor) -> Tensor:
-        with autocast(pipeline.runner.device, pipeline.runner.dtype):
-            return film(blurry, times)
-
-    return run
-
-
 def _measured(film: Film, pipeline: Pipeline, judge: Judge, batch_size: int, name: str, tell: Progress) -> list[Found]:
     """What the judge says of a model, class by class."""
     found = []
     for one in judge.classes:
-        times = frame_times(one.frames).tolist() if made_by(pipeline) in (None, one.frames) else MIDDLE
+        times = frame_times(one.frames).tolist() if pipeline.count in (None, one.frames) else MIDDLE
         on_batch = partial(_tell, tell, f"measuring {name}, {one.frames} frames", len(one))
         found.append(judge.measure(film, one, times, batch_size, on_batch))
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,9 @@ from unblur.evaluation.frechet_table import SetMeter, SetRow
 from unblur.evaluation.options import Asked, Measures
 from unblur.evaluation.protocols import Film, score, score_blurry
 from unblur.evaluation.val1 import Exposures, load_val1
-from unblur.pipeline.function import film_function
+from unblur.pipeline.frame_order import OrderScorer, load_order_scorer
 from unblur.pipeline.restore import Pipeline, load
-from unblur.tasks.frames import check_makes
-from unblur.tasks.inputs import steps_option
-from unblur.tasks.order import OrderScorer, load_order_scorer
+from unblur.tasks.inputs import consistency_steps
 
 __all__ = ["ALL", "COLUMNS", "INPUT", "PROTOCOLS", "Asked", "Report", "Row", "evaluate"]
 
@@ -98,15 +97,17 @@ def evaluate(
     asked = (asked or Asked()).checked()
     tell = progress or (lambda stage, done, total: None)
     pipeline = load(model, device, dtype)
-    steps = steps_option(consistency)
-    film = film_function(pipeline, refine, steps)
+    steps = consistency_steps(consistency)
+    if refine:
+        pipeline.check_paths("refine")
+    film = partial(pipeline.frames, refine=refine, data_consistency=steps)
     place = pipeline.runner.device
-    order_scorer = None if asked.order is None else load_order_scorer(asked.order, place, "--order")
+    order_scorer = None if asked.order is None else load_order_scorer(asked.order, place, "order")
     measures = asked.measures(place, cache)
     meter = None if measures.observer is None else SetMeter(measures.observer)
     classes = _classes(protocol, data, asked, limit, cache, tell)
     for exposures in classes.values():
-        check_makes(pipeline, exposures.times.tolist(), str(protocol), "measure it on exposures of as many frames")
+        pipeline.check_times(exposures.times.tolist(), "protocol", protocol)
     measured = _Measured(pipeline, measures, order_scorer, meter)
     for name, exposures in classes.items():
         measured.add(name, exposures, film, batch_size, tell)
@@ -154,7 +155,6 @@ class _Measured:
             film,
             exposures,
             device=runner.device,
-            dtype=runner.dtype,
             batch_size=batch_size,
             metrics=metrics,
             scorer=None if self.order_scorer is None else self.order_scorer.network,

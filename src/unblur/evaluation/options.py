@@ -24,7 +24,7 @@ from unblur.models.identity_networks import PACKAGE as FACES
 from unblur.models.identity_networks import load_identity
 from unblur.models.lpips import FETCH, PACKAGE, load_lpips
 from unblur.models.registry import choose_from
-from unblur.tasks.order import Model
+from unblur.pipeline.frame_order import Model
 
 FRECHET = "frechet"
 PLAIN: dict[str, Metric] = {

@@ -14,7 +14,7 @@ from torch import Tensor
 from unblur.evaluation.class_table import Progress, Tally, rows_of
 from unblur.evaluation.val1 import load_val1
 from unblur.metrics.ordering import consistent, hit
-from unblur.tasks.order import SIDE, Model, Scored, gathered, load_order_scorer
+from unblur.pipeline.frame_order import SIDE, Model, Scored, gathered, load_order_scorer
 
 NAME = "order-1"
 

@@ -61,9 +61,9 @@ def auto_select(sizes: Iterable[int], device: torch.device, dtype: torch.dtype, 
     for pixels in sizes:
         seconds += cost * pixels
         if seconds > PATIENCE:
-            return Choice(fast, f"fast; --model best would take more than {PATIENCE:.0f} s")
+            return Choice(fast, f"fast; `model=best` would take more than {PATIENCE:.0f} s")
     share = COST[best][torch.float32] / COST[fast][torch.float32]
-    return Choice(best, f"best; --model fast takes 1/{share:.0f} of the time")
+    return Choice(best, f"best; `model=fast` takes 1/{share:.0f} of the time")
 
 
 def sizes_of(files: Iterable[Path]) -> Iterator[int]:

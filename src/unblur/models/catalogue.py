@@ -6,16 +6,10 @@ from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
 
-from torch import nn
-
 from unblur.models.card import Card
 from unblur.models.convert.released import convert
 from unblur.models.registry import ALIASES, DEFAULT, SHIPPED
 from unblur.models.weights import FILES, load_weights
-from unblur.networks.deep_image_prior import DeepCodePrior, DeepImagePrior
-from unblur.networks.hypercut import HyperCUT
-from unblur.networks.jin import Jin
-from unblur.networks.purohit import Purohit
 
 
 @dataclass(frozen=True)
@@ -27,9 +21,8 @@ class Entry:
     name : str
         What to pass as ``--model``.
     card : Card
-    makes : str
-        "film" (frames at any time, or at fixed ones), "picture" (one sharp picture), "blur" (a space of blurs),
-        "prior" (the deep prior of one picture or code) or "score of order" (of two frames).
+    kind : str
+        What its network is for; see `unblur.networks.kinds`.
     parameters : int
         Numbers in its weights.
     size : int
@@ -38,7 +31,7 @@ class Entry:
 
     name: str
     card: Card
-    makes: str
+    kind: str
     parameters: int
     size: int
 
@@ -49,7 +42,7 @@ class Entry:
 
     def __str__(self) -> str:
         alias = f"{self.alias}; " if self.alias else ""
-        facts = f"{alias}makes a {self.makes}, {self.parameters / 1e6:.1f} M parameters, {self.size / 2**20:.1f} MiB"
+        facts = f"{alias}{self.kind}, {self.parameters / 1e6:.1f} M parameters, {self.size / 2**20:.1f} MiB"
         return f"{self.card.summary} ({facts})" if self.card.summary else facts
 
     def as_dict(self) -> dict[str, object]:
@@ -57,7 +50,7 @@ class Entry:
         return {
             "name": self.name,
             "alias": self.alias,
-            "makes": self.makes,
+            "kind": self.kind,
             "parameters": self.parameters,
             "bytes": self.size,
             "card": asdict(self.card),
@@ -67,16 +60,8 @@ class Entry:
         """All that is known, for people."""
         known = {**asdict(self.card), "name": self.name}
         known["score"] = ", ".join(f"{name} {value:g}" for name, value in self.card.score.items())
-        known |= {"makes": self.makes, "parameters": f"{self.parameters:,}", "size": f"{self.size:,} bytes"}
+        known |= {"kind": self.kind, "parameters": f"{self.parameters:,}", "size": f"{self.size:,} bytes"}
         return {name: str(value) for name, value in known.items() if value not in ("", None)}
-
-
-MADE: tuple[tuple[tuple[type[nn.Module], ...], str], ...] = (
-    ((Jin, Purohit), "film"),
-    ((DeepImagePrior, DeepCodePrior), "prior"),
-    ((HyperCUT,), "score of order"),
-)
-"""Networks whose methods do not tell."""
 
 
 def list_models() -> list[Entry]:
@@ -95,12 +80,8 @@ def show_model(name: str | PathLike[str] = DEFAULT) -> Entry:
     name = ALIASES.get(str(name), str(name))
     loaded = load_weights(name)
     file = FILES / SHIPPED[name].file if name in SHIPPED else Path(name)
-    makes = "film" if hasattr(loaded.network, "decode") else "picture"
-    makes = "blur" if hasattr(loaded.network, "reblur") else makes
-    for kinds, made in MADE:
-        makes = made if isinstance(loaded.network, kinds) else makes
     parameters = sum(parameter.numel() for parameter in loaded.network.parameters())
-    return Entry(name, loaded.card, makes, parameters, file.stat().st_size)
+    return Entry(name, loaded.card, loaded.network.kind, parameters, file.stat().st_size)
 
 
 def convert_model(source: str | PathLike[str], out: str | PathLike[str], network: str | None = None) -> Entry:

@@ -80,4 +80,4 @@ def fits_memory(subject: str) -> Iterator[None]:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        raise UnblurError(subject, "is too large for the memory", "use a smaller picture, or --device cpu") from None
+        raise UnblurError(subject, "is too large for the memory", "use a smaller picture, or `device=cpu`") from None

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -31,7 +32,7 @@ AGAIN = "get the file again"
 class Loaded:
     """A network with its weights, in evaluation mode, and its card."""
 
-    network: nn.Module
+    network: Any
     card: Card
 
 

@@ -50,7 +50,7 @@ class Tiled(Network, Protocol):
         Side of the tiles that it does best with; None for as large as memory allows.
     """
 
-    multiple: int = 8
+    multiple: int = 32
     tile_overlap: int = 64
     is_local: bool = True
     tile_size: int | None = None

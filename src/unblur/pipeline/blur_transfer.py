@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from unblur.errors import UnblurError
+from unblur.errors import UnblurError, UsageError
 from unblur.media.atomic import atomic_path
 from unblur.models.load import LoadedNetwork, display_name, fits_memory, resolve
 from unblur.models.registry import BLUR_SPACE
@@ -58,7 +58,7 @@ class BlurCode:
         UnblurError
             The file is missing, damaged, or no code.
         """
-        remedy = "name a file that unblur reblur --save-code wrote"
+        remedy = "name a file that `BlurCode.save` wrote"
         if not Path(path).is_file():
             raise UnblurError(path, "no such file", remedy)
         try:
@@ -82,10 +82,10 @@ class BlurSpace(LoadedNetwork):
     `LoadedNetwork`; see `unblur.networks.path_blur_space.PathBlurSpace`.
     """
 
-    def __init__(self, network: nn.Module, card: Any = None, *, device: str | torch.device = "auto") -> None:
-        if not hasattr(network, "reblur"):
-            subject = f"--model {display_name(network, card)}"
-            raise UnblurError(subject, "is no blur space", f"use {BLUR_SPACE}, or a file of one")
+    def __init__(self, network: Any, card: Any = None, *, device: str | torch.device = "auto") -> None:
+        if network.kind != "blur_space":
+            name = display_name(network, card)
+            raise UsageError("model", name, "is no blur space", f"use {BLUR_SPACE}, or a file of one")
         super().__init__(network, card, device=device)
 
     def as_dict(self) -> dict[str, object]:
@@ -102,7 +102,7 @@ class BlurSpace(LoadedNetwork):
         """
         if not self.network.variational:
             problem = "is not variational, so no blur can be drawn from it"
-            raise UnblurError(f"--model {self.name}", problem, f"use {BLUR_SPACE}, or take the blur from pictures")
+            raise UsageError("model", self.name, problem, f"use {BLUR_SPACE}, or take the blur from pictures")
 
     def encode(self, sharp: Tensor, blurry: Tensor, subject: str = "the pair") -> BlurCode:
         """The blur between two (3, H, W) in [0, 1]."""
@@ -138,7 +138,7 @@ class BlurSpace(LoadedNetwork):
             return self.network.reblur(sharp[None].to(self.device), values)[0].float().clamp(0, 1).cpu()
 
     def draw(self, height: int, width: int, seed: int) -> BlurCode:
-        """A blur that never was, for a picture of this size.
+        """A random blur, for a picture of this size; the seed makes it repeatable.
 
         Raises
         ------

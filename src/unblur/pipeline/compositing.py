@@ -13,8 +13,7 @@ from torch import Tensor
 
 from unblur.exposure.response import Response
 from unblur.pipeline.face_detection import Box
-from unblur.pipeline.film import Average, averaged
-from unblur.pipeline.refiner_film import WholeFilm
+from unblur.pipeline.film import AnyFilm, Average, averaged
 
 CELLS = 8
 """Across a patch, to compare what a restoration must leave as it is."""
@@ -132,9 +131,14 @@ class PatchedFilm:
         The film of the whole picture.
     """
 
-    def __init__(self, general: WholeFilm, patches: Sequence[Patch]) -> None:
+    def __init__(self, general: AnyFilm, patches: Sequence[Patch]) -> None:
         self.general = general
         self._patches = patches
+
+    @property
+    def paths(self) -> Tensor | None:
+        """Those of the general film."""
+        return self.general.paths
 
     def frames(self, times: Sequence[float]) -> Iterator[Tensor]:
         """(3, H, W) in [0, 1] on the CPU, for every time, one after the other."""

@@ -1,20 +1,21 @@
-"""What a film network makes of one picture, of any size, in bounded memory.
+"""The film of one picture, of any size, in bounded memory.
 
-Two ways, by what the network can start from:
+There are three, by what the frames are made of:
 
-* `MapFilm`, where the state is a map of the picture's size: of all networks that start from a sharp frame, and of some
-  that do not. Its tiles are stitched once; every frame is then decoded from the whole map, in bands of rows with as
-  much margin as the network's `reach` asks for, so a band is exactly what it would be in the whole.
-* `RetiledFilm`, from the blurry picture alone: the state is whatever the network likes. A picture that fits in one tile
-  is encoded once. A larger one is run tile by tile for every few frames, and the frames are blended; encoding is then
-  paid each time, which bounds the memory.
+* `MapFilm`: the network's state is a map of the picture's size. Its tiles are stitched once. Every frame is then
+  decoded from the whole map, in bands of rows with as much margin as the network's `reach` asks for, so a band is
+  exactly what it would be in the whole.
+* `RetiledFilm`: the state is whatever the network likes. A picture that fits in one tile is encoded once. A larger one
+  is run tile by tile for every few frames, and the frames are blended. Encoding is repeated each time, which bounds the
+  memory.
+* `RefinerFilm`: a refiner corrects the frames of another film, its initial estimates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from math import isfinite, isqrt
+from math import isinf, isnan, isqrt
 from typing import Any
 
 import torch
@@ -24,11 +25,10 @@ from unblur.exposure.response import Response, to_linear
 from unblur.layers.bands import Band
 from unblur.pipeline.consistency import STEPS, consistent
 from unblur.pipeline.edges import propagated
-from unblur.pipeline.refine import Correction, bend
 from unblur.pipeline.residual import INSTANTS, film_residual, with_residual
 from unblur.runtime.memory import working_memory
 from unblur.runtime.runner import Runner, not_numbers, to_output_range
-from unblur.runtime.tiling import Progress, until_it_fits
+from unblur.runtime.tiling import until_it_fits
 
 CACHED = 2**18
 """Pixels on a CPU, from which on most of the time goes into handing out memory."""
@@ -38,81 +38,13 @@ PROPAGATION_COST = 600
 """Bytes that a round of `propagation` takes for a pixel."""
 FRAME_COST = 12
 """Bytes that a finished frame takes for a pixel."""
+KEPT_ESTIMATES = 1 / 4
+"""Share of the memory for a pass that initial estimates take which are kept for later frames."""
+DECIMALS = 6
+"""Of times, beyond which two are one."""
 CPU = torch.device("cpu")
 Average = tuple[slice, Tensor]
 NOTHING = torch.zeros(())
-
-
-def estimate_film(
-    runner: Runner,
-    blurry: Tensor,
-    sharp: Tensor | None = None,
-    *,
-    tile: int | str,
-    subject: str,
-    progress: Progress | None = None,
-) -> MapFilm:
-    """Let a film network see a picture and its sharp middle frame.
-
-    Parameters
-    ----------
-    runner : Runner
-        Of a network that `maps`.
-    blurry, sharp : Tensor
-        (1, 3, H, W) in [0, 1]; `sharp`, only where the network `starts_from_sharp`, may be unclamped.
-    tile : int or "auto"
-    subject : str
-        The file, for messages.
-    progress : callable, optional
-        Called with (tiles done, tiles in all).
-    """
-    height, width = blurry.shape[-2:]
-    pictures = (blurry,) if sharp is None else (blurry, sharp)
-    context = None if sharp is None else runner.global_context(blurry, sharp)
-    coarse = () if context is None else ((context, runner.network.cell),)
-    cost = lambda: runner.cost("estimate_motion", lambda side: _followed(runner, side, len(pictures), coarse))  # noqa: E731
-    state, side = runner.tiled(
-        runner.estimate_motion,
-        *pictures,
-        tile=runner.tile(height, width, tile, cost),
-        subject=subject,
-        coarse=coarse,
-        store=_store(runner, 4 * runner.channels * height * width),
-        progress=progress,
-        align=getattr(runner.network, "align", None),
-    )
-    if hasattr(runner.network, "orientation"):
-        with torch.inference_mode():
-            # In place: of all that a film takes this is the most.
-            state *= runner.network.orientation(state)
-    return MapFilm(runner, state, side, subject)
-
-
-def film_of(runner: Runner, blurry: Tensor, *, tile: int | str, subject: str) -> MapFilm | RetiledFilm:
-    """Let a film network see a picture, where it needs no sharp frame; the rest as in `estimate_film`."""
-    if runner.maps:
-        return estimate_film(runner, blurry, tile=tile, subject=subject)
-    height, width = blurry.shape[-2:]
-    half = torch.tensor([0.5])
-    cost = lambda: runner.cost("frame", lambda side: _frame(runner, side, half))  # noqa: E731
-    return RetiledFilm(runner, blurry, runner.tile(height, width, tile, cost), subject)
-
-
-def _frame(runner: Runner, side: int, times: Tensor) -> Tensor:
-    return runner.decode(runner.encode(runner.grey(side)), times, mixed=True)
-
-
-def _followed(runner: Runner, side: int, pictures: int, coarse: Sequence[tuple[Tensor, int]]) -> Tensor:
-    """What a tile of this side gets, in grey: the pictures, and what is known of the whole."""
-    grey = runner.grey(side)
-    return runner.estimate_motion(
-        *[grey] * pictures, *(known.new_zeros(1, known.shape[1], side // n, side // n) for known, n in coarse)
-    )
-
-
-def _store(runner: Runner, size: int) -> torch.device:
-    """Where a state of `size` bytes is kept: on the device if that leaves most of it to the passes."""
-    return runner.device if size < working_memory(runner.device) // 4 else CPU
 
 
 class MapFilm:
@@ -131,8 +63,13 @@ class MapFilm:
         self._margin = self._reach()
         self._left: Tensor | None = None
 
-    def propagate(self, blurry: Tensor) -> None:
-        """Let pixels take the paths around them that explain the photo (1, 3, H, W); in tiles, see `propagation`."""
+    @property
+    def paths(self) -> Tensor | None:
+        """Coefficients (2 * degree, H, W) in pixels, see `unblur.layers.paths`; None if the network has no paths."""
+        return self.state[0, 3:] if self.runner.network.has_paths else None
+
+    def propagate_paths(self, blurry: Tensor) -> None:
+        """Let pixels take the paths around them that explain the photo (1, 3, H, W), in tiles; see `pipeline.edges`."""
         sharp, paths = self.state[:, :3], self.state[:, 3:]
         side = max(isqrt(_at_once(self.state.device, PROPAGATION_COST)), 64)
         attempt = partial(propagated, blurry, sharp, paths)
@@ -141,7 +78,7 @@ class MapFilm:
                 lambda side: attempt(side=side), side, smallest=16, subject=self.subject, multiple=1
             )
             self.state[:, 3:] = found
-        self._margin = self._reach()
+        self.paths_changed()
 
     def make_consistent(self, blurry: Tensor, steps: int = STEPS) -> None:
         """Bring the sharp frame nearer to the photo (1, 3, H, W) that it was made of, in bands; see `consistency`."""
@@ -155,9 +92,8 @@ class MapFilm:
         with torch.inference_mode():
             self.state[:, :3] = sharp
 
-    def bend(self, correction: Correction) -> None:
-        """Add a correction to the paths that the frames follow."""
-        bend(self.state, correction)
+    def paths_changed(self) -> None:
+        """Look again how far frames reach, after the paths in `state` were changed."""
         self._margin = self._reach()
 
     def add_residual(self, blurry: Tensor) -> None:
@@ -242,13 +178,11 @@ class MapFilm:
         UnblurError
             Paths that lead nowhere: frames would be drawn, of the picture's first pixel.
         """
-        reach = getattr(self.runner.network, "reach", None)
-        if reach is None:
-            return self._height
+        reach = self.runner.network.reach
         rows = max(2**20 // self._width, 1)
         with self.runner.inference(mixed=False):
             reaches = [float(reach(band)) for band in self.state.split(rows, 2)]
-        if not all(map(isfinite, reaches)):
+        if any(map(isnan, reaches)) or (self.runner.network.has_paths and any(map(isinf, reaches))):
             raise not_numbers(self.subject)
         return int(min(max(reaches), self._height)) + 2
 
@@ -262,6 +196,8 @@ def _at_once(device: torch.device, cost: float) -> int:
 
 class RetiledFilm:
     """Frames from tiles run anew; see the module's description."""
+
+    paths: Tensor | None = None
 
     def __init__(self, runner: Runner, blurry: Tensor, tile: int, subject: str) -> None:
         self.runner, self.blurry, self.tile, self.subject = runner, blurry, tile, subject
@@ -297,9 +233,9 @@ class RetiledFilm:
     def _encoded(self, piece: Tensor) -> Any:
         if piece.shape != self.blurry.shape:
             self._state = None
-            return self.runner.encode(piece)
+            return self.runner.state(piece)
         if self._state is None:
-            self._state = self.runner.encode(piece)
+            self._state = self.runner.state(piece)
         return self._state
 
     def _decoded(self, piece: Tensor, times: Tensor) -> Tensor:
@@ -309,12 +245,17 @@ class RetiledFilm:
         return torch.cat([self.runner.decode(state, some, mixed=True)[0] for some in times.split(batch)])
 
     def _cost(self) -> float:
-        half = torch.tensor([0.5])
-        return self.runner.cost("frame", lambda side: _frame(self.runner, side, half))
+        return frame_cost(self.runner)
 
     def _batch(self, size: int, device: torch.device | None = None) -> int:
         """How many things of `size` bytes to hold at once, on the network's device or another."""
         return max(int(working_memory(device or self.runner.device) / max(size, 1)), 1)
+
+
+def frame_cost(runner: Runner) -> float:
+    """Bytes per pixel of one frame that is made of a tile alone."""
+    half = torch.tensor([0.5])
+    return runner.cost("frame", lambda side: runner.decode(runner.state(runner.grey(side)), half, mixed=True))
 
 
 def averaged(frames: Iterator[Tensor], responses: Sequence[Response]) -> Iterator[Average]:
@@ -333,3 +274,79 @@ def _light(frames: Tensor, responses: Sequence[Response]) -> Tensor:
     """Sum over (T, 3, h, w) frames, clamped, in the light of each response: (R, 3, h, w)."""
     frames = frames.float().clamp(0, 1)
     return torch.stack([to_linear(frames, response).sum(0) for response in responses])
+
+
+def time_and_mirror(times: Sequence[float]) -> list[tuple[float, float]]:
+    """Each time and 1 minus it, rounded: what is one moment is one number."""
+    return [(round(time, DECIMALS), round(1 - time, DECIMALS)) for time in times]
+
+
+class RefinerFilm:
+    """Frames of a refiner, which corrects the initial estimates of another film.
+
+    Attributes
+    ----------
+    estimates : MapFilm, RetiledFilm or RefinerFilm
+        The other film.
+    tile : int
+        Side of the tiles that were used.
+    """
+
+    def __init__(self, runner: Runner, blurry: Tensor, estimates: AnyFilm, *, tile: int | str, subject: str) -> None:
+        self.runner, self.blurry, self.estimates, self.subject = runner, blurry, estimates, subject
+        half = torch.tensor([0.5])
+
+        def probe(side: int) -> Tensor:
+            grey = runner.grey(side)
+            return self._refined(half, grey, grey, grey)
+
+        self.tile = runner.tile(blurry.shape[-2], blurry.shape[-1], tile, lambda: runner.cost("estimated", probe))
+
+    @property
+    def paths(self) -> Tensor | None:
+        """Those of the initial estimates."""
+        return self.estimates.paths
+
+    def frames(self, times: Sequence[float]) -> Iterator[Tensor]:
+        """(3, H, W) in [0, 1] on the CPU, for every time, one after the other."""
+        for time, (there, back) in zip(times, self._estimated(times), strict=True):
+            moment = torch.tensor([time], dtype=torch.float32)
+            frame, self.tile = self.runner.tiled(
+                lambda *pictures, moment=moment: self._refined(moment, *pictures),
+                self.blurry,
+                there[None],
+                back[None],
+                tile=self.tile,
+                subject=self.subject,
+            )
+            yield to_output_range(frame[0], self.subject)
+
+    def averages(self, times: Sequence[float], responses: Sequence[Response]) -> Iterator[Average]:
+        """As `unblur.pipeline.film.MapFilm.averages`, in a single band."""
+        yield from averaged(self.frames(times), responses)
+
+    def _estimated(self, times: Sequence[float]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Those (3, H, W) at each time and at 1 minus it; as far as memory goes, none is made twice."""
+        pairs = time_and_mirror(times)
+        most = int(working_memory(CPU) * KEPT_ESTIMATES) // (4 * self.blurry[0].numel())
+        kept: dict[float, Tensor] = {}
+        for number, (time, pair) in enumerate(zip(times, pairs, strict=True), 1):
+            missing = {key: when for key, when in zip(pair, (time, 1 - time), strict=True) if key not in kept}
+            kept.update(zip(missing, self.estimates.frames(list(missing.values())), strict=True))
+            yield kept[pair[0]], kept[pair[1]]
+            # Where not all can stay, those do that are seen soonest.
+            soon = dict.fromkeys(key for coming in pairs[number:] for key in coming if key in kept)
+            kept = {key: _own_memory(kept[key]) for key in list(soon)[:most]}
+
+    def _refined(self, time: Tensor, blurry: Tensor, there: Tensor, back: Tensor) -> Tensor:
+        """The frame (1, 3, h, w) of a tile, with the estimates at its time and at 1 minus it."""
+        return self.runner.refine(blurry, time, torch.stack((there, back), 1)[:, None])[:, 0]
+
+
+def _own_memory(estimate: Tensor) -> Tensor:
+    """Without the memory of others that were made with it."""
+    return estimate if estimate.untyped_storage().nbytes() == estimate.nbytes else estimate.clone()
+
+
+AnyFilm = MapFilm | RetiledFilm | RefinerFilm
+"""Of a whole picture, by one model."""

@@ -26,6 +26,8 @@ from torch import Tensor
 from unblur.exposure.average import frame_times, integrate
 from unblur.exposure.response import Response, to_linear
 from unblur.layers.paths import follow_back, path_at, warp
+from unblur.pipeline.film import MapFilm
+from unblur.pipeline.residual import Residual, measure_residual
 from unblur.runtime.tiling import Progress
 
 STEPS = 30
@@ -71,23 +73,58 @@ class Correction:
         return _enlarged(self.grid[:, channel : channel + 1], size)[:, 0]
 
 
-def refine(blurry: Tensor, state: Tensor, *, response: Response = "srgb", steps: int = STEPS) -> Tensor:
-    """States whose paths explain the photos better, where such are found; (B, ...) as in `find_correction`."""
-    refined = state.clone()
-    for number in range(len(state)):
-        photo, one = blurry[number : number + 1], refined[number : number + 1]
-        correction = find_correction(photo, one, response=response, steps=steps)
-        if correction.helps:
-            bend(one, correction)
-    return refined
+@dataclass(frozen=True)
+class Refinement:
+    """What refining the paths of a film came to.
+
+    Attributes
+    ----------
+    before, after : Residual
+        Of the film as it was, and as it is by refining alone.
+    kept : bool
+        Whether the refined paths are used: not where the photo is explained better only because they collapsed.
+    shrinkage : float
+        Length of the refined paths, as a share of what they were.
+    """
+
+    before: Residual
+    after: Residual
+    kept: bool
+    shrinkage: float
+
+    def as_dict(self) -> dict[str, object]:
+        """For a machine-readable report."""
+        residuals = {"residual_before": self.before.as_dict(), "residual_after": self.after.as_dict()}
+        return {"kept": self.kept, "shrinkage": self.shrinkage, **residuals}
+
+    def __str__(self) -> str:
+        if self.kept:
+            return f"refined from {self.before.linear_light_db:.1f} to {self.after.linear_light_db:.1f} dB"
+        return "not refined: the middle frame is still blurred"
 
 
-def bend(state: Tensor, correction: Correction) -> None:
-    """Add a correction to the paths of a state (1, 3 + 2 * degree, H, W), in place."""
+def refine_paths(film: MapFilm, blurry: Tensor, progress: Progress | None = None) -> Refinement:
+    """Refine the paths of a film, in place, where that helps.
+
+    Parameters
+    ----------
+    film : MapFilm
+        Of a network with paths.
+    blurry : Tensor
+        (1, 3, H, W) in [0, 1], what it was made of.
+    progress : callable, optional
+        Called with (steps done, steps in all).
+    """
+    before = measure_residual(film, blurry[0])
+    correction = find_correction(blurry, film.state, progress=progress)
+    if not correction.helps:
+        return Refinement(before, before, False, correction.shrinkage)
     with torch.inference_mode():
         # One plane at a time: the whole correction is nearly as large as the state.
         for channel in range(correction.grid.shape[1]):
-            state[:, 3 + channel] += correction.plane(channel, state.shape[-2:]).to(state)
+            film.state[:, 3 + channel] += correction.plane(channel, film.state.shape[-2:]).to(film.state)
+    film.paths_changed()
+    return Refinement(before, measure_residual(film, blurry[0]), True, correction.shrinkage)
 
 
 def find_correction(

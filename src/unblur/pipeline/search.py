@@ -20,15 +20,18 @@ from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from unblur.losses.perceptual import Backbone
 from unblur.losses.pixel import charbonnier
 from unblur.losses.priors import code_norm, hyper_laplacian
 from unblur.losses.similarity import dissimilarity
+from unblur.networks.deep_image_prior import DeepCodePrior, DeepImagePrior
 from unblur.pipeline.search_options import SearchOptions
-from unblur.pipeline.search_variables import Deep, Free, Pixels
+from unblur.runtime.precision import autocast
 
+NOISE = 0.1
+"""Of deep priors' inputs: uniform from 0 to this."""
 PARTS = 5
 """The rates of deep priors and free codes fall after every fifth of the steps."""
 
@@ -49,7 +52,7 @@ class BlurSpaceLike(Protocol):
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a search came to.
 
     Attributes
@@ -87,7 +90,7 @@ def search(
     seconds: float | None = None,
     dtype: torch.dtype = torch.float32,
     tell: Tell | None = None,
-) -> Found:
+) -> SearchResult:
     """Look for a picture and a code that explain a photo.
 
     Parameters
@@ -155,7 +158,7 @@ class _Search:
         )
         self.targets = blurry if options.begin_blurry else sharp, code
 
-    def run(self) -> Found:
+    def run(self) -> SearchResult:
         """The whole of it."""
         self._warm_up()
         options, residuals, best = self.options, [], None
@@ -174,7 +177,9 @@ class _Search:
         assert best is not None
         assert stopped is not None
         seconds = time.monotonic() - self.begun
-        return Found(best[0].clamp(0, 1), best[1], residuals[0], min(residuals), len(residuals) - 1, seconds, stopped)
+        return SearchResult(
+            best[0].clamp(0, 1), best[1], residuals[0], min(residuals), len(residuals) - 1, seconds, stopped
+        )
 
     def _stopped(self, residuals: list[float]) -> Stopped | None:
         """Why to end now, if there is a reason."""
@@ -260,3 +265,131 @@ def _frozen(space: Any) -> Iterator[None]:
     finally:
         for weight in learning:
             weight.requires_grad_(True)
+
+
+class Pixels:
+    """A picture that is searched by gradient descent; where a step has made it worse, half of it is tried."""
+
+    def __init__(self, start: Tensor, rate: float) -> None:
+        self.now = start.clone().requires_grad_()
+        self.rate = rate
+        self.last: tuple[float, Tensor, Tensor] | None = None
+
+    def value(self) -> Tensor:
+        """The picture, (1, 3, H, W)."""
+        return self.now
+
+    def step(self, loss: float, share: float) -> None:
+        """Descend by the gradient that was found, of means over all values, as if it were of sums."""
+        assert self.now.grad is not None
+        if self.last is not None and not loss <= self.last[0]:
+            self.rate /= 2
+        else:
+            self.last = loss, self.now.detach(), self.now.grad * self.now.numel()
+        _, point, gradient = self.last
+        self.now = (point - self.rate * share * gradient).clamp(0, 1).requires_grad_()
+
+    def forget(self) -> None:
+        """What is minimised has changed."""
+        self.last = None
+
+    def clear(self) -> None:
+        """No gradient is left over."""
+        self.now.grad = None
+
+
+class Free:
+    """A code whose numbers are searched; at a rate of 0 it stays as it is."""
+
+    def __init__(self, start: Tensor, rate: float) -> None:
+        self.now = start.clone().requires_grad_(rate > 0)
+        self.rate = rate
+        self.descent = torch.optim.Adam([self.now], lr=rate, betas=(0.9, 0.99)) if rate else None
+
+    def value(self) -> Tensor:
+        """The code, (1, C, h, w)."""
+        return self.now
+
+    def step(self, loss: float, share: float) -> None:
+        """One of Adam's."""
+        if self.descent is not None:
+            _adam(self.descent, self.rate * share)
+
+    def replace(self, code: Tensor) -> None:
+        """Go on with another code."""
+        self.now = code.detach().clone()
+
+    def clear(self) -> None:
+        """No gradient is left over."""
+        self.now.grad = None
+
+
+class Deep:
+    """What a network makes of noise; the network's weights are searched."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        noise: Tensor,
+        rate: float,
+        jitter: float,
+        generator: torch.Generator,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.network, self.noise, self.rate, self.jitter, self.generator = network, noise, rate, jitter, generator
+        self.dtype = dtype
+        self.descent = torch.optim.Adam(network.parameters(), lr=rate)
+
+    @classmethod
+    def picture(cls, like: Tensor, options: SearchOptions, generator: torch.Generator, dtype: torch.dtype) -> Deep:
+        """An `DeepImagePrior` for pictures of a size."""
+        network = DeepImagePrior(padding=options.padding)
+        size = (1, network.inputs, *like.shape[-2:])
+        return cls._of(network, size, like, options.picture_rate, options.jitter, generator, dtype)
+
+    @classmethod
+    def code(cls, like: Tensor, options: SearchOptions, generator: torch.Generator, dtype: torch.dtype) -> Deep:
+        """A `DeepCodePrior` for codes of a grid."""
+        network = DeepCodePrior(channels=like.shape[1])
+        size = (1, network.inputs, *(network.stride * side for side in like.shape[-2:]))
+        return cls._of(network, size, like, options.code_rate, options.jitter, generator, dtype)
+
+    @classmethod
+    def _of(
+        cls,
+        network: nn.Module,
+        size: tuple[int, ...],
+        like: Tensor,
+        rate: float,
+        jitter: float,
+        generator: torch.Generator,
+        dtype: torch.dtype,
+    ) -> Deep:
+        noise = NOISE * torch.rand(size, generator=generator)
+        network = network.to(like.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        return cls(network, noise.to(like.device), rate, jitter, generator, dtype)
+
+    def value(self) -> Tensor:
+        """Of the noise, and a little more that is new every time."""
+        more = self.jitter * torch.randn(self.noise.shape, generator=self.generator)
+        seen = (self.noise + more.to(self.noise.device)).contiguous(memory_format=torch.channels_last)
+        with autocast(seen.device, self.dtype):
+            return self.network(seen).float()
+
+    def step(self, loss: float, share: float) -> None:
+        """One of Adam's."""
+        _adam(self.descent, self.rate * share)
+
+    def forget(self) -> None:
+        """Nothing is remembered."""
+
+    def clear(self) -> None:
+        """No gradient is left over."""
+        self.descent.zero_grad()
+
+
+def _adam(descent: torch.optim.Optimizer, rate: float) -> None:
+    for group in descent.param_groups:
+        group["lr"] = rate
+    descent.step()
+    descent.zero_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from unblur.errors import UnblurError
+from unblur.errors import UsageError
 
 CHOICES = "auto, cpu, cuda, cuda:1, mps"
 
@@ -33,9 +33,9 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UnblurError(f"--device {name}", "no such kind of device", f"use one of {CHOICES}") from None
+        raise UsageError("device", name, "no such kind of device", f"use one of {CHOICES}") from None
     if not _is_here(device):
-        raise UnblurError(f"--device {name}", "this machine has no such device", "use --device cpu or auto")
+        raise UsageError("device", name, "this machine has no such device", "use cpu or auto")
     return device
 
 

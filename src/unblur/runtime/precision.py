@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-from unblur.errors import UnblurError
+from unblur.errors import UsageError
 
 NAMES = {
     "float32": torch.float32,
@@ -44,9 +44,9 @@ def resolve_dtype(name: str | torch.dtype = "auto", device: torch.device | str =
         return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
     dtype = name if isinstance(name, torch.dtype) else NAMES.get(name.lower())
     if dtype is None or dtype not in NAMES.values():
-        raise UnblurError(f"--dtype {name}", "no such number format", "use auto, float32, bfloat16 or float16")
+        raise UsageError("dtype", name, "no such number format", "use auto, float32, bfloat16 or float16")
     if dtype is torch.float16 and device.type == "cpu":
-        raise UnblurError("--dtype float16", "CPUs are slow in it and it overflows", "use bfloat16, float32 or auto")
+        raise UsageError("dtype", "float16", "CPUs are slow in it and it overflows", "use bfloat16, float32 or auto")
     return dtype
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,12 +9,12 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from unblur.errors import UnblurError
+from unblur.errors import UnblurError, UsageError
 from unblur.runtime.memory import WORKSPACE, peak_bytes, working_memory
 from unblur.runtime.precision import autocast
-from unblur.runtime.tiling import MULTIPLE, Align, Progress, smallest_tile, tile_that_fits, tiled, until_it_fits
+from unblur.runtime.tiling import Align, Progress, smallest_tile, tile_that_fits, tiled, until_it_fits
 
 PROBES = (64, 128)
 
@@ -23,67 +22,35 @@ PROBES = (64, 128)
 class Runner:
     """Runs a network in inference, and knows what its tiles need.
 
-    Networks for a single picture have ``forward(blurry)``. Film networks have ``encode(blurry)`` (what does not depend
-    on the time) and ``decode(state, times)``; those that can start from any sharp frame have ``estimate_motion(blurry,
-    sharp)`` too, whose state is a map of the picture's size, and may have ``global_context(blurry, sharp)``, which
-    sees the picture as a whole and gives a map of ``cell`` times fewer pixels a side, for `estimate_motion` to take,
-    or None. Those whose state is such a map though they start from the blurry picture have
-    ``estimate_motion(blurry)``. Those with a true ``estimates`` take ``forward(blurry, times, estimates)``. All may
-    declare
-
-    * ``tile_overlap``: pixels that neighbouring tiles must share;
-    * ``is_local``: False if something in them sees the whole picture (channel attention). Tiles of such a network
-      differ everywhere, not only near their rims, so neighbours then fade into each other over all they share;
-    * ``multiple``: their stride;
-    * ``tile_size``: the side of tile they do best with;
-    * ``reach(state)``: how many pixels away a decoded frame may look in the state.
-
     Parameters
     ----------
     network : nn.Module
-        Moved to `device` and set to evaluation, in place.
+        Of a kind in `unblur.networks.kinds` that is `Tiled`; moved to `device` and set to evaluation, in place.
     device : torch.device
     dtype : torch.dtype
         float32, or what convolutions are cast to.
+
+    Attributes
+    ----------
+    ramp : int or None
+        Pixels over which neighbouring tiles fade into each other; None for a narrow rim.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-        self.network: Any = network.to(device).eval()
+    def __init__(self, network: Any, device: torch.device, dtype: torch.dtype) -> None:
+        self.network = network.to(device).eval()
         self.device = device
         self.dtype = dtype
-        self.multiple = int(getattr(network, "multiple", MULTIPLE))
-        self.overlap = int(getattr(network, "tile_overlap", 64))
-        self.ramp = None if getattr(network, "is_local", True) else self.overlap
-        self.preferred: int | None = getattr(network, "tile_size", None)
+        self.multiple: int = self.network.multiple
+        self.overlap: int = self.network.tile_overlap
+        self.ramp = None if self.network.is_local else self.overlap
+        self.preferred: int | None = self.network.tile_size
         self._costs: dict[str, float] = {}
-
-    @property
-    def is_film(self) -> bool:
-        """Whether the network makes frames at any time, or a single picture."""
-        return hasattr(self.network, "decode") and any(
-            hasattr(self.network, name) for name in ("encode", "estimate_motion")
-        )
-
-    @property
-    def takes_estimates(self) -> bool:
-        """Whether the network makes frames with those of another film model before it."""
-        return bool(getattr(self.network, "estimates", False))
-
-    @property
-    def starts_from_sharp(self) -> bool:
-        """Whether the network makes films from a sharp frame of any origin."""
-        return self.maps and len(inspect.signature(self.network.estimate_motion).parameters) > 1
-
-    @property
-    def maps(self) -> bool:
-        """Whether all that its films are made of is a map of the picture's size."""
-        return hasattr(self.network, "estimate_motion") and hasattr(self.network, "decode")
 
     @cached_property
     def channels(self) -> int:
-        """Of the state of a network that `maps`."""
+        """Of the state of a film network that has a map."""
         probe = self.grey(PROBES[0])
-        return self.estimate_motion(*[probe] * (2 if self.starts_from_sharp else 1)).shape[1]
+        return self.state(*[probe] * (2 if self.network.starts_from == "sharp" else 1)).shape[1]
 
     @property
     def smallest(self) -> int:
@@ -98,37 +65,32 @@ class Runner:
         with torch.inference_mode(), kernels, precise:
             yield
 
-    def encode(self, blurry: Tensor) -> Any:
-        """State of (B, 3, h, w), on the device."""
-        with self.inference():
-            return self.network.encode(blurry.to(self.device))
-
     def global_context(self, blurry: Tensor, sharp: Tensor) -> Tensor | None:
-        """What `estimate_motion` should know of the whole picture, on the device."""
-        if not hasattr(self.network, "global_context"):
-            return None
+        """What a film network should know of the whole picture, on the device."""
         with self.inference():
             return self.network.global_context(blurry.to(self.device), sharp.to(self.device))
 
-    def estimate_motion(self, *pictures: Tensor) -> Tensor:
-        """State (B, K, h, w) of (B, 3, h, w) blurry and what else it takes: sharp, and what `global_context` says of
-        both.
+    def state(self, blurry: Tensor, *others: Tensor) -> Any:
+        """State of a film network, on the device, from (B, 3, h, w) blurry.
+
+        `others` are the sharp middle frame where the network starts from it, and what `global_context` says of both.
         """
+        run = self.network.encode if self.network.starts_from == "blurry" else self.network.estimate_motion
         with self.inference():
-            return self.network.estimate_motion(*(picture.to(self.device) for picture in pictures))
+            return run(*(given.to(self.device) for given in (blurry, *others)))
 
     def decode(self, state: Any, times: Tensor, *, mixed: bool) -> Tensor:
         """Frames (B, T, 3, h, w), on the device."""
         with self.inference(mixed=mixed):
             return self.network.decode(state, times.to(self.device))
 
-    def draw(self, blurry: Tensor, times: Tensor, estimates: Tensor) -> Tensor:
-        """Frames (B, T, 3, h, w) of a network that sees `estimates` (B, T, 2, 3, h, w), on the device."""
+    def refine(self, blurry: Tensor, times: Tensor, estimates: Tensor) -> Tensor:
+        """Frames (B, T, 3, h, w) of a refiner from initial `estimates` (B, T, 2, 3, h, w), on the device."""
         with self.inference():
             return self.network(*(given.to(self.device) for given in (blurry, times, estimates)))
 
-    def forward(self, blurry: Tensor) -> Tensor:
-        """Sharp (B, 3, h, w) of a network for a single picture, on the device; the finest if it returns several."""
+    def restore(self, blurry: Tensor) -> Tensor:
+        """Sharp (B, 3, h, w) of a restorer, on the device; the finest if it returns several scales."""
         with self.inference():
             sharp = self.network(blurry.to(self.device))
         return sharp if isinstance(sharp, Tensor) else sharp[-1]
@@ -150,7 +112,7 @@ class Runner:
         """Refuse tiles that are hardly more than their overlaps."""
         if isinstance(wanted, int) and wanted < self.smallest:
             problem = f"too small for this network, whose tiles share {self.overlap} pixels"
-            raise UnblurError(f"--tile {wanted}", problem, f"use {self.smallest} or more, or auto")
+            raise UsageError("tile", wanted, problem, f"use {self.smallest} or more, or `tile=auto`")
 
     def tiled(
         self,
@@ -204,9 +166,9 @@ class Runner:
             The same shape, float32, unclamped, on the CPU, and the side of the tiles that it was made in.
         """
         height, width = blurry.shape[-2:]
-        cost = lambda: self.cost("forward", lambda side: self.forward(self.grey(side)))  # noqa: E731
+        cost = lambda: self.cost("restore", lambda side: self.restore(self.grey(side)))  # noqa: E731
         side = self.tile(height, width, tile, cost)
-        return self.tiled(self.forward, blurry, tile=side, subject=subject, progress=progress)
+        return self.tiled(self.restore, blurry, tile=side, subject=subject, progress=progress)
 
     def cost(self, name: str, run: Callable[[int], object]) -> float:
         """Bytes per pixel of `run`, which takes the side of a square picture; measured once per `name`.
@@ -226,7 +188,7 @@ class Runner:
 def not_numbers(subject: str) -> UnblurError:
     """What to tell of a network's result for a picture that cannot be drawn."""
     problem = "the network's result has values that are not numbers"
-    return UnblurError(subject, problem, "use --dtype float32, or another model")
+    return UnblurError(subject, problem, "use `dtype=float32`, or another model")
 
 
 def to_output_range(image: Tensor, subject: str) -> Tensor:

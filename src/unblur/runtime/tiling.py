@@ -242,7 +242,7 @@ def until_it_fits(
             raise UnblurError(
                 subject,
                 f"out of memory even in tiles of {tile} pixels",
-                "close other programs, use --device cpu, or make the picture smaller",
+                "close other programs, use `device=cpu`, or make the picture smaller",
             )
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

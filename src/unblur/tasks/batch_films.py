@@ -11,23 +11,19 @@ from torch import Tensor
 
 from unblur.errors import UnblurError
 from unblur.media.video import write_clip
+from unblur.pipeline.frame_order import load_order_scorer
 from unblur.pipeline.restore import Pipeline
 from unblur.run_report import Job, Listener, Outcome, RunReport
 from unblur.tasks.batch_jobs import Options, facts_of, find, jobs_of, made_with, run_jobs
-from unblur.tasks.blur_check import check_has_paths
 from unblur.tasks.burst_queue import Reel
 from unblur.tasks.faces import Faces
 from unblur.tasks.frames import (
     Film,
     Method,
-    check_makes,
     check_method,
-    check_starts_from_sharp,
     checked_times,
     frames,
-    made_by,
 )
-from unblur.tasks.order import load_order_scorer
 
 FILM = ".film"
 SUFFIXES = (".mp4", ".gif", ".webp")
@@ -130,12 +126,14 @@ def _checked(pipeline: Pipeline, film: FilmOptions) -> FilmOptions:
     """The number of frames decided; refuses what the model cannot do."""
     if film.method is not None:
         check_method(pipeline, film.method)
-    film = replace(film, n=film.n or made_by(pipeline) or FRAMES)
-    check_makes(pipeline, checked_times(film.n or FRAMES, film.times), "--times" if film.times else f"-n {film.n}")
+    film = replace(film, n=film.n or pipeline.count or FRAMES)
+    pipeline.check_times(
+        checked_times(film.n or FRAMES, film.times), *(("times", None) if film.times else ("n", film.n))
+    )
     if film.sharp is not None:
-        check_starts_from_sharp(pipeline)
+        pipeline.check_starts_from_sharp()
     if film.refine:
-        check_has_paths(pipeline.film, pipeline.name, "--refine")
+        pipeline.check_paths("refine")
     return film
 
 
@@ -159,7 +157,7 @@ class _Work:
     def begin(self, *, together: bool) -> None:
         """Know which of the pictures belong together."""
         order_scorer = (
-            None if self.film.order is None else load_order_scorer(self.film.order, self.options.device, "--order")
+            None if self.film.order is None else load_order_scorer(self.film.order, self.options.device, "order")
         )
         self.reel = Reel(self.files, self._made, order_scorer, together=together)
 
@@ -218,7 +216,7 @@ class _Work:
             self.pipeline,
             sharp=film.sharp,
             refine=film.refine,
-            consistency=options.consistency,
+            data_consistency=options.data_consistency,
             check=options.check,
             faces=self.faces,
             max_pixels=options.max_pixels,

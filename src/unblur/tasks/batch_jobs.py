@@ -11,7 +11,7 @@ from unblur.errors import UnblurError
 from unblur.media.folder import find_images, output_paths
 from unblur.media.image import Picture
 from unblur.models.auto_select import sizes_of
-from unblur.pipeline.reblur_residual import Residual
+from unblur.pipeline.residual import Residual
 from unblur.pipeline.restore import Pipeline, load
 from unblur.run_report import Job, Listener, Outcome, RunReport, plan, run
 from unblur.tasks.faces import FaceOptions, Faces
@@ -31,7 +31,7 @@ class Options:
     max_pixels: int | None = None
     skip_existing: bool = False
     check: bool = True
-    consistency: int | None = None
+    data_consistency: int | None = None
     faces: FaceOptions | None = None
 
     def load(self, jobs: Sequence[Job]) -> Pipeline:
@@ -104,10 +104,12 @@ def run_jobs(
     )
 
 
-def facts_of(picture: Picture, tile: int, residual: Residual) -> tuple[str, dict[str, object]]:
+def facts_of(picture: Picture, tile: int, residual: Residual | None) -> tuple[str, dict[str, object]]:
     """The half line and the report's entries that every result has."""
-    facts = {**size_of(picture), "tile": tile_of(picture, tile), "residual": residual.as_dict()}
-    return f"{picture.width}x{picture.height}, {residual}", facts
+    facts = {**size_of(picture), "tile": tile_of(picture, tile)}
+    if residual is None:
+        return f"{picture.width}x{picture.height}", facts | {"residual": None}
+    return f"{picture.width}x{picture.height}, {residual}", facts | {"residual": residual.as_dict()}
 
 
 def size_of(picture: Picture) -> dict[str, object]:

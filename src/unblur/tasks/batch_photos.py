@@ -20,11 +20,9 @@ from unblur.tasks.batch_jobs import (
     size_of,
     tile_of,
 )
-from unblur.tasks.blur_check import check_has_paths
 from unblur.tasks.deblur import Deblurred, deblur
 from unblur.tasks.inspect import inspect
-from unblur.tasks.search import Searched, deblur_by_search
-from unblur.tasks.search_plan import SearchPlan
+from unblur.tasks.search import Searched, SearchPlan, deblur_by_search
 
 
 def deblur_files(
@@ -58,7 +56,7 @@ def deblur_files(
         return source.with_name(source.stem + SHARP + suffix)
 
     def work(job: Job) -> Outcome:
-        more: dict[str, Any] = {"consistency": options.consistency, "check": options.check}
+        more: dict[str, Any] = {"data_consistency": options.data_consistency, "check": options.check}
         more |= {"max_pixels": options.max_pixels, "progress": listener.progress}
         result: Deblurred | Searched
         lines: tuple[str, ...] = ()
@@ -121,7 +119,7 @@ def inspect_files(inputs: Sequence[str], out: str | None, options: Options, list
     jobs = jobs_of(found, several, inputs, out, beside, report, ".png")
     if jobs:
         pipeline = options.load(jobs)
-        check_has_paths(pipeline.film, pipeline.name)
+        pipeline.check_paths()
         report.about = {"model": pipeline.as_dict()}
         report.by = made_with(pipeline)
     return run_jobs(jobs, work, report, options, listener)

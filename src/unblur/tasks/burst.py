@@ -26,10 +26,11 @@ from torch import Tensor
 from unblur.analysis.motion_field import Field
 from unblur.analysis.optical_flow import Grey, optical_flow
 from unblur.exposure.camera import is_canonical
+from unblur.pipeline.frame_order import Model, OrderScorer, load_order_scorer
 from unblur.pipeline.restore import load
 from unblur.tasks.frames import Film, frames
 from unblur.tasks.inputs import Source, open_picture
-from unblur.tasks.order import Model, OrderScorer, load_order_scorer, score_frames
+from unblur.tasks.order import score_frames
 
 HELD = 8
 """Films at most that are decided on together."""
@@ -216,7 +217,7 @@ def burst(sources: Sequence[Source], *, order: Model = None, **options: Any) -> 
     most = options.pop("max_pixels", None)
     pictures = [open_picture(source, most) for source in sources]
     chosen = {name: options.pop(name) for name in ("model", "device", "dtype", "tile") if name in options}
-    order_scorer = None if order is None else load_order_scorer(order, chosen.get("device", "auto"), "--order")
+    order_scorer = None if order is None else load_order_scorer(order, chosen.get("device", "auto"), "order")
     pipeline = load(**chosen, sizes=[picture.width * picture.height for picture in pictures])
     made = [frames(picture, model=pipeline, **options) for picture in pictures]
     for _, alike in groupby(made, key=lambda film: (film.picture.height, film.picture.width)):

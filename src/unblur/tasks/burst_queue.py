@@ -10,10 +10,10 @@ import torch
 
 from unblur.errors import UnblurError
 from unblur.media.decode import picture_size
+from unblur.pipeline.frame_order import OrderScorer
 from unblur.runtime.memory import working_memory
 from unblur.tasks.burst import HELD, Burst, direct
 from unblur.tasks.frames import Film
-from unblur.tasks.order import OrderScorer
 
 MEMORY = 64
 """Bytes for each pixel of a film that waits."""

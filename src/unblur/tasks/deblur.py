@@ -5,18 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from unblur.analysis.blur_type import Verdict
 from unblur.media.image import Picture
-from unblur.pipeline.reblur_residual import Residual, measure_residual
+from unblur.pipeline.residual import Residual, measure_residual
 from unblur.pipeline.restore import Pipeline, Progress, load
-from unblur.tasks.blur_check import verdict_of, warning_of
+from unblur.tasks.blur_check import check_blur, warning_of
 from unblur.tasks.faces import Faces, RestoredFaces
-from unblur.tasks.inputs import Source, name_of, open_picture, steps_option
+from unblur.tasks.inputs import Source, consistency_steps, name_of, open_picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,56 +57,17 @@ class Deblurred(Sharpened):
 
     Attributes
     ----------
-    residual : Residual
-        How far the film that starts from the picture is from explaining the blur.
+    residual : Residual or None
+        How far the film that starts from the picture is from explaining the blur; None without the check.
     tile : int
         Side of the tiles that were used.
     faces : RestoredFaces or None
         What became of each face, if faces were restored by themselves.
     """
 
-    residual: Residual
+    residual: Residual | None
     tile: int
     faces: RestoredFaces | None = None
-
-
-def opened(
-    source: Source,
-    model: str | PathLike[str] | nn.Module | Pipeline | None,
-    device: str | torch.device,
-    dtype: str | torch.dtype,
-    tile: int | str,
-    max_pixels: int | None,
-) -> tuple[Picture, Pipeline]:
-    """The blurry picture, and the model to look at it with; see `deblur`."""
-    picture = open_picture(source, max_pixels)
-    return picture, load(model, device, dtype, tile, sizes=[picture.width * picture.height])
-
-
-class Look:
-    """What a model makes of a blurry picture, before it is a `Sharpened` one.
-
-    Attributes
-    ----------
-    blurry : Picture
-    seen : Restoration
-    """
-
-    def __init__(
-        self, blurry: Picture, pipeline: Pipeline, consistency: int | None = None, progress: Progress | None = None
-    ) -> None:
-        self.blurry, self._engine, self._subject = blurry, pipeline, name_of(blurry)
-        steps = steps_option(consistency)
-        self.seen = pipeline.see(blurry.pixels[None], self._subject, consistency=steps, progress=progress)
-
-    def sharp(self) -> Tensor:
-        """The sharp picture, (3, H, W) in [0, 1]."""
-        return self.seen.middle(self._subject)
-
-    def finished(self, sharp: Tensor, check: bool) -> dict[str, Any]:
-        """The fields of `Sharpened`, of what became of the sharp picture (3, H, W)."""
-        verdict = verdict_of(self.seen.film, self.blurry.pixels) if check else None
-        return {"picture": self.blurry.with_pixels(sharp), "pipeline": self._engine, "verdict": verdict}
 
 
 def deblur(
@@ -117,7 +77,7 @@ def deblur(
     dtype: str | torch.dtype = "auto",
     tile: int | str = "auto",
     *,
-    consistency: int | None = None,
+    data_consistency: int | None = None,
     check: bool = True,
     faces: Faces | None = None,
     max_pixels: int | None = None,
@@ -131,11 +91,12 @@ def deblur(
         A file, or a picture in memory; a tensor is (3, H, W) or (1, 3, H, W), RGB in [0, 1].
     model, device, dtype, tile
         See `unblur.load`; without a model the best one is taken if it is quick enough for this picture, else the fast.
-    consistency : int
+    data_consistency : int
         Steps that bring the photo's own light back into the sharp picture, along the paths that were found: 4 if left
         out; 0 leaves it as the model made it. See `unblur.pipeline.consistency`.
     check : bool
-        See whether it is motion that blurred the picture.
+        See whether it is motion that blurred the picture, and measure the reblur residual. Without the check and
+        without data consistency no motion is estimated.
     faces : Faces, optional
         Restores faces by a model of their own; see `unblur.load_faces`.
     max_pixels : int, optional
@@ -152,11 +113,29 @@ def deblur(
     --------
     >>> unblur.deblur("photo.jpg").save("sharp.jpg")                 # doctest: +SKIP
     """
-    look = Look(*opened(source, model, device, dtype, tile, max_pixels), consistency, progress)
-    seen = None if faces is None else faces.see(look.blurry, progress=progress)
-    sharp = look.sharp() if seen is None else seen.still(look.sharp())
-    film = look.seen.film if seen is None else seen.film(look.seen.film)
-    if progress is not None:
-        progress("checking", 0, 1)
-    residual = measure_residual(film, look.blurry.pixels)
-    return Deblurred(residual=residual, tile=look.seen.tile, faces=seen, **look.finished(sharp, check))
+    steps = consistency_steps(data_consistency)
+    picture = open_picture(source, max_pixels)
+    pipeline = load(model, device, dtype, tile, sizes=[picture.width * picture.height])
+    made = pipeline.restore(
+        picture.pixels[None],
+        name_of(picture),
+        motion=check or steps > 0,
+        data_consistency=steps,
+        progress=progress,
+    )
+    restored = None if faces is None else faces.restore(picture, progress=progress)
+    sharp = made.middle if restored is None else restored.still(made.middle)
+    residual = verdict = None
+    if check and made.film is not None:
+        if progress is not None:
+            progress("checking", 0, 1)
+        film = made.film if restored is None else restored.film(made.film)
+        residual, verdict = measure_residual(film, picture.pixels), check_blur(made)
+    return Deblurred(
+        picture=picture.with_pixels(sharp),
+        pipeline=pipeline,
+        verdict=verdict,
+        residual=residual,
+        tile=made.tile,
+        faces=restored,
+    )

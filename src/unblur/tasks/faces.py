@@ -10,13 +10,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from unblur.errors import UnblurError
+from unblur.errors import UnblurError, UsageError
 from unblur.media.image import Picture
 from unblur.models.mtcnn_weights import load_face_cascade
 from unblur.models.registry import FACES
 from unblur.pipeline.compositing import MAX_DRIFT, Frames, Patch, PatchedFilm, Place, low_frequency_drift, runs_backward
 from unblur.pipeline.face_detection import Box, CascadeDetector, Detector, Face, find_faces
-from unblur.pipeline.refiner_film import WholeFilm
+from unblur.pipeline.film import AnyFilm
 from unblur.pipeline.restore import Pipeline, Progress, load
 from unblur.tasks.inputs import name_of
 
@@ -91,7 +91,7 @@ class RestoredFaces:
             place.paste(made, middle)
         return made
 
-    def film(self, general: WholeFilm) -> WholeFilm | PatchedFilm:
+    def film(self, general: AnyFilm) -> AnyFilm | PatchedFilm:
         """The film with the restored faces in every frame, each in the direction of time of the whole."""
         if not self._restored:
             return general
@@ -137,7 +137,7 @@ class Faces:
     def __init__(self, pipeline: Pipeline, detector: Detector | None, boxes: Sequence[Box] = ()) -> None:
         self.pipeline, self.detector, self.boxes = pipeline, detector, tuple(boxes)
 
-    def see(self, picture: Picture, *, progress: Progress | None = None) -> RestoredFaces:
+    def restore(self, picture: Picture, *, progress: Progress | None = None) -> RestoredFaces:
         """Find the faces of a blurry picture and restore each; what fails is told of and left out.
 
         Parameters
@@ -189,13 +189,14 @@ class Faces:
 
     def _restored(self, blurry: Tensor, subject: str) -> tuple[Frames, Tensor]:
         """The film and the middle of an upright patch (3, h, w)."""
-        seen = self.pipeline.see(blurry[None].contiguous(), subject)
-        middle = seen.middle(subject)
-        looked = [middle, *seen.film.frames([0.0, 1.0])]
+        made = self.pipeline.restore(blurry[None].contiguous(), subject)
+        assert made.film is not None
+        middle = made.middle
+        looked = [middle, *made.film.frames([0.0, 1.0])]
         if max(low_frequency_drift(frame, blurry) for frame in looked) > MAX_DRIFT:
             problem = "what the model made of it is another picture"
             raise UnblurError(subject, problem, "use another model of faces")
-        return seen.film, middle
+        return made.film, middle
 
 
 def load_faces(
@@ -229,13 +230,13 @@ def load_faces(
     for box in boxes:
         if not (box[0] < box[2] and box[1] < box[3]):
             said = ",".join(f"{place:g}" for place in box)
-            raise UnblurError(f"--face-box {said}", "is no box", "use LEFT,TOP,RIGHT,BOTTOM in pixels")
+            raise UsageError("boxes", said, "is no box", "use left, top, right, bottom in pixels")
     if detect and detector is None:
         try:
             detector = CascadeDetector(load_face_cascade())
         except UnblurError as fault:
-            remedy = "pip install 'unblur[faces]', or give each face with --face-box L,T,R,B in place of --faces"
-            raise UnblurError("--faces", f"{fault.subject} {fault.problem}", remedy) from fault
+            remedy = "pip install 'unblur[faces]', or give each face with `boxes` in place of `faces`"
+            raise UsageError("faces", None, f"{fault.subject} {fault.problem}", remedy) from fault
     return Faces(load(FACES if model is None else model, device, dtype, tile), detector if detect else None, boxes)
 
 
@@ -260,15 +261,15 @@ class FaceOptions:
         """From text; None if nothing is asked for."""
         if not find and not boxes:
             if model is not None:
-                remedy = "add --faces, or --face-box L,T,R,B"
-                raise UnblurError(f"--face-model {model}", "restores faces, but none is asked for", remedy)
+                remedy = "add `faces`, or `boxes`"
+                raise UsageError("face_model", model, "restores faces, but none is asked for", remedy)
             return None
         return FaceOptions(find, model, tuple(_box(text) for text in boxes))
 
     def load(self, device: str, dtype: str, tile: int | str, pictures: int) -> Faces:
         """The model and what finds faces, for so many pictures."""
         if self.boxes and pictures > 1:
-            raise UnblurError("--face-box", "is for one photo, but several are named", "name one photo")
+            raise UsageError("boxes", None, "is for one photo, but several are named", "name one photo")
         return load_faces(self.model, device, dtype, tile, detect=self.find, boxes=self.boxes)
 
 
@@ -278,7 +279,7 @@ def _box(text: str) -> Box:
     except ValueError:
         left = top = right = bottom = 0.0
     if not (left < right < float("inf") and top < bottom < float("inf")):
-        raise UnblurError(f"--face-box {text}", "is no box", "use LEFT,TOP,RIGHT,BOTTOM in pixels")
+        raise UsageError("boxes", text, "is no box", "use LEFT,TOP,RIGHT,BOTTOM in pixels")
     return left, top, right, bottom
 
 

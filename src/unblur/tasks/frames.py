@@ -12,25 +12,23 @@ import torch
 from torch import Tensor, nn
 
 from unblur.analysis.blur_type import Verdict
-from unblur.analysis.motion_field import Field
-from unblur.errors import UnblurError
+from unblur.analysis.motion_field import Field, measure_field
+from unblur.errors import UnblurError, UsageError
 from unblur.exposure.average import frame_times
 from unblur.media.image import Picture
 from unblur.media.video import write_clip
-from unblur.models.registry import DEFAULT
-from unblur.networks.jin import Jin
-from unblur.networks.path_film import PathFilm
-from unblur.networks.purohit import Purohit
+from unblur.models.registry import DEFAULT, network_name
 from unblur.pipeline.compositing import PatchedFilm
 from unblur.pipeline.consistency import STEPS
-from unblur.pipeline.reblur_residual import Refinement, Residual, measure_residual
-from unblur.pipeline.refiner_film import WholeFilm
+from unblur.pipeline.film import AnyFilm
+from unblur.pipeline.refine import Refinement
+from unblur.pipeline.residual import Residual, measure_residual
 from unblur.pipeline.restore import Pipeline, Progress, load
-from unblur.tasks.blur_check import check_has_paths, field_of, verdict_of, warning_of
+from unblur.tasks.blur_check import check_blur, warning_of
 from unblur.tasks.faces import Faces, RestoredFaces
-from unblur.tasks.inputs import Source, name_of, open_picture, steps_option
+from unblur.tasks.inputs import Source, consistency_steps, name_of, open_picture
 
-Method = Literal["paths", "cascade", "recurrent"]
+Method = Literal["paths", "jin", "purohit"]
 
 
 class Film:
@@ -62,7 +60,7 @@ class Film:
     def __init__(
         self,
         picture: Picture,
-        film: WholeFilm | PatchedFilm,
+        film: AnyFilm | PatchedFilm,
         times: Sequence[float],
         reverse: bool,
         pipeline: Pipeline,
@@ -99,7 +97,8 @@ class Film:
     @property
     def field(self) -> Field | None:
         """The paths that it follows, as the model has them, thinned out; None if it was made in another way."""
-        return field_of(self._film, self.picture.pixels)
+        paths = self._film.paths
+        return None if paths is None else measure_field(paths, self.picture.pixels)
 
     def turn(self) -> None:
         """Let it run the other way."""
@@ -142,7 +141,7 @@ def frames(
     *,
     sharp: Source | None = None,
     refine: bool = False,
-    consistency: int | None = None,
+    data_consistency: int | None = None,
     check: bool = True,
     faces: Faces | None = None,
     max_pixels: int | None = None,
@@ -169,7 +168,7 @@ def frames(
     refine : bool
         Bend the paths until the mean of the film is nearer to the photo; see `unblur.pipeline.refine`. Pays with a
         sharp middle frame; where that is still blurred, the paths stay as they are.
-    consistency : int, optional
+    data_consistency : int, optional
         Steps that bring the photo's own light back into the middle frame; see `unblur.deblur`. By default none where
         `sharp` is given.
     check : bool
@@ -191,80 +190,68 @@ def frames(
     >>> unblur.frames("photo.jpg", n=51).save("moment.mp4")          # doctest: +SKIP
     """
     chosen = checked_times(n, times)
-    asked = f"-n {n}" if times is None else "--times"
+    steps = consistency_steps(data_consistency, STEPS if sharp is None else 0)
     picture = open_picture(source, max_pixels)
     if sharp is None:
         pipeline, middle = load(model, device, dtype, tile, sizes=[picture.width * picture.height]), None
     else:
         pipeline = load(DEFAULT if model is None else model, device, dtype, tile)
-        middle = _fitting(open_picture(sharp, max_pixels), picture, pipeline)
-    check_makes(pipeline, chosen, asked)
+        middle = _middle_frame(open_picture(sharp, max_pixels), picture, pipeline)
+    pipeline.check_times(chosen, *(("n", n) if times is None else ("times", None)))
     if refine:
-        check_has_paths(pipeline.film, pipeline.name, "--refine")
-    steps = steps_option(consistency, STEPS if sharp is None else 0)
-    seen = pipeline.see(
+        pipeline.check_paths("refine")
+    made = pipeline.restore(
         picture.pixels[None],
         name_of(picture),
         sharp=middle,
         refine=refine,
-        consistency=steps,
-        add_residual=True,
+        data_consistency=steps,
+        residual=True,
         progress=progress,
     )
-    verdict = verdict_of(seen.film, picture.pixels) if check else None
-    shown = None if faces is None else faces.see(picture, progress=progress)
-    film = seen.film if shown is None else shown.film(seen.film)
-    return Film(picture, film, chosen, reverse, pipeline, seen.tile, seen.refinement, verdict, shown)
+    assert made.film is not None
+    verdict = check_blur(made) if check else None
+    restored = None if faces is None else faces.restore(picture, progress=progress)
+    film = made.film if restored is None else restored.film(made.film)
+    return Film(picture, film, chosen, reverse, pipeline, made.tile, made.refinement, verdict, restored)
 
 
-def _fitting(sharp: Picture, blurry: Picture, pipeline: Pipeline) -> Tensor:
+def _middle_frame(sharp: Picture, blurry: Picture, pipeline: Pipeline) -> Tensor:
     """The user's own middle frame, (1, 3, H, W), where it can be one."""
-    check_starts_from_sharp(pipeline)
+    pipeline.check_starts_from_sharp()
     if (sharp.width, sharp.height) != (blurry.width, blurry.height):
         problem = f"is {sharp.width}x{sharp.height}, but the photo {blurry.width}x{blurry.height}"
         raise UnblurError(name_of(sharp), problem, "give the sharp picture in the photo's size")
     return sharp.pixels[None]
 
 
-def check_starts_from_sharp(pipeline: Pipeline) -> None:
-    """Refuse a model that cannot start from a sharp frame of another origin."""
-    if not pipeline.runner.starts_from_sharp:
-        problem = f"takes the place of what --model {pipeline.name} makes"
-        raise UnblurError("--sharp", problem, "leave one of the two out")
-
-
-def check_makes(pipeline: Pipeline, times: Sequence[float], asked: str, remedy: str = "") -> None:
-    """Refuse times at which a network of a fixed number of frames makes none."""
-    count = made_by(pipeline)
-    if count is None or all(abs(time * (count - 1) - round(time * (count - 1))) < 1e-4 for time in times):
-        return
-    problem = f"--model {pipeline.name} makes {count} frames and none between, at 0, 1/{count - 1}, ... 1"
-    remedy = remedy or f"use -n {count}, or --method recurrent or a model of films for any number"
-    raise UnblurError(asked, problem, remedy)
-
-
 def check_method(pipeline: Pipeline, method: Method) -> None:
-    """Refuse a model that makes films in another way."""
-    wanted = {"paths": PathFilm, "cascade": Jin, "recurrent": Purohit}[method]
-    if not isinstance(pipeline.film.network, wanted):
-        problem = f"--model {pipeline.name} makes its films in another way"
-        raise UnblurError(f"--method {method}", problem, "leave one of the two out")
+    """Refuse a model that makes films in another way.
 
-
-def made_by(pipeline: Pipeline) -> int | None:
-    """How many frames the model makes, where that is fixed."""
-    return pipeline.runner.network.count if isinstance(pipeline.runner.network, Jin) else None
+    Raises
+    ------
+    UsageError
+    """
+    network = network_name(pipeline.film.network)
+    if (method == "paths") != pipeline.has_paths or (method != "paths" and network != method):
+        problem = f"{pipeline.name} makes its films in another way"
+        raise UsageError("method", method, problem, "leave one of the two out")
 
 
 def checked_times(n: int, times: Sequence[float] | None) -> list[float]:
-    """The times asked for, in [0, 1]."""
+    """The times asked for, in [0, 1].
+
+    Raises
+    ------
+    UsageError
+    """
     if times is None:
         if n < 1:
-            raise UnblurError(f"-n {n}", "not a number of frames", "use 1 or more")
+            raise UsageError("n", n, "not a number of frames", "use 1 or more")
         return [round(time, 7) for time in frame_times(n).tolist()]
     chosen = [float(time) for time in times]
     outside = [time for time in chosen if not 0 <= time <= 1]
     if outside or not chosen:
-        said = ",".join(f"{time:g}" for time in chosen)
-        raise UnblurError(f"--times {said}", "not times of the exposure", "use numbers from 0 to 1, as in 0,0.5,1")
+        given = ",".join(f"{time:g}" for time in chosen)
+        raise UsageError("times", given, "not times of the exposure", "use numbers from 0 to 1, as in 0,0.5,1")
     return chosen

@@ -6,7 +6,7 @@ from os import PathLike
 
 from torch import Tensor
 
-from unblur.errors import UnblurError
+from unblur.errors import UsageError
 from unblur.media.image import DEFAULT_MAX_PIXELS, Picture, read_image
 from unblur.pipeline.consistency import STEPS
 
@@ -54,23 +54,10 @@ def name_of(picture: Picture) -> str:
     return str(picture.path) if picture.path is not None else "the picture"
 
 
-def steps_option(steps: int | None, default: int = STEPS) -> int:
-    """Steps of `unblur.pipeline.consistency`."""
+def consistency_steps(steps: int | None, default: int = STEPS) -> int:
+    """Steps of `unblur.pipeline.consistency`, from the argument `data_consistency`."""
     if steps is None:
         return default
     if steps < 0:
-        raise UnblurError(f"--consistency {steps}", "not a number of steps", "use 0 or more")
+        raise UsageError("data_consistency", steps, "not a number of steps", "use 0 or more")
     return steps
-
-
-def tile_option(tile: int | str) -> int | str:
-    """Check the option `tile`: "auto" or a number of pixels."""
-    if isinstance(tile, str) and tile.lower() == "auto":
-        return "auto"
-    try:
-        side = int(tile)
-    except (TypeError, ValueError):
-        side = 0
-    if side < 1:
-        raise UnblurError(f"--tile {tile}", "not a size", "use auto or a number of pixels")
-    return side

@@ -15,11 +15,10 @@ from unblur.analysis.blur_type import UNSURE, Spectra, Verdict, classify_blur
 from unblur.analysis.motion_field import Field, Motion
 from unblur.media.image import Picture
 from unblur.pipeline.restore import Pipeline, Progress, load
-from unblur.tasks.blur_check import check_has_paths, field_of
 from unblur.tasks.inputs import Source, name_of, open_picture
 from unblur.tasks.plots_field import draw_field
 
-SAID = {
+DESCRIPTIONS = {
     "motion": "motion blur",
     "defocus": "out of focus",
     "sharp": "sharp already",
@@ -83,7 +82,7 @@ class Inspected:
 
     def __str__(self) -> str:
         kind = self.verdict.kind
-        said = SAID[kind]
+        said = DESCRIPTIONS[kind]
         if kind != UNSURE:
             said += f" ({100 * getattr(self.verdict, kind):.0f} %)"
         return f"{said}, {self.motion}" if kind == "motion" else said
@@ -123,10 +122,9 @@ def inspect(
     """
     picture = open_picture(source, max_pixels)
     pipeline = load(model, device, dtype, tile, sizes=[picture.width * picture.height])
-    check_has_paths(pipeline.film, pipeline.name)
-    seen = pipeline.see(picture.pixels[None], name_of(picture), consistency=0, progress=progress)
-    field = field_of(seen.film, picture.pixels)
-    assert field is not None
+    pipeline.check_paths()
+    made = pipeline.restore(picture.pixels[None], name_of(picture), data_consistency=0, progress=progress)
+    assert made.motion is not None
     spectra = Spectra(picture.pixels)
-    verdict = classify_blur(spectra, field.motion().path_length)
-    return Inspected(picture, verdict, field, seen.tile, pipeline, spectra)
+    verdict = classify_blur(spectra, made.motion.motion().path_length)
+    return Inspected(picture, verdict, made.motion, made.tile, pipeline, spectra)

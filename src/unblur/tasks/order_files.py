@@ -18,8 +18,7 @@ from unblur.datasets.metadata import checked_target, write_beside
 from unblur.errors import UnblurError
 from unblur.media.folder import find_clips
 from unblur.media.image import read_image
-from unblur.run_report import Job, Listener, Silent, unexpected
-from unblur.tasks.order import (
+from unblur.pipeline.frame_order import (
     SIDE,
     Model,
     OrderScorer,
@@ -30,6 +29,7 @@ from unblur.tasks.order import (
     load_order_scorer,
     spread,
 )
+from unblur.run_report import Job, Listener, Silent, unexpected
 from unblur.tasks.order_report import Labelled, Measured, Row, ScoreReport
 
 ORDERED = ".ordered"

@@ -12,8 +12,8 @@ from unblur._version import __version__
 from unblur.data.exposure_metadata import Partition
 from unblur.errors import UnblurError
 from unblur.metrics.ordering import consistent, hit
+from unblur.pipeline.frame_order import Scored
 from unblur.run_report import Job, Outcome
-from unblur.tasks.order import Scored
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from unblur.errors import UnblurError
+from unblur.errors import UnblurError, UsageError
 from unblur.media.image import Picture
 from unblur.metrics.fidelity import psnr
 from unblur.pipeline.blur_transfer import BlurCode, BlurSpace, load_blur_space
@@ -184,7 +184,7 @@ def sample_blur(
 def each_sample(picture: Picture, n: int, seed: int, space: BlurSpace) -> Iterator[Reblurred]:
     """See `sample_blur`; one after the other."""
     if n < 1:
-        raise UnblurError(f"--sample {n}", "not a number of blurs", "use 1 or more")
+        raise UsageError("n", n, "not a number of blurs", "use 1 or more")
     for number in range(n):
         code = space.draw(picture.height, picture.width, seed_of(seed, number))
         yield Reblurred(picture.with_pixels(space.apply(picture.pixels, code, name_of(picture))), code, space)

@@ -4,33 +4,188 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, fields, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
-from unblur.errors import UnblurError
+from unblur.errors import UnblurError, UsageError
 from unblur.losses.perceptual import Backbone
+from unblur.models.backbones import load_backbone
 from unblur.models.registry import choose_from
-from unblur.pipeline.blur_transfer import BlurCode, BlurSpace
-from unblur.pipeline.reblur_residual import decibels
-from unblur.pipeline.restore import Pipeline, Progress
-from unblur.pipeline.search import Found, search
+from unblur.pipeline.blur_transfer import BlurCode, BlurSpace, load_blur_space
+from unblur.pipeline.residual import decibels
+from unblur.pipeline.restore import Pipeline, Progress, load
+from unblur.pipeline.search import SearchResult, search
+from unblur.pipeline.search_options import DATA, SearchOptions
 from unblur.runtime.runner import to_output_range
 from unblur.runtime.tiling import is_out_of_memory, lay_out, smallest_tile, tiled
-from unblur.tasks.deblur import Look, Sharpened, opened
-from unblur.tasks.inputs import Source, name_of
-from unblur.tasks.search_plan import SearchPlan
+from unblur.tasks.blur_check import check_blur
+from unblur.tasks.deblur import Sharpened
+from unblur.tasks.inputs import Source, consistency_steps, name_of, open_picture
 
 STARTS = ("network", "identity", "mean")
 TILE, OVERLAP = 512, 128
 """A larger picture is searched in tiles: what gradients need grows with the picture."""
 FAMILIAR = 2.0
 """Codes at most this far from those of training fields, whose own distance is about 1, are of a blur we know."""
+
+
+PRESETS = ("default", "released")
+REMEDY = "see docs/search.md"
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """What a user chooses of a search.
+
+    Attributes
+    ----------
+    space : str, path, Module or BlurSpace, optional
+        A blur space, "blur-space-small" if left out.
+    preset : {"default", "released"}
+        See `unblur.pipeline.search_options.SearchOptions`.
+    steps : int, optional
+        In place of the preset's.
+    seconds : float, optional
+        For each picture, without what the network's answer takes.
+    seed : int
+        Of deep priors.
+    start : str, optional
+        Where the code begins: "network" (read from the network's answer and the photo), "identity" (no blur), "mean"
+        (of all codes), or a file that `BlurCode.save` wrote. "mean" for the released preset, which began
+        at an arbitrary code, else "network".
+    backbone : str, path or Backbone, optional
+        For the perceptual term: a file with the weights of a VGG-19 or an AlexNet; see `unblur.models.backbones`.
+    changes : mapping of str to str
+        Fields of `SearchOptions` by name, as text.
+    """
+
+    space: str | PathLike[str] | nn.Module | BlurSpace | None = None
+    preset: str = "default"
+    steps: int | None = None
+    seconds: float | None = None
+    seed: int = 0
+    start: str | None = None
+    backbone: str | PathLike[str] | Backbone | None = None
+    changes: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Iterable[str], **chosen: Any) -> SearchPlan:
+        """From texts KEY=VALUE: fields of `SearchOptions`, and ``backbone=FILE``.
+
+        Raises
+        ------
+        UnblurError
+            One is no such text.
+        """
+        changes = {}
+        for setting in settings:
+            name, equals, value = setting.partition("=")
+            if not equals or not value:
+                raise UsageError("settings", setting, "is not KEY=VALUE", "use for instance sparsity=0.001")
+            changes[name.strip()] = value.strip()
+        return cls(**chosen, backbone=changes.pop("backbone", None), changes=changes)
+
+    def options(self) -> SearchOptions:
+        """The preset, changed as was asked for.
+
+        Raises
+        ------
+        UnblurError
+            There is no such preset or field, or a value is none for it.
+        """
+        if self.preset not in PRESETS:
+            raise UsageError("preset", self.preset, "no such preset", choose_from(PRESETS, self.preset))
+        if self.seconds is not None and not self.seconds > 0:
+            raise UsageError("seconds", self.seconds, "no time to search in", "use more than 0")
+        if not 0 <= self.seed < 2**63:
+            raise UsageError("seed", self.seed, "not a seed", f"use 0 to {2**63 - 1}")
+        options = SearchOptions.released() if self.preset == "released" else SearchOptions()
+        if self.begins != "network" and options.code == "encoder":
+            # A code that was asked for is not read again from the picture.
+            options = replace(options, code="free")
+        changes = {name: _parsed(name, value) for name, value in self.changes.items()}
+        if self.steps is not None:
+            if self.steps < 1:
+                raise UsageError("steps", self.steps, "not a number of steps", "use 1 or more")
+            changes["steps"] = self.steps
+        try:
+            options = replace(options, **changes)
+        except ValueError as error:
+            raise UsageError("settings", None, str(error), REMEDY) from None
+        if not any(any(getattr(options, name)) for name in DATA):
+            raise UsageError(
+                "settings", None, "leaves nothing that is asked of the photo", f"set one of {', '.join(DATA)}"
+            )
+        return options
+
+    @property
+    def begins(self) -> str:
+        """`start`, or what the preset begins with."""
+        return self.start or ("mean" if self.preset == "released" else "network")
+
+    @property
+    def name(self) -> str:
+        """Of the space, once it is loaded."""
+        return cast(BlurSpace, self.space).name
+
+    def as_dict(self) -> dict[str, object]:
+        """For a machine-readable report, once it is loaded."""
+        space = cast(BlurSpace, self.space)
+        about = {"space": space.as_dict(), "preset": self.preset, "start": self.begins, "seed": self.seed}
+        return {**about, "seconds": self.seconds, "options": asdict(self.options())}
+
+    def ready(self, device: str | torch.device = "auto") -> SearchPlan:
+        """The same with everything checked and loaded, to use on many pictures."""
+        self.options()
+        backbone = self.backbone
+        if backbone is not None and not isinstance(backbone, Backbone):
+            backbone = load_backbone(backbone)
+        space = load_blur_space(self.space, device)
+        return replace(self, space=space, backbone=None if backbone is None else backbone.to(space.device))
+
+
+def _parsed(name: str, text: str) -> Any:
+    """A value for a field of `SearchOptions`."""
+    names = [each.name for each in fields(SearchOptions)]
+    if name not in names:
+        raise UsageError("settings", f"{name}={text}", "there is no such setting", choose_from(names, name))
+    kind = get_type_hints(SearchOptions)[name]
+    try:
+        value = _as(kind, text)
+    except ValueError as error:
+        raise UsageError("settings", f"{name}={text}", f"is not {error}", REMEDY) from None
+    return value
+
+
+def _as(kind: Any, text: str) -> Any:
+    choices = get_args(kind)
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError("true or false")
+        return text.lower() == "true"
+    if choices and all(isinstance(choice, str) for choice in choices):
+        if text not in choices:
+            raise ValueError(f"one of {', '.join(choices)}")
+        return text
+    if choices:
+        return tuple(_number(choices[0], part) for part in text.split(","))
+    return _number(kind, text)
+
+
+def _number(kind: type[int] | type[float], text: str) -> float:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = -1
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError("a number from 0 on")
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +265,7 @@ def deblur_by_search(
     dtype: str | torch.dtype = "auto",
     tile: int | str = "auto",
     *,
-    consistency: int | None = None,
+    data_consistency: int | None = None,
     check: bool = True,
     max_pixels: int | None = None,
     progress: Progress | None = None,
@@ -123,7 +278,7 @@ def deblur_by_search(
         A file, or a picture in memory; a tensor is (3, H, W) or (1, 3, H, W), RGB in [0, 1].
     plan : SearchPlan, optional
         How to search.
-    model, device, dtype, tile, consistency, check, max_pixels, progress
+    model, device, dtype, tile, data_consistency, check, max_pixels, progress
         See `unblur.deblur`; a number for `tile` is the side of the tiles of the search, too.
 
     Raises
@@ -138,17 +293,23 @@ def deblur_by_search(
     """
     plan = plan or SearchPlan()
     plan.options()
-    picture, pipeline = opened(source, model, device, dtype, tile, max_pixels)
+    steps = consistency_steps(data_consistency)
+    picture = open_picture(source, max_pixels)
+    pipeline, subject = load(model, device, dtype, tile, sizes=[picture.width * picture.height]), name_of(picture)
     work = _Work(plan.ready(pipeline.runner.device), pipeline.tile, pipeline.runner.dtype, progress)
-    look, subject = Look(picture, pipeline, consistency, progress), name_of(picture)
+    made = pipeline.restore(
+        picture.pixels[None], subject, motion=check or steps > 0, data_consistency=steps, progress=progress
+    )
     try:
-        found = work.run(picture.pixels[None], look.sharp()[None])
+        found = work.run(picture.pixels[None], made.middle[None])
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        remedy = f"use a smaller --tile, down to {work.smallest}"
+        remedy = f"use a smaller `tile`, down to {work.smallest}"
         raise UnblurError(subject, "memory ran out in the search", remedy) from None
-    return work.report(look.finished(to_output_range(found[0], subject), check))
+    sharp = picture.with_pixels(to_output_range(found[0], subject))
+    verdict = check_blur(made) if check and made.film is not None else None
+    return work.report({"picture": sharp, "pipeline": pipeline, "verdict": verdict})
 
 
 class _Work:
@@ -162,7 +323,7 @@ class _Work:
         self.side = max(tile, self.smallest) if isinstance(tile, int) else TILE
         self.tiles = 1
         self.begun = time.monotonic()
-        self.found: list[tuple[Found, int, float | None]] = []
+        self.found: list[tuple[SearchResult, int, float | None]] = []
 
     def run(self, blurry: Tensor, sharp: Tensor) -> Tensor:
         """(1, 3, H, W) in [0, 1] of both to the sharp picture that was found."""
@@ -187,9 +348,9 @@ class _Work:
             dtype=self.dtype,
             tell=self._tell,
         )
-        far = getattr(network, "distance", None)
         with torch.no_grad():
-            distance = None if far is None else float(far(found.code).square().mean())
+            far = network.distance(found.code)
+        distance = None if far is None else float(far.square().mean())
         self.found.append((found, blurry.shape[-2] * blurry.shape[-1], distance))
         return found.sharp
 
@@ -257,14 +418,14 @@ def start_code(space: BlurSpace, start: str, sharp: Tensor, blurry: Tensor) -> T
         with torch.inference_mode():
             return network.encode(sharp.to(space.device), other.to(space.device)).mean.clone()
     if start == "mean":
-        mean = getattr(network, "prior_mean", None)
+        mean = network.prior_mean
         zeros = torch.zeros(1, network.channels, *network.grid(height, width), device=space.device)
         return zeros if mean is None else zeros + mean[:, None, None]
     if not Path(start).exists():
         remedy = f"{choose_from(STARTS, start)}, or the file of a code"
-        raise UnblurError(f"--start {start}", "is no start and no file", remedy)
+        raise UsageError("start", start, "is no start and no file", remedy)
     code = BlurCode.load(start)
-    space.check(code, f"--start {start}")
+    space.check(code, start)
     with torch.inference_mode():
         of = (code.height, code.width)
         return network.fitted(code.values[None].to(space.device), height, width, of=of).clone()
