@@ -7,10 +7,11 @@ from torch import nn
 from unblur.errors import UnblurError
 from unblur.exposure.average import average
 from unblur.exposure.response import to_linear
+from unblur.networks.kinds import FilmNetwork
 from unblur.networks.path_film import PathFilm
 from unblur.pipeline import film as film_module
-from unblur.pipeline.film import MapFilm, RetiledFilm, estimate_film
-from unblur.pipeline.film import film_of as retiled
+from unblur.pipeline.film import MapFilm, RetiledFilm
+from unblur.pipeline.motion import estimate_motion
 from unblur.runtime import runner as runner_module
 from unblur.runtime.runner import Runner, to_output_range
 
@@ -31,7 +32,7 @@ class Small(PathFilm):
         self.restorer.tile_overlap, self.restorer.multiple = 64, 4
 
 
-class Moments(nn.Module):
+class Moments(nn.Module, FilmNetwork):
     """A film network whose state is no map and whose decoder is a convolution."""
 
     tile_overlap, multiple, is_local = 32, 4, True
@@ -65,11 +66,11 @@ def runner_of(network, dtype=torch.float32):
 
 def film_of(runner, blurry, *, tile, subject):
     """In two stages where there are two: a sharp frame, and the film that follows from it."""
-    if not runner.starts_from_sharp:
-        return retiled(runner, blurry, tile=tile, subject=subject)
+    if runner.network.starts_from == "blurry":
+        return estimate_motion(runner, blurry, tile=tile, subject=subject)
     restorer = Runner(runner.network.restorer, CPU, runner.dtype)
     sharp, _ = restorer.sharpen(blurry, tile=tile, subject=subject)
-    return estimate_film(runner, blurry, sharp, tile=tile, subject=subject)
+    return estimate_motion(runner, blurry, sharp, tile=tile, subject=subject)
 
 
 def limit(monkeypatch, size):
@@ -127,7 +128,7 @@ def test_margins_matter(monkeypatch):
 
 def test_a_network_that_knows_no_reach_is_decoded_whole(monkeypatch):
     limit(monkeypatch, 400_000)
-    monkeypatch.delattr(PathFilm, "reach")
+    monkeypatch.setattr(PathFilm, "reach", FilmNetwork.reach)
     film = film_of(runner_of(Small()), picture(300, 30), tile=512, subject="a.png")
     assert film._rows(film._pixels()) == 300
 
@@ -302,7 +303,7 @@ def test_a_film_follows_a_sharp_frame_of_any_origin():
             network.orient(network.estimate_motion(blurry, sharp)), torch.tensor([0.0, 0.5, 1.0])
         )[0]
     for tile in (512, 128):
-        film = estimate_film(runner_of(network), blurry, sharp, tile=tile, subject="a.png")
+        film = estimate_motion(runner_of(network), blurry, sharp, tile=tile, subject="a.png")
         frames = torch.stack(list(film.frames([0.0, 0.5, 1.0])))
         assert torch.allclose(frames[1], sharp[0], atol=1e-4)
         inside = (..., slice(24, -24), slice(24, -24))
@@ -327,11 +328,11 @@ class Surveying(PathFilm):
 def test_what_is_known_of_the_whole_is_known_in_every_tile(size, monkeypatch):
     network, blurry, sharp = Surveying().eval(), picture(*size), picture(*size, seed=2)
     expected = network.estimate_motion(blurry, sharp).detach()
-    state = estimate_film(runner_of(network), blurry, sharp, tile=128, subject="a.png").state
+    state = estimate_motion(runner_of(network), blurry, sharp, tile=128, subject="a.png").state
     inside = (..., slice(24, -24), slice(24, -24))
     assert (state - network.orient(expected))[inside].abs().max() < 1e-4
     monkeypatch.setattr(PathFilm, "global_context", lambda self, blurry, sharp: None)
-    state = estimate_film(runner_of(network), blurry, sharp, tile=128, subject="a.png").state
+    state = estimate_motion(runner_of(network), blurry, sharp, tile=128, subject="a.png").state
     assert (state - network.orient(expected))[inside].abs().max() > 1e-2, "the test would see it"
 
 
@@ -343,7 +344,7 @@ def test_the_memory_of_a_tile_is_that_of_what_tiles_run():
         "estimate_motion", lambda side: runner.estimate_motion(runner.grey(side), runner.grey(side))
     )
     network.paths.evidence.look = lambda *pair: sizes.append(tuple(pair[0].shape[-2:])) or look(*pair)
-    estimate_film(runner, blurry, blurry, tile="auto", subject="a.png")
+    estimate_motion(runner, blurry, blurry, tile="auto", subject="a.png")
     assert set(sizes) <= {(152, 264), (64, 64)}
     assert runner.cost("estimate_motion", lambda side: pytest.fail("it is known")) < alone / 1.5
 
@@ -358,7 +359,7 @@ def test_both_stages_get_the_same_tiles_of_both_pictures():
         return follow(a, b)
 
     network.estimate_motion = watched
-    estimate_film(runner_of(network), blurry, blurry.clone(), tile=128, subject="a.png")
+    estimate_motion(runner_of(network), blurry, blurry.clone(), tile=128, subject="a.png")
     assert len(seen) > 4
     assert all(seen)
 

@@ -11,7 +11,7 @@ from unblur.layers.paths import follow_back, warp
 from unblur.networks.path_film import PathFilm
 from unblur.pipeline import refine as refine_module
 from unblur.pipeline.film import MapFilm
-from unblur.pipeline.refine import GRID, Correction, find_correction, refine
+from unblur.pipeline.refine import GRID, Correction, find_correction, refine_paths
 from unblur.pipeline.residual import measure_residual
 from unblur.runtime.runner import Runner
 
@@ -32,7 +32,8 @@ def photo_of(sharp, coefficients):
 
 def bent(state, correction):
     film = MapFilm(Runner(PathFilm(), torch.device("cpu"), torch.float32), state.clone(), 96, "a.png")
-    film.bend(correction)
+    film.state[:, 3:] += F.interpolate(correction.grid, state.shape[-2:], mode="bicubic", align_corners=True)
+    film.paths_changed()
     return film
 
 
@@ -70,16 +71,18 @@ def test_paths_that_collapse_are_told():
     assert not correction.helps, "the frame is as blurred as the photo: no motion explains it best"
 
 
-def test_each_picture_of_a_batch_for_itself():
-    sharp = texture()
-    wrong, photos = moving(3.0, 0.5), [photo_of(sharp, moving(4.0, 2.0)), sharp]
-    states = torch.cat([torch.cat((sharp, wrong), 1)] * 2)
-    one, other = refine(torch.cat(photos), states, steps=10)
-    alone = refine(photos[0], states[:1], steps=10)[0]
-    assert torch.allclose(one, alone, atol=1e-5)
-    assert not torch.allclose(one, states[0], atol=0.1)
-    assert torch.equal(other[:3], sharp[0])
-    assert torch.equal(states[0, 3:], wrong[0]), "what was given stays"
+def test_a_film_is_refined_where_that_helps():
+    sharp, truth = texture(), moving(4.0, 2.0)
+    film = bent(torch.cat((sharp, moving(3.0, 0.5)), 1), none())
+    before = film.state.clone()
+    done = refine_paths(film, photo_of(sharp, truth))
+    assert done.kept
+    assert done.after.linear_light_db > done.before.linear_light_db + 3
+    assert not torch.equal(film.state, before)
+    left = bent(torch.cat((photo_of(sharp, truth), truth), 1), none())
+    before = left.state.clone()
+    assert not refine_paths(left, photo_of(sharp, truth)).kept
+    assert torch.equal(left.state, before)
 
 
 def test_inside_inference_mode_and_told():

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
-from unblur.pipeline.function import film_function
 
 from unblur.errors import UnblurError
-from unblur.networks.cfmd import CFMD
-from unblur.pipeline import refiner_film as module
-from unblur.pipeline import restore as engine_module
+from unblur.networks.cfmd import CFMDRefiner
+from unblur.networks.kinds import FilmNetwork, RefinerNetwork
+from unblur.pipeline import film as module
+from unblur.pipeline import restore as restore_module
 from unblur.pipeline.film import RefinerFilm, RetiledFilm
 from unblur.pipeline.restore import Pipeline
 from unblur.runtime.runner import Runner
@@ -18,7 +18,7 @@ from unblur.runtime.runner import Runner
 CPU = torch.device("cpu")
 
 
-class Fading(nn.Module):
+class Fading(nn.Module, FilmNetwork):
     """A film that fades from the picture to black."""
 
     tile_overlap, multiple, is_local = 32, 4, True
@@ -38,20 +38,14 @@ class Fading(nn.Module):
         return self.decode(blurry, times)
 
 
-class Telling(nn.Module):
+class Telling(nn.Module, RefinerNetwork):
     """Red is the estimate's, green that of the other end, blue the picture's plus a tenth of the time."""
 
-    estimates, tile_overlap, multiple, is_local = True, 32, 4, True
+    tile_overlap, multiple, is_local = 32, 4, True
 
     def __init__(self) -> None:
         super().__init__()
         self.sides: set[int] = set()
-
-    def encode(self, blurry: Tensor) -> Tensor:
-        raise AssertionError("sees estimates")
-
-    def decode(self, state: Tensor, times: Tensor) -> Tensor:
-        raise AssertionError("sees estimates")
 
     def forward(self, blurry: Tensor, times: Tensor, estimates: Tensor) -> Tensor:
         self.sides.add(blurry.shape[-1])
@@ -81,7 +75,9 @@ def test_no_draft_is_made_twice_as_far_as_memory_goes(monkeypatch: pytest.Monkey
     times = torch.linspace(0, 1, 7).tolist()
 
     def drawn(room: int) -> tuple[list[Tensor], list[float]]:
-        monkeypatch.setattr(module, "working_memory", lambda device: module.SHARE * room * 4 * 3 * 20 * 24)
+        monkeypatch.setattr(
+            module, "working_memory", lambda device: int(room / module.KEPT_ESTIMATES) * 4 * 3 * 20 * 24
+        )
         general = Fading()
         film = film_of(blurry, general=general)
         film.estimates._cost = lambda: 1.0  # measured with a network of its own frames
@@ -100,7 +96,7 @@ def test_no_draft_is_made_twice_as_far_as_memory_goes(monkeypatch: pytest.Monkey
 
 def test_a_draft_that_is_kept_keeps_no_other_in_memory() -> None:
     blurry = torch.rand(1, 3, 20, 24, generator=torch.Generator().manual_seed(0))
-    estimates = film_of(blurry)._drafts([0.25, 0.3, 0.75])
+    estimates = film_of(blurry)._estimated([0.25, 0.3, 0.75])
     made, (there, _), (again, _) = next(estimates), next(estimates), next(estimates)
     assert torch.equal(again, made[1])
     assert there.untyped_storage().nbytes() == 2 * there.nbytes, "made with another"
@@ -134,16 +130,15 @@ def test_numbers_that_are_none_are_refused() -> None:
 
 def test_an_engine_drafts_with_the_best_model_and_says_so() -> None:
     torch.manual_seed(0)
-    network = CFMD(channels=24, blocks=1, deformable=False, estimates=True, fold=2)
+    network = CFMDRefiner(channels=24, blocks=1, deformable=False, fold=2)
     pipeline = Pipeline(network, device="cpu", dtype="float32")
-    assert pipeline.is_film
+    assert pipeline.kind == "refiner"
     assert pipeline.restorer is None
     pipeline.__dict__["estimator"] = Pipeline(Fading(), device="cpu", dtype="float32")
     assert pipeline.as_dict()["estimator"] == "Fading"
     assert "behind Fading" in str(pipeline)
     blurry = torch.rand(1, 3, 36, 40, generator=torch.Generator().manual_seed(0))
-    seen = pipeline.see(blurry, "photo")
-    frame = seen.middle("photo")
+    frame = pipeline.restore(blurry, "photo").middle
     with torch.inference_mode():
         estimates = (blurry / 2)[:, None, None].expand(-1, 1, 2, -1, -1, -1)
         expected = network(blurry, torch.tensor([0.5]), estimates)[0, 0].clamp(0, 1)
@@ -151,10 +146,10 @@ def test_an_engine_drafts_with_the_best_model_and_says_so() -> None:
 
 
 def test_the_best_model_makes_the_drafts_as_the_engine_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = CFMD(channels=12, blocks=1, deformable=False, estimates=True)
+    network = CFMDRefiner(channels=12, blocks=1, deformable=False)
     pipeline = Pipeline(network, device="cpu", dtype="bfloat16", tile=192)
     asked: list[object] = []
-    monkeypatch.setattr(engine_module, "load", lambda *given: asked.extend(given))
+    monkeypatch.setattr(restore_module, "load", lambda *given: asked.extend(given))
     assert pipeline.estimator is None
     assert asked == ["maxim", CPU, torch.bfloat16, 192]
 
@@ -162,10 +157,10 @@ def test_the_best_model_makes_the_drafts_as_the_engine_runs(monkeypatch: pytest.
 def test_what_is_measured_sees_the_drafts_of_each_time_and_of_the_other_end() -> None:
     pipeline = Pipeline(Telling(), device="cpu", dtype="float32")
     pipeline.__dict__["estimator"] = Pipeline(Fading(), device="cpu", dtype="float32")
-    blurry = 2 * torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    blurry = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     times = torch.tensor([0.0, 0.25, 1.0])
-    frames = film_function(pipeline, False, 4)(blurry, times)
-    assert pipeline.estimator.runner.network.made == [0, 1, 0.25, 0.75], "each once"
+    frames = pipeline.frames(blurry, times)
+    assert pipeline.estimator.runner.network.made == 2 * [0, 1, 0.25, 0.75], "each once a picture"
     fading = lambda channel, times: (blurry[:, None, channel] * times.view(3, 1, 1)).clamp(0, 1)  # noqa: E731
     torch.testing.assert_close(frames[:, :, 0], fading(0, 1 - times))
     torch.testing.assert_close(frames[:, :, 1], fading(1, times))
@@ -174,11 +169,11 @@ def test_what_is_measured_sees_the_drafts_of_each_time_and_of_the_other_end() ->
 @pytest.mark.parametrize("steps", [0, 4])
 def test_drafts_are_seen_as_they_were_learned_from(steps: int) -> None:
     """With the photo's light given back, or without: what is measured, kept for training and shown is one film."""
-    pipeline = Pipeline(CFMD(channels=12, blocks=1, deformable=False, estimates=True), device="cpu", dtype="float32")
-    general = pipeline.__dict__["estimator"] = engine_module.load("fast", "cpu", "float32")
+    pipeline = Pipeline(CFMDRefiner(channels=12, blocks=1, deformable=False), device="cpu", dtype="float32")
+    general = pipeline.__dict__["estimator"] = restore_module.load("fast", "cpu", "float32")
     blurry = torch.rand(1, 3, 32, 40, generator=torch.Generator().manual_seed(0))
-    (shown,) = pipeline.see(blurry, "photo", consistency=steps).film.frames([0.25])
-    with torch.inference_mode():
-        measured, kept = (film_function(one, False, steps)(blurry, torch.tensor([0.25])) for one in (pipeline, general))
-    torch.testing.assert_close(measured[0, 0], kept[0, 0].clamp(0, 1))  # a new network leaves them as they are
-    torch.testing.assert_close(shown, measured[0, 0].clamp(0, 1), atol=2e-3, rtol=0)
+    (shown,) = pipeline.restore(blurry, "photo", data_consistency=steps).film.frames([0.25])
+    quarter = torch.tensor([0.25])
+    measured, kept = (one.frames(blurry, quarter, data_consistency=steps) for one in (pipeline, general))
+    torch.testing.assert_close(measured, kept)  # A new network leaves them as they are.
+    assert torch.equal(shown, measured[0, 0])

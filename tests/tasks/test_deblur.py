@@ -13,7 +13,7 @@ from unblur.exposure.average import average, frame_times
 from unblur.exposure.response import to_linear
 from unblur.media.image import Picture, read_image
 from unblur.metrics.fidelity import psnr
-from unblur.pipeline import restore as engine_module
+from unblur.pipeline import restore as restore_module
 from unblur.pipeline.residual import measure_residual
 from unblur.pipeline.restore import Pipeline, load
 
@@ -81,8 +81,8 @@ def test_any_size(pipeline, height, width):
 
 def test_the_residual_is_that_of_the_frames_averaged_again(pipeline):
     image = noise(40, 50)
-    result = unblur.deblur(image, model=pipeline, consistency=0)
-    frames = unblur.frames(image, n=9, model=pipeline, consistency=0).tensor()[None]
+    result = unblur.deblur(image, model=pipeline, data_consistency=0)
+    frames = unblur.frames(image, n=9, model=pipeline, data_consistency=0).tensor()[None]
     stored = psnr(average(frames, "linear"), image[None])
     linear = psnr(to_linear(average(frames, "srgb")), to_linear(image[None]))
     assert result.residual.frames == 9
@@ -109,7 +109,7 @@ def test_a_film_that_explains_the_picture_has_no_residual():
 def test_a_network_for_one_picture_is_checked_by_the_film_that_follows_from_it(shipped, picture_network, film_network):
     image = noise(40, 30)
     pipeline = Pipeline(picture_network, device="cpu", dtype="float32")
-    result = unblur.deblur(image, model=pipeline, consistency=0)
+    result = unblur.deblur(image, model=pipeline, data_consistency=0)
     with torch.inference_mode():
         sharp = picture_network(image[None])
         state = film_network.orient(film_network.estimate_motion(image[None], sharp))
@@ -127,7 +127,7 @@ def test_weights_are_read_when_they_are_needed(monkeypatch, picture_network):
         read.append(name)
         return SimpleNamespace(network=picture_network, card=None)
 
-    monkeypatch.setattr(engine_module, "load_weights", load_weights)
+    monkeypatch.setattr(restore_module, "load_weights", load_weights)
     load("best", device="cpu")
     assert read == ["best"]
 
@@ -139,7 +139,7 @@ def test_tiles_of_either_network_fit_it(shipped, picture_network, film_network):
     result = unblur.deblur(noise(100, 200), model=pipeline)
     assert result.tile == 96
     assert pipeline.film.smallest == 128
-    with pytest.raises(UnblurError, match="--tile 16: too small"):
+    with pytest.raises(UnblurError, match="tile=16: too small"):
         Pipeline(picture_network, device="cpu", dtype="float32", tile=16)
 
 
@@ -154,11 +154,11 @@ def test_a_failed_tile_leaves_no_file(tmp_path, film_network):
     pipeline = Pipeline(film_network, device="cpu", dtype="float32", tile=128)
     calls, follow = [], film_network.estimate_motion
 
-    def faulty(blurry, sharp):
+    def faulty(blurry, sharp, *context):
         calls.append(1)
         if len(calls) > 3:
             raise RuntimeError("broken")
-        return follow(blurry, sharp)
+        return follow(blurry, sharp, *context)
 
     film_network.estimate_motion = faulty
     with pytest.raises(RuntimeError, match="broken"):
@@ -173,11 +173,40 @@ def test_load_checks_its_options(film_network):
         "name": "PathFilm",
         "chosen": None,
         "network": "PathFilm",
-        "makes": "film",
+        "kind": "film",
         "paths": "PathFilm",
         "device": "cpu",
         "dtype": "float32",
     }
     for options in ({"device": "gpu"}, {"dtype": "int4"}, {"tile": "large"}, {"tile": 0}, {"tile": 10}):
-        with pytest.raises(UnblurError, match="--"):
+        with pytest.raises(UnblurError, match=r"=(gpu|int4|large|0|10): "):
             load(film_network, **{"device": "cpu", **options})
+
+
+def test_motion_is_estimated_only_where_the_answer_needs_it(pipeline, monkeypatch):
+    def refused(*given, **options):
+        raise AssertionError("motion was estimated")
+
+    monkeypatch.setattr(restore_module, "estimate_motion", refused)
+    result = unblur.deblur(noise(), model=pipeline, data_consistency=0, check=False)
+    assert result.residual is None
+    assert result.verdict is None
+    with pytest.raises(AssertionError, match="motion was estimated"):
+        unblur.deblur(noise(), model=pipeline, data_consistency=0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("steps", [0, 4])
+def test_paths_that_are_not_numbers_are_refused(pipeline, monkeypatch, value, steps):
+    """Frames along them are drawn, of the picture's first pixel."""
+    network = pipeline.film.network
+    estimate = network.estimate_motion
+
+    def lost(blurry, sharp, *context):
+        state = estimate(blurry, sharp, *context)
+        state[0, 3, 5, 6] = value
+        return state
+
+    monkeypatch.setattr(network, "estimate_motion", lost)
+    with pytest.raises(UnblurError, match="values that are not numbers"):
+        pipeline.frames(torch.rand(1, 3, 32, 32), torch.tensor([0.0, 1.0]), data_consistency=steps)

@@ -25,6 +25,7 @@ from unblur.layers.code import Code
 from unblur.layers.padding import crop, pad_to_size
 from unblur.layers.resample import stretched
 from unblur.layers.strided import StridedEncoder
+from unblur.networks.kinds import BlurSpaceNetwork
 
 CELL = 128
 SMALLEST = 256
@@ -141,7 +142,7 @@ class Reconstruction(nn.Module):
         return self.head(F.leaky_relu(self.refine(features), SLOPE, inplace=True))
 
 
-class BlurKernelSpace(nn.Module):
+class BlurKernelSpace(nn.Module, BlurSpaceNetwork):
     """A learned space of blur operators: 49,205,187 parameters as released, 115,265,475 if variational.
 
     Parameters

@@ -25,6 +25,7 @@ from unblur.layers.attention import ChannelGate
 from unblur.layers.deformable import Steering, steered_conv2d
 from unblur.layers.padding import crop
 from unblur.layers.resample import mix_channels
+from unblur.networks.kinds import FilmNetwork, RefinerNetwork
 from unblur.networks.mimo_unet import SCALES, STAGE_WIDTHS, MimoSkeleton, Views
 
 SLOPE = 0.2
@@ -204,8 +205,8 @@ class State(NamedTuple):
         return State(views, self.begun.to(dtype), self.height, self.width)
 
 
-class CFMD(nn.Module):
-    """The generator of CFMD-GAN: a blurry picture and times to frames.
+class _Generator(nn.Module):
+    """The generator of CFMD-GAN, for one picture or for three beside each other.
 
     Parameters
     ----------
@@ -213,9 +214,6 @@ class CFMD(nn.Module):
         At full size; a multiple of 4.
     blocks : int
         In each of the six stages.
-    estimates : bool
-        It corrects what another network made of the blurry picture, and as long as it has learned nothing leaves it as
-        it is. It sees the frame at t, the blurry picture, and the frame at 1 - t: which way time ran nobody could know.
     fold : int
         Squares of so many pixels a side are laid into channels at first: as much to see for a CPU, in fewer places.
     deformable, attention, mask_range, shared_fusion
@@ -229,6 +227,8 @@ class CFMD(nn.Module):
         what suits the device: on a CPU few, so that features stay in its caches.
     """
 
+    pictures = 1
+    """RGB pictures that are seen side by side; the answers are corrections of the first."""
     # Channel attention averages over the whole picture.
     is_local = False
     tile_overlap = 64
@@ -241,7 +241,6 @@ class CFMD(nn.Module):
         attention: bool = True,
         mask_range: float = 2.0,
         shared_fusion: bool = False,
-        estimates: bool = False,
         fold: int = 1,
     ) -> None:
         super().__init__()
@@ -254,15 +253,13 @@ class CFMD(nn.Module):
             "attention": attention,
             "mask_range": mask_range,
             "shared_fusion": shared_fusion,
-            "estimates": estimates,
             "fold": fold,
         }
-        self.estimates = estimates
         self.multiple = 4 * fold
         self.pixels_at_once: int | None = None
         self.control = Control(channels)
-        self.skeleton = MimoSkeleton(channels, SLOPE, pictures=3 if estimates else 1, fold=fold)
-        if estimates:
+        self.skeleton = MimoSkeleton(channels, SLOPE, pictures=self.pictures, fold=fold)
+        if self.pictures > 1:
             for head in (self.skeleton.head_quarter, self.skeleton.head_half, self.skeleton.head_full):
                 for parameter in head.parameters():
                     nn.init.zeros_(parameter)
@@ -272,30 +269,6 @@ class CFMD(nn.Module):
             )
             for width in STAGE_WIDTHS
         )
-
-    def forward(self, blurry: Tensor, times: Tensor, estimates: Tensor | None = None) -> Tensor:
-        """Blurry (B, 3, H, W) in [0, 1], times (T,) or (B, T) in [0, 1], to frames (B, T, 3, H, W), unclamped.
-
-        `estimates` (B, T, 2, 3, H, W), for a network that corrects some: frames at each time, and at 1 minus it.
-        """
-        return self._made(blurry, times, estimates, every_scale=False)[-1]
-
-    def scales(self, blurry: Tensor, times: Tensor, estimates: Tensor | None = None) -> list[Tensor]:
-        """Frames (B, T, 3, ceil(H / s), ceil(W / s)) for s = 4, 2, 1, unclamped: what training compares."""
-        return self._made(blurry, times, estimates, every_scale=True)
-
-    def _made(self, blurry: Tensor, times: Tensor, estimates: Tensor | None, every_scale: bool) -> list[Tensor]:
-        if not self.estimates:
-            return self._decode(self.encode(blurry), times, every_scale)
-        if estimates is None:
-            raise ValueError("needs estimates")
-        batch, count = estimates.shape[:2]
-        pictures = torch.cat(
-            (estimates[:, :, 0], blurry[:, None].expand(-1, count, -1, -1, -1), estimates[:, :, 1]), dim=2
-        )
-        state = self.encode(pictures.flatten(0, 1))
-        answers = self._decode(state, times.expand(batch, -1).reshape(-1, 1), every_scale)
-        return [answer[:, 0].unflatten(0, (batch, count)) for answer in answers]
 
     def encode(self, blurry: Tensor) -> State:
         """All that does not depend on the time."""
@@ -355,3 +328,51 @@ class CFMD(nn.Module):
 
     def _blocks(self, stage: int) -> list[TimedBlock]:
         return list(cast(nn.ModuleList, self.stages[stage]))  # type: ignore[arg-type]
+
+
+class CFMD(_Generator, FilmNetwork):
+    """One blurry picture and times to frames; its parameters are those of `_Generator`."""
+
+    def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
+        """Blurry (B, 3, H, W) in [0, 1], times (T,) or (B, T) in [0, 1], to frames (B, T, 3, H, W), unclamped."""
+        return self.decode(self.encode(blurry), times)
+
+    def scales(self, blurry: Tensor, times: Tensor) -> list[Tensor]:
+        """Frames (B, T, 3, ceil(H / s), ceil(W / s)) for s = 4, 2, 1, unclamped: what training compares."""
+        return self._decode(self.encode(blurry), times, every_scale=True)
+
+
+class CFMDRefiner(_Generator, RefinerNetwork):
+    """The same generator as a refiner: it corrects another model's frames at t, its initial estimates.
+
+    It sees the estimate at t, the blurry picture, and the estimate at 1 - t: which way time ran nobody could know. As
+    long as it has learned nothing it leaves the estimate at t as it is. Its parameters are those of `_Generator`.
+    """
+
+    pictures = 3
+
+    def forward(self, blurry: Tensor, times: Tensor, estimates: Tensor) -> Tensor:
+        """Frames (B, T, 3, H, W), unclamped.
+
+        Parameters
+        ----------
+        blurry : Tensor
+            (B, 3, H, W) in [0, 1].
+        times : Tensor
+            (T,) or (B, T) in [0, 1].
+        estimates : Tensor
+            (B, T, 2, 3, H, W) in [0, 1]: the frames of another model at each time, and at 1 minus it.
+        """
+        return self._corrected(blurry, times, estimates, every_scale=False)[-1]
+
+    def scales(self, blurry: Tensor, times: Tensor, estimates: Tensor) -> list[Tensor]:
+        """Frames (B, T, 3, ceil(H / s), ceil(W / s)) for s = 4, 2, 1, unclamped: what training compares."""
+        return self._corrected(blurry, times, estimates, every_scale=True)
+
+    def _corrected(self, blurry: Tensor, times: Tensor, estimates: Tensor, every_scale: bool) -> list[Tensor]:
+        batch, count = estimates.shape[:2]
+        repeated = blurry[:, None].expand(-1, count, -1, -1, -1)
+        pictures = torch.cat((estimates[:, :, 0], repeated, estimates[:, :, 1]), dim=2)
+        state = self.encode(pictures.flatten(0, 1))
+        answers = self._decode(state, times.expand(batch, -1).reshape(-1, 1), every_scale)
+        return [answer[:, 0].unflatten(0, (batch, count)) for answer in answers]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from unblur.layers.padding import crop, pad_to_size
 from unblur.layers.spectral_norm import SpectralConv2d
+from unblur.networks.kinds import CriticNetwork
 
 SLOPE = 0.2
 
@@ -43,7 +44,7 @@ class Judged(NamedTuple):
         return Judged(*(each[:count] for each in self)), Judged(*(each[count:] for each in self))
 
 
-class CFMDCritic(nn.Module):
+class CFMDCritic(nn.Module, CriticNetwork):
     """The discriminator of CFMD-GAN with its regressor of time, without the sigmoids of its two verdicts.
 
     Parameters

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from unblur.layers.padding import MirroredConv2d, crop, pad_to_size
 from unblur.layers.strided import STRIDE, StridedEncoder
+from unblur.networks.kinds import PriorNetwork
 
 SLOPE = 0.2
 Padding = Literal["reflect", "zeros"]
@@ -79,7 +80,7 @@ class Scale(nn.Module):
         return _active(self.mix_norm(self.mix(features)))
 
 
-class DeepImagePrior(nn.Module):
+class DeepImagePrior(nn.Module, PriorNetwork):
     """The deep prior of a picture: an hourglass with batch normalisation, 2,365,779 parameters as released.
 
     Parameters
@@ -137,7 +138,7 @@ class DeepImagePrior(nn.Module):
         return crop(torch.sigmoid(self.head(features)), (height, width))
 
 
-class DeepCodePrior(nn.Module):
+class DeepCodePrior(nn.Module, PriorNetwork):
     """The deep prior of a code: 34,787,264 parameters as released.
 
     Parameters

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 from unblur.layers.padding import pad_to_size, reflect_pad
 from unblur.layers.strided import LEVELS, StridedEncoder
+from unblur.networks.kinds import OrderNetwork
 
 Form = Literal["antisymmetric", "offset", "released"]
 
 LEAST_SIDE = 64
 
 
-class HyperCUT(nn.Module):
+class HyperCUT(nn.Module, OrderNetwork):
     """Scores the order of two frames.
 
     A score above 0 says that the first frame comes before the second in the scene's direction of time. Its size is how

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from unblur.layers.padding import crop, pad_to_multiple
 from unblur.layers.resample import in_between
+from unblur.networks.kinds import FilmNetwork
 
 FRAMES = 7
 MIDDLE_BLOCK, SIDE_BLOCK = 4, 5
@@ -176,7 +177,7 @@ def _from_blocks(blocks: Tensor, side: int) -> Tensor:
     return F.pixel_shuffle(blocks, side)[:, 0].unflatten(0, (-1, 3))
 
 
-class Jin(nn.Module):
+class Jin(nn.Module, FilmNetwork):
     """One blurry picture to the seven frames of its exposure: 18,213,376 parameters as released.
 
     Parameters
@@ -192,6 +193,7 @@ class Jin(nn.Module):
         Frames, at times i / 6.
     """
 
+    has_map = True
     count = FRAMES
     is_local = False
     multiple = MIDDLE_BLOCK * SIDE_BLOCK
@@ -242,13 +244,13 @@ class Jin(nn.Module):
         first, seventh = self.outermost(blurry, third, second), self.outermost(blurry, fifth, sixth)
         return crop(torch.stack((first, second, third, middle, fifth, sixth, seventh), 1), size)
 
-    def estimate_motion(self, blurry: Tensor) -> Tensor:
+    def encode(self, blurry: Tensor) -> Tensor:
         """All frames as a map of the picture's size, (B, 21, H, W), for `decode`."""
         return self(blurry).float().flatten(1, 2)
 
     @staticmethod
     def decode(state: Tensor, times: Tensor) -> Tensor:
-        """Frames (B, T, 3, H, W) at `times` (T,) or (B, T), from what `estimate_motion` returned.
+        """Frames (B, T, 3, H, W) at `times` (T,) or (B, T), from what `encode` returned.
 
         Only those at i / 6 are the network's. Between two of them stands their mixture: no frame to look at, but right
         for means over the exposure.

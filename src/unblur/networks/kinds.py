@@ -56,7 +56,7 @@ class Tiled(Network, Protocol):
     tile_size: int | None = None
 
 
-class Restorer(Tiled, Protocol):
+class RestorerNetwork(Tiled, Protocol):
     """One blurry picture to the sharp one of the middle of the exposure."""
 
     kind: ClassVar[Kind] = "restorer"
@@ -66,7 +66,7 @@ class Restorer(Tiled, Protocol):
         ...
 
 
-class Film(Tiled, Protocol):
+class FilmNetwork(Tiled, Protocol):
     """One blurry picture to frames at any time, or at fixed ones.
 
     Attributes
@@ -74,8 +74,8 @@ class Film(Tiled, Protocol):
     starts_from : {"blurry", "sharp"}
         What its state is made of: the blurry picture alone, by `encode`, or that and its sharp middle frame, by
         `estimate_motion`.
-    restorer : nn.Module or None
-        Makes that middle frame; None where another model must, or where none is needed.
+    own_restorer : nn.Module or None
+        Its part that makes that middle frame; None where another model must, or where none is needed.
     has_map : bool
         Whether the state is a tensor (B, K, H, W) of the picture's size, which can be stitched from tiles.
     has_paths : bool
@@ -90,9 +90,13 @@ class Film(Tiled, Protocol):
     starts_from: ClassVar[Start] = "blurry"
     has_map: ClassVar[bool] = False
     has_paths: ClassVar[bool] = False
-    restorer: nn.Module | None = None
     count: int | None = None
     cell: int = 1
+
+    @property
+    def own_restorer(self) -> nn.Module | None:
+        """See above."""
+        return None
 
     def encode(self, blurry: Tensor) -> State:
         """The state, from the blurry picture alone."""
@@ -123,7 +127,7 @@ class Film(Tiled, Protocol):
         return float("inf")
 
 
-class Refiner(Tiled, Protocol):
+class RefinerNetwork(Tiled, Protocol):
     """Better frames than another model's initial estimates, of these and the blurry picture."""
 
     kind: ClassVar[Kind] = "refiner"
@@ -133,7 +137,7 @@ class Refiner(Tiled, Protocol):
         ...
 
 
-class BlurSpace(Network, Protocol):
+class BlurSpaceNetwork(Network, Protocol):
     """A learned space of blur operators: blur encoder and reblur operator.
 
     Attributes
@@ -144,15 +148,17 @@ class BlurSpace(Network, Protocol):
         Pixels a side that one code describes.
     variational : bool
         Whether codes can be drawn.
-    prior_mean : Tensor or None
-        (channels,), the mean of the codes of training, if it is known.
     """
 
     kind: ClassVar[Kind] = "blur_space"
     channels: int
     cell: int
     variational: bool = False
-    prior_mean: Tensor | None = None
+
+    @property
+    def mean_code(self) -> Tensor | None:
+        """(channels,), the mean of the codes of training, if it is known."""
+        return None
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of the code of a picture."""
@@ -179,7 +185,7 @@ class BlurSpace(Network, Protocol):
         return None
 
 
-class Order(Network, Protocol):
+class OrderNetwork(Network, Protocol):
     """The order score of two frames."""
 
     kind: ClassVar[Kind] = "order"
@@ -189,13 +195,13 @@ class Order(Network, Protocol):
         ...
 
 
-class Prior(Network, Protocol):
+class PriorNetwork(Network, Protocol):
     """The deep prior of one picture or code: noise to what it has learned of that one alone."""
 
     kind: ClassVar[Kind] = "prior"
 
 
-class Critic(Network, Protocol):
+class CriticNetwork(Network, Protocol):
     """Judges frames in adversarial training."""
 
     kind: ClassVar[Kind] = "critic"

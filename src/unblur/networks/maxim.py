@@ -25,6 +25,7 @@ from unblur.layers.dense import Dense, Mix, Norm, Part, by_bands, dense, part
 from unblur.layers.multi_axis import MultiAxis, MultiAxisMlp
 from unblur.layers.padding import pad_around
 from unblur.layers.resample import shrink
+from unblur.networks.kinds import RestorerNetwork
 
 SLOPE = 0.2
 
@@ -380,7 +381,7 @@ class Stage(nn.Module):
         return Found([one + other for one, other in zip(encoded, decoded, strict=True)], attended)
 
 
-class Maxim(nn.Module):
+class Maxim(nn.Module, RestorerNetwork):
     """MAXIM: blurry to sharp; as released (MAXIM-3S) by default, 22.2 million parameters.
 
     Parameters

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from unblur.layers.padding import crop, pad_to_multiple
 from unblur.layers.resample import halve, pointwise
+from unblur.networks.kinds import RestorerNetwork
 
 SCALES = (4, 2, 1)
 STAGE_WIDTHS = (1, 2, 4, 4, 2, 1)
@@ -186,7 +187,7 @@ class ResidualBlock(nn.Module):
         return features + self.second(F.relu(self.first(features), inplace=True))
 
 
-class MimoUNet(nn.Module):
+class MimoUNet(nn.Module, RestorerNetwork):
     """MIMO-UNet (8 blocks, 6,807,171 parameters) and MIMO-UNet+ (20 blocks, 16,107,651): blurry to sharp.
 
     Parameters

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from unblur.layers.attention import window_means
 from unblur.layers.padding import crop, pad_to_multiple
+from unblur.networks.kinds import RestorerNetwork
 
 
 class LayerNorm2d(nn.Module):
@@ -69,7 +70,7 @@ class Block(nn.Module):
         return window_means(features, self.window)
 
 
-class NAFNet(nn.Module):
+class NAFNet(nn.Module, RestorerNetwork):
     """Blurry to sharp; 17.1 million parameters as published for GoPro with width 32, 67.9 million with width 64.
 
     Parameters

@@ -29,6 +29,7 @@ from unblur.layers.padding import crop, pad_to_multiple
 from unblur.layers.paths import follow_back, net_motion, path_at, reverse_time, warp
 from unblur.layers.resample import stretched
 from unblur.networks.gauss_newton import gauss_newton
+from unblur.networks.kinds import BlurSpaceNetwork
 from unblur.networks.spectral_motion import PIXELS, SpectralMotion
 from unblur.networks.unet import residual_stack
 
@@ -44,7 +45,7 @@ DARKEST = 1e-5
 """Of linear light: below, the slope of the camera's response has no bound."""
 
 
-class PathBlurSpace(nn.Module):
+class PathBlurSpace(nn.Module, BlurSpaceNetwork):
     """Blur encoder and reblur operator on fields of paths.
 
     Parameters
@@ -109,6 +110,11 @@ class PathBlurSpace(nn.Module):
         self.register_buffer("prior_nearness", torch.zeros(channels))
         self.register_buffer("known_mean", torch.zeros(channels))
         self.register_buffer("known_factor", torch.eye(channels))
+
+    @property
+    def mean_code(self) -> Tensor:
+        """(channels,), the mean of the codes of cameras' fields."""
+        return self.prior_mean
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of the code of a picture."""

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from unblur.exposure.camera import is_canonical
 from unblur.layers.padding import crop, pad_to_multiple
 from unblur.layers.paths import follow_back, net_motion, reverse_time, warp
+from unblur.networks.kinds import FilmNetwork, RestorerNetwork
 from unblur.networks.spectral_motion import PIXELS, SpectralMotion
 from unblur.networks.unet import UNet
 
 
-class UNetRestorer(nn.Module):
+class UNetRestorer(nn.Module, RestorerNetwork):
     """The sharp middle frame of an exposure.
 
     Parameters
@@ -37,6 +38,7 @@ class UNetRestorer(nn.Module):
         super().__init__()
         self.arguments: dict[str, object] = {"widths": list(widths), "blocks": list(blocks)}
         self.unet = UNet(3, 12, widths, blocks)
+        self.multiple = self.unet.multiple
         self.tile_overlap = 12 * self.unet.multiple
 
     def forward(self, blurry: Tensor) -> Tensor:
@@ -149,7 +151,7 @@ def _enlarged(image: Tensor, factor: float) -> Tensor:
     return F.interpolate(image, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
-class PathFilm(nn.Module):
+class PathFilm(nn.Module, FilmNetwork):
     """One blurry picture to its sharp frames at any times: `UNetRestorer` and `MotionEstimator` together.
 
     Parameters
@@ -160,7 +162,8 @@ class PathFilm(nn.Module):
         Fixed-point iterations when the paths are followed back.
     """
 
-    is_local = True
+    starts_from = "sharp"
+    has_map = has_paths = True
 
     def __init__(self, restorer: dict | None = None, paths: dict | None = None, iterations: int = 2) -> None:
         super().__init__()
@@ -178,6 +181,11 @@ class PathFilm(nn.Module):
         # Without a U-Net larger ones gain nothing, and what is done around a tile takes memory as well.
         self.tile_size = None if self.paths.unet is not None else 1024
         self.cell = self.paths.multiple
+
+    @property
+    def own_restorer(self) -> nn.Module:
+        """What makes the sharp middle frame."""
+        return self.restorer
 
     def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
         """Blurry (B, 3, H, W) in [0, 1], times (T,) or (B, T) in [0, 1], to frames (B, T, 3, H, W), unclamped."""

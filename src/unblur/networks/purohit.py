@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from unblur.layers.padding import crop, pad_to_multiple
 from unblur.layers.paths import warp
 from unblur.layers.resample import in_between, shrink
+from unblur.networks.kinds import FilmNetwork
 
 SLOPE = 0.1
 LEVELS = 3
@@ -120,7 +121,7 @@ def _doubled(features: Tensor) -> Tensor:
     return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-class Purohit(nn.Module):
+class Purohit(nn.Module, FilmNetwork):
     """A blurry picture and its sharp middle frame to the frames of the exposure: 4,553,708 parameters as released.
 
     Parameters
@@ -138,10 +139,12 @@ class Purohit(nn.Module):
 
     Attributes
     ----------
-    count : int
-        The number of steps.
+    steps : int
+        Frames that it makes; those at times between are drawn along mixed flows.
     """
 
+    starts_from = "sharp"
+    has_map = True
     is_local = True
     multiple = 2**LEVELS
     tile_overlap = 16 * multiple
@@ -164,7 +167,7 @@ class Purohit(nn.Module):
             "steps": steps,
             "released": released,
         }
-        self.count, self.released = steps, released
+        self.steps, self.released = steps, released
         widths = (*flow_widths, hidden)
         self.pictures = PictureEncoder(6, width, hidden)
         self.flow_levels = nn.ModuleList(
@@ -195,7 +198,7 @@ class Purohit(nn.Module):
         """
         if times is None and self.released:
             return crop(self.moved(blurry, middle).frames[-1], _size(blurry))
-        times = torch.arange(self.count, device=blurry.device) / (self.count - 1) if times is None else times
+        times = torch.arange(self.steps, device=blurry.device) / (self.steps - 1) if times is None else times
         return self.decode(self.estimate_motion(blurry, middle), times)
 
     def moved(self, blurry: Tensor, middle: Tensor) -> Moved:
@@ -217,13 +220,13 @@ class Purohit(nn.Module):
         cell, last = torch.zeros_like(hidden), torch.zeros_like(pair[:, :2])
         found: list[list[Tensor]] = []
         levels: list[Tensor] = []
-        for step in range(self.count):
+        for step in range(self.steps):
             if not (levels and self.released):
                 levels = self._look(last)
             hidden, cell = self.memory(levels[-1], hidden, cell)
             # In float32, as positions must be.
             flows = [flow.float() for flow in self.decoder(levels, hidden)]
-            if not self.released and 2 * step == self.count - 1:
+            if not self.released and 2 * step == self.steps - 1:
                 flows = [torch.zeros_like(flow) for flow in flows]
             last = flows[-1]
             found.append(flows)
@@ -241,14 +244,14 @@ class Purohit(nn.Module):
             return warp(middle, flows)
         return warp(middle, _aside(flows)) * _covered(flows)[:, :, None]
 
-    def estimate_motion(self, blurry: Tensor, middle: Tensor) -> Tensor:
+    def estimate_motion(self, blurry: Tensor, sharp: Tensor, context: Tensor | None = None) -> Tensor:
         """What all frames are made of, as a map of the picture's size: (B, 3 + 2 * steps, H, W), for `decode`.
 
         The middle frame, then for every step where its pixels are found in it, (x, y) in pixels.
         """
-        flows = self._flows(blurry, middle)[0][-1]
+        flows = self._flows(blurry, sharp)[0][-1]
         flows = _aside(flows) if self.released else flows
-        return torch.cat((middle.float(), crop(flows, _size(blurry)).flatten(1, 2)), 1)
+        return torch.cat((sharp.float(), crop(flows, _size(blurry)).flatten(1, 2)), 1)
 
     @staticmethod
     def displacements(state: Tensor, times: Tensor) -> Tensor:

@@ -145,10 +145,10 @@ class Pipeline:
             return self.runner
         if self.kind == "refiner" or self.runner.network.starts_from == "blurry":
             return None
-        network = self.runner.network.restorer
+        network = self.runner.network.own_restorer
         if network is None:
             network = load_weights(self.sharpener).network
-            network = network if network.kind == "restorer" else network.restorer
+            network = network if network.kind == "restorer" else network.own_restorer
         return Runner(network, self.runner.device, self.runner.dtype)
 
     @cached_property
@@ -350,7 +350,7 @@ class Pipeline:
 
 def needs_sharpener(network: Any) -> bool:
     """Whether a network moves a sharp frame, and has no part that makes it."""
-    return network.kind == "film" and network.starts_from == "sharp" and network.restorer is None
+    return network.kind == "film" and network.starts_from == "sharp" and network.own_restorer is None
 
 
 def _stage(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:

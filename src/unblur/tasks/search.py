@@ -418,7 +418,7 @@ def start_code(space: BlurSpace, start: str, sharp: Tensor, blurry: Tensor) -> T
         with torch.inference_mode():
             return network.encode(sharp.to(space.device), other.to(space.device)).mean.clone()
     if start == "mean":
-        mean = network.prior_mean
+        mean = network.mean_code
         zeros = torch.zeros(1, network.channels, *network.grid(height, width), device=space.device)
         return zeros if mean is None else zeros + mean[:, None, None]
     if not Path(start).exists():

@@ -111,7 +111,7 @@ class Frames(System):
         _check_frames(network, frames)
         terms: dict[str, Tensor] = {}
         if isinstance(network, Purohit):
-            count = network.count
+            count = network.steps
             known = self.loss.middle == "truth"
             moved = network.moved(blurry, frames[:, count // 2] if known else self._sharp(blurry))
             predicted = crop(moved.frames[-1], (blurry.shape[-2], blurry.shape[-1]))
@@ -187,7 +187,7 @@ def _check(network: nn.Module, loss: FrameLoss) -> None:
 
 
 def _check_frames(network: Any, frames: Tensor) -> None:
-    wanted = network.count
+    wanted = network.steps
     if frames.shape[1] != wanted:
         problem = f"the data has {frames.shape[1]} frames of each exposure, but the network makes {wanted}"
         raise UnblurError("frames", problem, f"give {wanted}, as with exposures.times {wanted} and exposures.grid true")
