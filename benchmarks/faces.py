@@ -155,7 +155,7 @@ def run(name: str, seed: int, classes: list[FaceExposures], judge: Judge, argume
     line["measured"] = round(time.process_time() - begun)
     if arguments.weights:
         plain = re.sub(r"\W+", "-", name)
-        kind = {"mimo": "mimo_unet", "cascade": "frame_cascade"}.get(name, "moments")
+        kind = {"mimo": "mimo_unet", "cascade": "jin"}.get(name, "moments")
         card = Card(f"{plain}-{seed}", kind, "Benchmark of faces", steps=steps)
         save_weights(arguments.weights / f"{plain}-{seed}.safetensors", module.network, card)
     return line

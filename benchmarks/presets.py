@@ -115,7 +115,7 @@ class PathsFromSharp(Candidate):
         return batch["sharp"], self.paths(batch["blurry"], batch["sharp"])
 
     def loss(self, batch: Batch) -> Tensor:
-        if self.paths.evidence is None:
+        if self.motion.spectral is None:
             return moving_loss(batch, self.state(batch)[1])
         true = batch["frames"][:, 0], batch["paths"], batch["times"]
         guesses, rightwards, downwards = self.paths.guesses(batch["blurry"], batch["sharp"])
@@ -184,7 +184,7 @@ CANDIDATES: dict[str, Callable[[], Candidate]] = {
     "joint, frames": lambda: Joint(apart=False),
     "decoder": lambda: Decoder(sharp=False),
     "paths + sharp": PathsFromSharp,
-    "evidence + sharp": lambda: PathsFromSharp(evidence={}, corrected=False),
+    "evidence + sharp": lambda: PathsFromSharp(spectral={}, with_unet=False),
     "decoder + sharp": lambda: Decoder(sharp=True),
 }
 

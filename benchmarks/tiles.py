@@ -169,7 +169,7 @@ def main() -> None:
         if args.reach:
             parts = {"": (network, 1)}
             if isinstance(network, PathFilm):
-                parts = {"restorer": (network.restorer, 1), "paths": (network.paths, 2)}
+                parts = {"restorer": (network.restorer, 1), "paths": (network.motion, 2)}
             for part, (module, inputs) in parts.items():
                 print(name, part, "looks at most", reach(module, inputs), "pixels far", flush=True)
             continue

@@ -19,9 +19,9 @@ def film_network():
     """A film network that changes the picture and moves it."""
     torch.manual_seed(0)
     network = PathFilm(dict(SMALL), {"degree": 2, **SMALL})
-    for unet in (network.restorer.unet, network.paths.unet):
+    for unet in (network.restorer.unet, network.motion.unet):
         nn.init.normal_(unet.outro.weight, std=0.05)
-    nn.init.constant_(network.paths.unet.outro.bias, 0.2)
+    nn.init.constant_(network.motion.unet.outro.bias, 0.2)
     network.tile_overlap = 64
     return network
 

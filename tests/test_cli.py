@@ -33,7 +33,7 @@ def shipped(monkeypatch):
     """Small networks by the names of models that came with the package."""
     torch.manual_seed(0)
     film, single = PathFilm(dict(SMALL), {"degree": 2, **SMALL}), UNetRestorer(**SMALL)
-    for unet in (film.restorer.unet, film.paths.unet, single.unet):
+    for unet in (film.restorer.unet, film.motion.unet, single.unet):
         nn.init.normal_(unet.outro.weight, std=0.05)
 
     def load_weights(name):
@@ -494,7 +494,7 @@ def test_metadata_is_made(capsys, tmp_path):
 
 
 def test_orders_are_scored_checked_and_labelled(capsys, tmp_path):
-    model = save_weights(tmp_path / "o.safetensors", HyperCUT(4, 4, 1), Card("o", "order_net"))
+    model = save_weights(tmp_path / "o.safetensors", HyperCUT(4, 4, 1), Card("o", "hypercut"))
     for clip in ("a", "b"):
         for name in ("blur/0.png", *(f"sharp/0_{i}.png" for i in range(1, 5))):
             Picture(torch.rand(3, 64, 64)).save(tmp_path / "set" / clip / name)

@@ -36,7 +36,7 @@ from unblur.metrics.sequence import p_metric
 from unblur.models.feature_extractors import FeatureExtractor
 from unblur.models.registry import NETWORKS, network_class
 from unblur.networks.arcface import ArcFaceNet
-from unblur.networks.cfmd import CFMD
+from unblur.networks.cfmd import CFMDRefiner
 from unblur.networks.deep_image_prior import DeepImagePrior
 from unblur.networks.dlib_resnet import DlibResNet
 from unblur.networks.hypercut import HyperCUT
@@ -61,24 +61,24 @@ from unblur.training.muon import Muon, split
 
 EVIDENCE = {"hidden": 8, "blocks": 1, "window": 16, "reaches": (2, 3), "sigma": 2.0}
 UNET = {"widths": (4, 8), "blocks": (1, 1)}
-FILM = {"restorer": UNET, "paths": UNET | {"degree": 2, "evidence": EVIDENCE | {"window": 12}}}
+FILM = {"restorer": UNET, "paths": UNET | {"degree": 2, "spectral": EVIDENCE | {"window": 12}}}
 SMALL: dict[str, dict[str, Any]] = {
     "film": FILM,
     "moments": {"channels": 4, "blocks": 1},
     "mimo_unet": {"channels": 4, "blocks": 1},
     "nafnet": {"width": 4, "encoder": (1, 2), "middle": 1, "decoder": (1, 1), "pool": 16},
     "maxim": {"features": 4, "stages": 2, "sizes": [4, 2], "groups": 1, "bottlenecks": 1, "reduction": 2},
-    "path_space": {
+    "path_blur_space": {
         **{"channels": 5, "widths": (4, 4, 6, 6), "blocks": (1, 1, 1, 1), "features": 8},
-        **{"evidence": EVIDENCE, "looks": 1},
+        **{"spectral": EVIDENCE, "looks": 1},
     },
     "blur_space": {"features": 4, "front_blocks": 1, "back_blocks": 1, "channels": 8, "encoder_blocks": 1},
-    "image_prior": {"inputs": 3, "width": 4, "skip": 2, "scales": 2, "attended": 1},
-    "code_prior": {"inputs": 3, "width": 4, "blocks": 1},
-    "frame_cascade": {"middle_width": 8, "middle_refine": 4, "side_width": 8, "side_refine": 4},
-    "frame_recurrent": {"width": 4, "hidden": 6, "flow_widths": (2, 3, 4)},
-    "order_net": {"width": 4, "channels": 4, "blocks": 1},
-    "moment_critic": {"width": 2, "widest": 4, "levels": 3},
+    "deep_image_prior": {"inputs": 3, "width": 4, "skip": 2, "scales": 2, "attended": 1},
+    "deep_code_prior": {"inputs": 3, "width": 4, "blocks": 1},
+    "jin": {"middle_width": 8, "middle_refine": 4, "side_width": 8, "side_refine": 4},
+    "purohit": {"width": 4, "hidden": 6, "flow_widths": (2, 3, 4)},
+    "hypercut": {"width": 4, "channels": 4, "blocks": 1},
+    "cfmd_critic": {"width": 2, "widest": 4, "levels": 3},
 }
 
 
@@ -194,11 +194,11 @@ def test_networks(name, learning):
         if hasattr(own, "reblur"):
             code = own.encode(sharp, blurry)
             return own.reblur(sharp, code.sample(torch.Generator().manual_seed(0)))
-        if name in ("order_net", "frame_recurrent"):
+        if name in ("hypercut", "purohit"):
             return own(sharp, blurry)
-        if name == "moment_critic":
+        if name == "cfmd_critic":
             return torch.cat([part.flatten() for part in own(sharp, blurry)])
-        timed = hasattr(own, "decode") and name != "frame_cascade"
+        timed = hasattr(own, "decode") and name != "jin"
         return own(blurry, put(times, device)) if timed else own(blurry)
 
     with torch.set_grad_enabled(learning):
@@ -206,7 +206,7 @@ def test_networks(name, learning):
 
 
 def test_every_way_into_a_path_space():
-    space, pair = network_of("path_space"), torch.rand(2, 1, 3, 130, 36)
+    space, pair = network_of("path_blur_space"), torch.rand(2, 1, 3, 130, 36)
 
     def run(device: torch.device) -> Tensor:
         own = deepcopy(space).to(device)
@@ -223,7 +223,7 @@ def test_every_way_into_a_path_space():
 
 def test_what_a_space_draws_is_fitted_where_it_is():
     def run(device: torch.device) -> Tensor:
-        space = network_of("path_space").to(device)
+        space = network_of("path_blur_space").to(device)
         fit_prior(space, SyntheticFields(size=8, batch_size=4), batches=2)
         return torch.cat((space.known_factor, space.prior_factor.abs(), space.prior_nearness[None]))
 
@@ -266,7 +266,7 @@ def test_what_networks_of_three_sizes_are_trained_for(name, monkeypatch):
 def test_what_networks_and_critics_are_trained_for(monkeypatch):
     monkeypatch.setattr(deformable, "checkpoint", lambda run, *args, **options: run(*args))
     wanted = AdversarialLoss(0.1, perceptual=0.0)
-    system = GanTraining(network_of("moments"), network_of("moment_critic"), adversarial=wanted)
+    system = GanTraining(network_of("moments"), network_of("cfmd_critic"), adversarial=wanted)
     trained(system, exposures())
 
     def run(device: torch.device) -> Tensor:
@@ -276,17 +276,17 @@ def test_what_networks_and_critics_are_trained_for(monkeypatch):
     alike(run)
 
 
-@pytest.mark.parametrize("name", ["path_space", "blur_space"])
+@pytest.mark.parametrize("name", ["path_blur_space", "blur_space"])
 def test_what_blur_spaces_are_trained_for(name):
     batch = exposures()
     batch["sharp"] = batch["frames"][:, 0]
-    variational = {"kl": 0.1, "paths": 1.0} if name == "path_space" else {}
+    variational = {"kl": 0.1, "paths": 1.0} if name == "path_blur_space" else {}
     trained(BlurSpaceSystem(network_of(name), CodeLoss(**variational)), batch)
 
 
 def test_what_fields_are_trained_for():
     batch = SyntheticFields(8, 2).batch(0)
-    trained(BlurSpaceSystem(network_of("path_space"), CodeLoss(kl=0.1, learn="fields")), batch)
+    trained(BlurSpaceSystem(network_of("path_blur_space"), CodeLoss(kl=0.1, learn="fields")), batch)
 
 
 def trained(system: nn.Module, batch: dict[str, Tensor]) -> None:
@@ -400,12 +400,12 @@ def test_consistency_and_refinement():
 
 @pytest.fixture
 def _small_prior(monkeypatch):
-    monkeypatch.setattr(variables, "DeepImagePrior", partial(DeepImagePrior, **SMALL["image_prior"]))
+    monkeypatch.setattr(variables, "DeepImagePrior", partial(DeepImagePrior, **SMALL["deep_image_prior"]))
 
 
 @pytest.mark.usefixtures("_small_prior")
 def test_search_of_a_prior():
-    space, pair = network_of("path_space"), torch.rand(2, 1, 3, 32, 40)
+    space, pair = network_of("path_blur_space"), torch.rand(2, 1, 3, 32, 40)
     wanted = SearchOptions(picture="prior", code="encoder", steps=4, reread=2, warmup=1, patience=0)
 
     def run(device: torch.device) -> Tensor:
@@ -448,7 +448,7 @@ def test_films_without_a_sharp_frame():
 
 def test_films_that_correct_others():
     torch.manual_seed(0)
-    network = CFMD(channels=12, blocks=1, deformable=False, estimates=True)
+    network = CFMDRefiner(channels=12, blocks=1, deformable=False)
     for parameter in network.skeleton.head_full.parameters():
         nn.init.normal_(parameter, std=0.01)
     blurry, films = torch.rand(1, 3, 40, 36), []
@@ -474,7 +474,7 @@ def test_tasks():
     for context, device in ((torch.enable_grad(), "cpu"), (Pretended(), "cuda")):
         with context:
             pipeline = unblur.load(network_of("film"), device, "float32")
-            space = load_blur_space(network_of("path_space"), device)
+            space = load_blur_space(network_of("path_blur_space"), device)
             film = unblur.frames(photo, 3, model=pipeline, refine=True, check=False)
             found = unblur.deblur_by_search(photo, SearchPlan(space, steps=2), pipeline)
             code = unblur.encode_blur(photo, other, model=space)

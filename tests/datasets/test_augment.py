@@ -59,14 +59,16 @@ def places(tmp_path: Path) -> tuple[Path, Path]:
 @pytest.fixture
 def network() -> PathBlurSpace:
     torch.manual_seed(0)
-    made = PathBlurSpace(channels=4, widths=[8] * 4, blocks=[1] * 4, features=16, looks=1, evidence={"reaches": [2, 2]})
+    made = PathBlurSpace(
+        channels=4, widths=[8] * 4, blocks=[1] * 4, features=16, gauss_newton_steps=1, spectral={"reaches": [2, 2]}
+    )
     nn.init.normal_(made.unfold.outro.weight, std=0.3)
     return made.eval()
 
 
 @pytest.fixture
 def space(network: PathBlurSpace) -> BlurSpace:
-    return BlurSpace(network, Card("toy", "path_space", sha256="5e"), device="cpu")
+    return BlurSpace(network, Card("toy", "path_blur_space", sha256="5e"), device="cpu")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -213,7 +215,7 @@ def test_other_options_and_foreign_folders_are_refused(
     for change, told in (({"size": 48}, "size"), ({"seed": 1}, "seed")):
         with pytest.raises(UnblurError, match=f"made with another {told}"):
             augment(*places, out, 2, **{"size": 40, "model": space, **change})  # type: ignore[arg-type]
-    other = BlurSpace(network, Card("toy", "path_space", sha256="other"), device="cpu")
+    other = BlurSpace(network, Card("toy", "path_blur_space", sha256="other"), device="cpu")
     with pytest.raises(UnblurError, match=r"made with another sha256"):
         augment(*places, out, 2, size=40, model=other)
     with pytest.raises(UnblurError, match="made with another sources"):
@@ -281,7 +283,7 @@ def test_nothing_but_damaged_heads_is_an_end(places: tuple[Path, Path], space: B
 
 @pytest.fixture
 def weights(network: PathBlurSpace, tmp_path: Path) -> Path:
-    return save_weights(tmp_path / "toy.safetensors", network, Card("toy", "path_space"))
+    return save_weights(tmp_path / "toy.safetensors", network, Card("toy", "path_blur_space"))
 
 
 def test_the_command_and_its_preview(

@@ -36,7 +36,7 @@ def test_the_parts_are_taught_apart():
 def test_the_terms_are_those_of_all_frames():
     torch.manual_seed(0)
     network = PathFilm(restorer=SMALL, paths=SMALL)
-    torch.nn.init.normal_(network.paths.unet.outro.weight, std=0.1)
+    torch.nn.init.normal_(network.motion.unet.outro.weight, std=0.1)
     exposure = SyntheticExposures([Still(np.full((64, 64, 3), 99, np.uint8), "grey")], size=24, batch_size=4, times=3)
     batch = exposure.batch(0)
     blurry, frames, times, paths = (batch[name] for name in ("blurry", "frames", "times", "paths"))
@@ -79,7 +79,7 @@ def test_a_path_by_a_rule_is_wrong_if_it_runs_the_other_way():
 def test_the_evidence_learns_to_guess_alone_and_then_stays(train, learns):
     torch.manual_seed(0)
     evidence = {"hidden": 8, "blocks": 1, "window": 8, "reaches": [2, 2]}
-    network = PathFilm(restorer=SMALL, paths={"widths": (4, 8, 8), "blocks": (1, 1, 1), "evidence": evidence})
+    network = PathFilm(restorer=SMALL, paths={"widths": (4, 8, 8), "blocks": (1, 1, 1), "spectral": evidence})
     frames, times = torch.rand(2, 3, 3, 32, 32), torch.tensor([[0.5, 0.0, 1.0]] * 2)
     terms = part_terms(network, torch.rand(2, 3, 32, 32), frames, times, torch.ones(2, 3, 2, 32, 32), train=train)
     sum(terms.values()).backward()
@@ -91,12 +91,12 @@ def test_the_evidence_learns_to_guess_alone_and_then_stays(train, learns):
 
 def test_paths_without_correction_learn_by_their_guesses():
     torch.manual_seed(0)
-    evidence = {"hidden": 8, "blocks": 1, "window": 8, "reaches": [2, 2], "revisions": 1}
-    paths = {"widths": (4, 8, 8), "blocks": (1, 1, 1), "evidence": evidence, "corrected": False}
+    evidence = {"hidden": 8, "blocks": 1, "window": 8, "reaches": [2, 2], "updates": 1}
+    paths = {"widths": (4, 8, 8), "blocks": (1, 1, 1), "spectral": evidence, "with_unet": False}
     network = PathFilm(restorer=SMALL, paths=paths)
     frames, times = torch.rand(2, 3, 3, 32, 32), torch.tensor([[0.5, 0.0, 1.0]] * 2)
     terms = part_terms(network, torch.rand(2, 3, 32, 32), frames, times, torch.ones(2, 3, 2, 32, 32))
     assert set(terms) == {"sharp", "guess", "rules"}
     sum(terms.values()).backward()
-    assert all(weight.grad is not None for weight in network.paths.evidence.revision.parameters())
+    assert all(weight.grad is not None for weight in network.motion.spectral.revision.parameters())
     assert network.restorer.unet.outro.weight.grad.abs().sum() > 0

@@ -28,7 +28,7 @@ def test_the_best_where_it_is_quick(threads, dtype):
     assert auto_select([pixels // 2, pixels // 2], CPU, dtype, threads).model == BEST
     slow = auto_select([2 * pixels], CPU, dtype, threads)
     assert slow.model == FAST
-    assert "--model best" in slow.reason
+    assert "`model=best`" in slow.reason
     assert auto_select([pixels // 2] * 3, CPU, dtype, threads).model == FAST, "many pictures are one wait"
 
 
@@ -43,8 +43,8 @@ def test_no_more_pictures_are_looked_at_than_needed():
 
 
 def test_each_says_what_the_other_is_called():
-    assert auto_select([1], CPU, FLOAT, 1).reason.startswith("best; --model fast takes 1/")
-    assert auto_select([10**9], CPU, FLOAT, 1).reason.startswith("fast; --model best would take more than")
+    assert auto_select([1], CPU, FLOAT, 1).reason.startswith("best; `model=fast` takes 1/")
+    assert auto_select([10**9], CPU, FLOAT, 1).reason.startswith("fast; `model=best` would take more than")
 
 
 def test_sizes_come_from_headers(tmp_path):

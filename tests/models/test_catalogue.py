@@ -27,11 +27,11 @@ def file(tmp_path):
 def test_a_file_is_described(file):
     entry = catalogue.show_model(file)
     network = PathFilm(dict(SMALL), dict(SMALL))
-    assert entry.makes == "film"
+    assert entry.kind == "film"
     assert entry.parameters == sum(parameter.numel() for parameter in network.parameters())
     assert entry.size == file.stat().st_size
     assert entry.as_dict()["card"]["licence"] == "Apache-2.0"
-    assert str(entry).startswith("Tiny. (makes a film, ")
+    assert str(entry).startswith("Tiny. (film, ")
     facts = entry.facts()
     assert facts["score"] == "psnr 30.5"
     assert facts["steps"] == "7"
@@ -43,14 +43,14 @@ def test_models_that_came_with_the_package_are_listed(file, monkeypatch):
 
     from unblur.models import weights
 
-    table = {DEFAULT: Shipped(file.name, hashlib.sha256(file.read_bytes()).hexdigest())}
+    table = {DEFAULT: Shipped("film", file.name, hashlib.sha256(file.read_bytes()).hexdigest())}
     for module in (catalogue, weights):
         monkeypatch.setattr(module, "SHIPPED", table)
         monkeypatch.setattr(module, "FILES", file.parent)
     (entry,) = catalogue.list_models()
     assert entry.name == DEFAULT
     assert entry.alias == "fast"
-    assert "(fast; makes a film, " in str(entry)
+    assert "(fast; film, " in str(entry)
     assert catalogue.show_model("fast") == entry
 
 
@@ -62,21 +62,23 @@ def test_what_cannot_be_converted_is_told_in_one_line(file, tmp_path):
 
 
 def test_a_deep_prior_is_told_from_models(tmp_path):
-    path = save_weights(tmp_path / "prior.safetensors", DeepImagePrior(width=8, skip=4), Card("one", "image_prior"))
-    assert catalogue.show_model(path).makes == "prior"
-    with pytest.raises(UnblurError, match="--model one: is the deep prior of one picture or code"):
+    path = save_weights(
+        tmp_path / "prior.safetensors", DeepImagePrior(width=8, skip=4), Card("one", "deep_image_prior")
+    )
+    assert catalogue.show_model(path).kind == "prior"
+    with pytest.raises(UnblurError, match="model=one: is the deep prior of one picture or code"):
         load(path, "cpu")
 
 
 @pytest.mark.parametrize(
     ("network", "said"),
     [
-        (HyperCUT(4, 4, 1), "--model a: scores the order of frames, and makes none; .* --order"),
-        (CFMDCritic(4, 4), "--model a: judges frames, and makes none; use best or fast"),
+        (HyperCUT(4, 4, 1), "model=a: scores the order of frames, and makes none; .* `order`"),
+        (CFMDCritic(4, 4), "model=a: judges frames, and makes none; use best or fast"),
     ],
 )
 def test_networks_that_make_no_picture_are_told_from_models(network, said, tmp_path):
-    names = {"HyperCUT": "order_net", "CFMDCritic": "moment_critic"}
+    names = {"HyperCUT": "hypercut", "CFMDCritic": "cfmd_critic"}
     path = save_weights(tmp_path / "a.safetensors", network, Card("a", names[type(network).__name__]))
     with pytest.raises(UnblurError, match=said):
         load(path, "cpu")

@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
     """A model and its ONNX file, and what the command said."""
     folder = tmp_path_factory.mktemp("export")
     torch.manual_seed(0)
-    network = PathFilm(dict(SMALL), {**SMALL, "evidence": EVIDENCE})
+    network = PathFilm(dict(SMALL), {**SMALL, "spectral": EVIDENCE})
     torch.nn.init.normal_(network.restorer.unet.outro.weight, std=0.1)
     save_weights(folder / "tiny.safetensors", network, CARD)
     said, told = io.StringIO(), io.StringIO()
@@ -147,7 +147,7 @@ def test_what_cannot_be_is_refused_in_one_line(folder, arguments, said, tmp_path
 
 
 def test_networks_of_which_no_graph_is_offered(tmp_path):
-    path = save_weights(tmp_path / "critic.safetensors", CFMDCritic(4, 4), Card("critic", "moment_critic"))
+    path = save_weights(tmp_path / "critic.safetensors", CFMDCritic(4, 4), Card("critic", "cfmd_critic"))
     with pytest.raises(UnblurError, match="critic: is a CFMDCritic, of which no ONNX graph is offered; there are"):
         export_model(path, tmp_path / "a.onnx")
 

@@ -12,7 +12,7 @@ from unblur.layers.attention import window_means
 from unblur.models import onnx_graph as export
 from unblur.models.onnx_graph import Graph, Port, graphs_of, write_graph
 from unblur.networks.blur_kernel_space import BlurKernelSpace
-from unblur.networks.cfmd import CFMD
+from unblur.networks.cfmd import CFMD, CFMDRefiner
 from unblur.networks.cfmd_critic import CFMDCritic
 from unblur.networks.hypercut import HyperCUT
 from unblur.networks.maxim import Maxim
@@ -80,7 +80,7 @@ def test_graphs_serve_other_sizes_than_they_were_traced_with(made, least, tmp_pa
         (lambda: MimoUNet(4, 1), lambda: (torch.rand(2, 3, 8, 12),)),
         (lambda: CFMD(4, 1), lambda: (torch.rand(2, 3, 8, 12), torch.rand(3))),
         (
-            lambda: CFMD(24, 1, estimates=True, fold=2),
+            lambda: CFMDRefiner(24, 1, fold=2),
             lambda: (torch.rand(2, 3, 8, 16), torch.rand(3), torch.rand(2, 3, 2, 3, 8, 16)),
         ),
         (lambda: NAFNet(4, (1,), 1, (1,), pool=10), lambda: (torch.rand(1, 3, 8, 30),)),
@@ -109,7 +109,7 @@ def test_graphs_say_what_they_take():
     encoder, decoder = graphs_of(BlurKernelSpace(4, 1, 1, 4, 1)).values()
     assert (encoder.does, decoder.does) == ("sharp, blurry -> code", "sharp, code -> reblurred")
     assert [x.shape for x in decoder.example(2, 1, 2, 3)] == [(2, 3, 256, 384), (2, 4, 2, 3)]
-    corrects = graphs_of(CFMD(24, 1, estimates=True, fold=2))["film"]
+    corrects = graphs_of(CFMDRefiner(24, 1, fold=2))["film"]
     assert corrects.does == "blurry, times, estimates -> frames"
     assert corrects.multiple == 8
     assert str(corrects.inputs[1]) == "times (times), in [0, 1]: 0 shutter opens, 1 closes"

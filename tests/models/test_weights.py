@@ -51,7 +51,7 @@ def test_round_trip(network: MimoUNet, saved: Path) -> None:
     assert isinstance(loaded.network, MimoUNet)
     assert not loaded.network.training
     assert loaded.network.arguments == network.arguments
-    assert replace(loaded.card, sha256=None) == CARD
+    assert replace(loaded.card, sha256=None) == replace(CARD, kind="restorer")
     assert loaded.card.sha256 is not None
     assert len(loaded.card.sha256) == 64
     for name, tensor in network.state_dict().items():
@@ -61,7 +61,7 @@ def test_round_trip(network: MimoUNet, saved: Path) -> None:
 def test_the_card_follows_the_network(tmp_path: Path) -> None:
     network = CFMD(channels=4, blocks=1, mask_range=1.0)
     loaded = load_weights(save_weights(tmp_path / "a.safetensors", network, replace(CARD, network="film")))
-    assert loaded.card.network == "moments"
+    assert loaded.card.network == "cfmd"
     assert loaded.network.arguments == network.arguments
 
 
@@ -84,11 +84,11 @@ def test_weights_that_share_memory_or_are_strided_are_written(network: MimoUNet,
 def test_shipped_names(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sha256 = load_weights(saved).card.sha256
     monkeypatch.setattr(weights, "FILES", saved.parent)
-    monkeypatch.setitem(table.SHIPPED, "little", table.Shipped(saved.name, str(sha256)))
+    monkeypatch.setitem(table.SHIPPED, "little", table.Shipped("restorer", saved.name, str(sha256)))
     assert load_weights("little").card.name == "little"
     with pytest.raises(UnblurError, match=r"litle: is neither a model nor a file; did you mean little\?"):
         load_weights("litle")
-    monkeypatch.setitem(table.SHIPPED, "little", table.Shipped(saved.name, 64 * "0"))
+    monkeypatch.setitem(table.SHIPPED, "little", table.Shipped("restorer", saved.name, 64 * "0"))
     with pytest.raises(UnblurError, match="sha256"):
         load_weights("little")
 

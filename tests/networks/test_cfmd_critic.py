@@ -45,11 +45,11 @@ def test_every_convolution_is_normed_as_in_the_released_one() -> None:
     with torch.device("meta"):
         critic = CFMDCritic()
     released = {name: torch.empty(shape, device="meta") for name, shape in _names().items()}
-    renamed = _renamed(Path("critic"), released, RELEASED["moment_critic"].rules)
+    renamed = _renamed(Path("critic"), released, RELEASED["cfmd_critic"].rules)
     assert {name: tensor.shape for name, tensor in renamed.items()} == {
         name: tensor.shape for name, tensor in critic.state_dict().items()
     }
-    assert RELEASED["moment_critic"].arguments(renamed) == critic.arguments
+    assert RELEASED["cfmd_critic"].arguments(renamed) == critic.arguments
     convolutions = [module for module in critic.modules() if isinstance(module, nn.Conv2d)]
     assert len(convolutions) == 30
     assert all(isinstance(module, SpectralConv2d) for module in convolutions)
@@ -144,12 +144,12 @@ def test_released_checkpoints_are_converted(tmp_path: Path) -> None:
     critic = CFMDCritic(width=4, widest=32).eval()
     state, found = critic.state_dict(), {}
     for name in _names():
-        (ours,) = _renamed(Path("x"), {name: torch.empty(0)}, RELEASED["moment_critic"].rules)
+        (ours,) = _renamed(Path("x"), {name: torch.empty(0)}, RELEASED["cfmd_critic"].rules)
         found[name] = state[ours].clone()
     assert len(found) == len(state)
     torch.save({"model": found}, tmp_path / "critic.pth")
     loaded = load_weights(convert(tmp_path / "critic.pth", out=tmp_path / "critic.safetensors"))
-    assert (loaded.card.network, loaded.network.arguments) == ("moment_critic", critic.arguments)
+    assert (loaded.card.network, loaded.network.arguments) == ("cfmd_critic", critic.arguments)
     frame, blurry = torch.rand(2, 1, 3, 33, 40)
     for ours, theirs in zip(loaded.network(frame, blurry), critic(frame, blurry), strict=True):
         assert torch.equal(ours, theirs)

@@ -58,7 +58,7 @@ def test_a_revision_begins_with_half_of_the_step_and_learns():
     assert torch.allclose(revised, guess + 0.5 * step / 4)
     assert rest.shape == (1, 2, 4, 4)
     (revised.sum() + rest.sum()).backward()
-    assert revision.judge.weight.grad.abs().sum() > 0
+    assert revision.head.weight.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("rows", [1, 3, 5])

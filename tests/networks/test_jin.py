@@ -63,7 +63,7 @@ def test_every_weight_learns() -> None:
 def test_frames_of_a_state_are_the_networks_own() -> None:
     network, blurry = _network(), torch.rand(1, 3, 20, 20)
     with torch.inference_mode():
-        frames, state = network(blurry), network.estimate_motion(blurry)
+        frames, state = network(blurry), network.encode(blurry)
         assert state.shape == (1, 21, 20, 20)
         torch.testing.assert_close(network.decode(state, torch.arange(7) / 6), frames)
         between = network.decode(state, torch.tensor([0.25]))

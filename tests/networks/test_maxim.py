@@ -105,7 +105,7 @@ def test_the_grid_sees_the_whole_picture(tiny: nn.Module) -> None:
 def test_bfloat16_loses_less_than_a_twentieth_of_a_decibel(tiny: nn.Module) -> None:
     """Beside a truth that is as far from the exact result as truths are from good ones: 30 dB."""
     blurry = _moved_pattern()
-    exact, rough = (Runner(tiny, CPU, dtype).forward(blurry) for dtype in (torch.float32, torch.bfloat16))
+    exact, rough = (Runner(tiny, CPU, dtype).restore(blurry) for dtype in (torch.float32, torch.bfloat16))
     truth = exact + 10**-1.5 * torch.randn(exact.shape, generator=torch.Generator().manual_seed(0))
     lost, noise = ((rough - truth).square().mean(), (exact - truth).square().mean())
     assert (rough - exact).abs().max() > 0
@@ -121,7 +121,7 @@ def _scene(height: int, width: int) -> Tensor:
 
 def test_tiles_change_little(tiny: nn.Module) -> None:
     blurry, runner = _scene(200, 224), Runner(tiny, CPU, torch.float32)
-    whole = runner.forward(blurry)
+    whole = runner.restore(blurry)
     made, side = runner.sharpen(blurry, tile=160, subject="a.png")
     assert side == 160
     assert 0 < (made - whole).abs().mean() < 0.15 * (whole - blurry).abs().mean()
@@ -136,7 +136,7 @@ def test_tiles_change_nothing_but_what_sees_the_whole_picture(tiny: nn.Module) -
             if isinstance(module, ChannelWeights):
                 module.excite.weight[:] = 0
     blurry, runner = _scene(200, 320), Runner(tiny, CPU, torch.float32)
-    whole = runner.forward(blurry)
+    whole = runner.restore(blurry)
     runner.overlap, runner.ramp = 128, 8
     made, _ = runner.sharpen(blurry, tile=256, subject="a.png")
     torch.testing.assert_close(made, whole, atol=1e-4, rtol=1e-4)

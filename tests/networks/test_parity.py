@@ -77,10 +77,10 @@ def _input(label: str, *shape: int) -> Tensor:
 @pytest.mark.parametrize(
     ("name", "network"),
     [
-        ("blur_space_wovae", "blur_space"),
-        ("blur_space_wvae", "blur_space"),
-        ("image_prior", "image_prior"),
-        ("code_prior", "code_prior"),
+        ("blur_space_wovae", "blur_kernel_space"),
+        ("blur_space_wvae", "blur_kernel_space"),
+        ("image_prior", "deep_image_prior"),
+        ("code_prior", "deep_code_prior"),
     ],
 )
 def test_answers_as_the_released_blur_space_does(name: str, network: str) -> None:
@@ -90,8 +90,8 @@ def test_answers_as_the_released_blur_space_does(name: str, network: str) -> Non
         weights = released.folded(_renamed(source, _released_weights(golden, name), released.rules))
         built = _filled(source, network, weights).eval()
         del weights
-        if network != "blur_space":
-            shape = (1, 8, 256, 256) if network == "image_prior" else (1, 64, 64, 64)
+        if network != "blur_kernel_space":
+            shape = (1, 8, 256, 256) if network == "deep_image_prior" else (1, 64, 64, 64)
             _check(golden, f"{name}.0", built(_input(name, *shape)))
             return
         sharp, blurry = (_input(f"{name}.{which}", 1, 3, 256, 256) for which in ("sharp", "blurry"))
@@ -108,18 +108,18 @@ def test_answers_as_the_released_blur_space_does(name: str, network: str) -> Non
 
 def test_answers_as_the_released_cascade_does() -> None:
     """Also without a file, of 70 megabytes; a mark in front of every name tells which of four files it was in."""
-    released = RELEASED["frame_cascade"]
+    released = RELEASED["jin"]
     with np.load(FRAME_NETS) as golden, torch.inference_mode():
         weights = {re.sub(r"^\w+\.", "", key): w for key, w in _released_weights(golden, "jin").items()}
-        built = _filled(Path("jin"), "frame_cascade", _renamed(Path("jin"), weights, released.rules)).eval()
+        built = _filled(Path("jin"), "jin", _renamed(Path("jin"), weights, released.rules)).eval()
         _check(golden, "jin.0", built(_input("jin", 1, 3, 160, 160))[0])
 
 
 def test_answers_as_the_released_recurrent_model_does() -> None:
-    released = RELEASED["frame_recurrent"]
+    released = RELEASED["purohit"]
     with np.load(FRAME_NETS) as golden, torch.inference_mode():
         weights = _renamed(Path("purohit"), _released_weights(golden, "purohit"), released.rules)
-        built = _filled(Path("purohit"), "frame_recurrent", weights).eval()
+        built = _filled(Path("purohit"), "purohit", weights).eval()
         moved = built.moved(*(_input(f"purohit.{which}", 1, 3, 128, 128) for which in ("blurry", "center")))
         for index, answer in enumerate([*reversed(moved.frames), *moved.flows[:3]]):
             _check(golden, f"purohit.{index}", answer)
@@ -131,8 +131,8 @@ def test_answers_as_the_released_order_network_does(tmp_path: Path) -> None:
     plane = torch.rand(129) * 2 - 1
     with np.load(ORDER) as golden, torch.inference_mode():
         weights = _released_weights(golden, "order_encoder")
-        renamed = _renamed(Path("order"), weights, RELEASED["order_net"].rules)
-        built = _filled(Path("order"), "order_net", renamed | {"hyperplane": plane}).eval()
+        renamed = _renamed(Path("order"), weights, RELEASED["hypercut"].rules)
+        built = _filled(Path("order"), "hypercut", renamed | {"hyperplane": plane}).eval()
         vector = built.encode(first, second)
         _check(golden, "order_encoder.0", vector)
         torch.testing.assert_close(built.score(first, second), vector @ plane[:-1] + plane[-1] * vector.sum(-1))

@@ -19,7 +19,7 @@ EVIDENCE = {"hidden": 8, "blocks": 1, "window": 16, "reaches": (2, 3)}
 @pytest.fixture(scope="module")
 def space():
     torch.manual_seed(0)
-    return PathBlurSpace(**SMALL, evidence=EVIDENCE, looks=1).eval()
+    return PathBlurSpace(**SMALL, spectral=EVIDENCE, gauss_newton_steps=1).eval()
 
 
 def moving(dx, dy, height, width):
@@ -99,7 +99,7 @@ def test_a_code_is_fitted_to_another_size(space):
 @torch.no_grad()
 def test_displacements_follow_the_paths():
     """Where the motion is even, a frame's content comes from the place it left."""
-    space, times = PathBlurSpace(**SMALL, evidence=EVIDENCE), torch.tensor([0.0, 0.5, 0.8])
+    space, times = PathBlurSpace(**SMALL, spectral=EVIDENCE), torch.tensor([0.0, 0.5, 0.8])
     space.unfold.outro.weight.zero_()
     code = torch.randn(1, 5, 1, 1)
     back = space.displacements(code, times, (100, 90))
@@ -111,7 +111,7 @@ def test_displacements_follow_the_paths():
 
 
 def test_draws_are_normal_with_the_prior_s_moments():
-    space = PathBlurSpace(**SMALL, evidence=EVIDENCE)
+    space = PathBlurSpace(**SMALL, spectral=EVIDENCE)
     space.prior_mean.copy_(torch.arange(5.0))
     space.prior_factor.copy_(torch.diag(torch.arange(1.0, 6.0)))
     space.prior_nearness.copy_(torch.tensor([0.0, 0.2, 0.5, 0.8, 0.9]))
@@ -125,7 +125,7 @@ def test_draws_are_normal_with_the_prior_s_moments():
 
 def test_draws_are_as_alike_as_their_cells_are_near():
     """In grids that are not square too: every cell with every other."""
-    space = PathBlurSpace(**SMALL, evidence=EVIDENCE)
+    space = PathBlurSpace(**SMALL, spectral=EVIDENCE)
     space.prior_nearness.fill_(0.8)
     codes = space.draw(4000, 2 * 128, 3 * 128, torch.Generator().manual_seed(2))
     place = torch.tensor([[row, column] for row in range(2) for column in range(3)]).double()
@@ -158,9 +158,9 @@ def test_gradients_reach_the_code_and_the_picture(space):
 @torch.no_grad()
 def test_steps_of_gauss_and_newton_find_a_motion(leaves):
     """Half of it is known; looking again explains the rest."""
-    space = PathBlurSpace(**SMALL, evidence=EVIDENCE).eval()
+    space = PathBlurSpace(**SMALL, spectral=EVIDENCE).eval()
     for first in (0, 6):
-        space.evidence.guess.bias[first : first + 2] = torch.tensor([1.0, 0.4]) / 2 / 8
+        space.spectral.head.bias[first : first + 2] = torch.tensor([1.0, 0.4]) / 2 / 8
     sharp = leaves[None]
     blurry = space.expose(sharp, moving(3.0, 1.2, 256, 320))
     explained = []

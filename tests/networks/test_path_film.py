@@ -12,7 +12,7 @@ SMALL = {"widths": (4, 8), "blocks": (1, 1)}
 
 def small(**options):
     torch.manual_seed(0)
-    network = PathFilm(restorer=SMALL, paths=SMALL | {"degree": 2}, **options).eval()
+    network = PathFilm(restorer=SMALL, motion=SMALL | {"degree": 2}, **options).eval()
     for weight in network.parameters():
         torch.nn.init.normal_(weight, std=0.05)
     return network
@@ -30,7 +30,7 @@ def test_any_size(height, width):
 @given(height=st.integers(1, 37), width=st.integers(1, 37))
 def test_any_size_with_evidence(height, width):
     evidence = {"hidden": 8, "blocks": 1, "window": 12, "reaches": [3, 2]}
-    network = MotionEstimator(widths=(4, 4, 8), blocks=(1, 1, 1), evidence=evidence)
+    network = MotionEstimator(widths=(4, 4, 8), blocks=(1, 1, 1), spectral=evidence)
     picture = torch.rand(1, 3, height, width)
     paths = network(picture, picture)
     assert paths.shape == (1, 6, height, width)
@@ -39,8 +39,8 @@ def test_any_size_with_evidence(height, width):
 
 def test_evidence_does_without_correction():
     evidence = {"hidden": 8, "blocks": 1, "window": 12, "reaches": [3, 2], "sigma": 2.0}
-    network = MotionEstimator(widths=(4, 4, 8), blocks=(1, 1, 1), evidence=evidence, corrected=False)
-    corrected = MotionEstimator(widths=(4, 4, 8), blocks=(1, 1, 1), evidence=evidence)
+    network = MotionEstimator(widths=(4, 4, 8), blocks=(1, 1, 1), spectral=evidence, with_unet=False)
+    corrected = MotionEstimator(widths=(4, 4, 8), blocks=(1, 1, 1), spectral=evidence)
     for weight in network.parameters():
         torch.nn.init.normal_(weight, std=0.1)
     corrected.load_state_dict(network.state_dict(), strict=False)
@@ -50,7 +50,7 @@ def test_evidence_does_without_correction():
     # The same, but for the place where the enlarging is done.
     assert torch.nn.functional.cosine_similarity(paths, corrected(blurry, sharp)).mean() > 0.99
     with pytest.raises(ValueError, match="nothing is left"):
-        MotionEstimator(corrected=False)
+        MotionEstimator(with_unet=False)
 
 
 def test_decode_of_encode_is_forward_whatever_the_batch_of_times():
@@ -139,7 +139,7 @@ def test_films_start_from_any_sharp_frame():
     network, blurry, sharp = small(), torch.rand(1, 3, 12, 20), torch.rand(1, 3, 12, 20)
     state = network.estimate_motion(blurry, sharp)
     assert torch.equal(state[:, :3], sharp)
-    assert torch.equal(state[:, 3:], network.paths(blurry, sharp))
+    assert torch.equal(state[:, 3:], network.motion(blurry, sharp))
     own = network.estimate_motion(blurry, network.restorer(blurry))
     assert torch.equal(network.encode(blurry), network.orient(own))
 
@@ -147,7 +147,7 @@ def test_films_start_from_any_sharp_frame():
 def with_evidence(**options):
     torch.manual_seed(0)
     evidence = {"hidden": 8, "blocks": 1, "window": 12, "reaches": [3, 2], "sigma": 2.0}
-    network = PathFilm(SMALL, {"widths": (4, 4, 8), "blocks": (1, 1, 1), "evidence": evidence, **options}).eval()
+    network = PathFilm(SMALL, {"widths": (4, 4, 8), "blocks": (1, 1, 1), "spectral": evidence, **options}).eval()
     for weight in network.parameters():
         torch.nn.init.normal_(weight, std=0.1)
     return network
@@ -156,7 +156,7 @@ def with_evidence(**options):
 @pytest.mark.parametrize(("corrected", "channels"), [(True, 8 + 6), (False, 6)])
 def test_a_survey_of_the_whole_is_what_following_it_would_see(corrected, channels):
     """And no more than is read: features are for a U-Net."""
-    network, blurry, sharp = with_evidence(corrected=corrected), torch.rand(1, 3, 30, 45), torch.rand(1, 3, 30, 45)
+    network, blurry, sharp = with_evidence(with_unet=corrected), torch.rand(1, 3, 30, 45), torch.rand(1, 3, 30, 45)
     with torch.inference_mode():
         context = network.global_context(blurry, sharp)
         assert context.shape == (1, channels, 4, 6)
@@ -170,8 +170,8 @@ def test_a_survey_of_the_whole_is_what_following_it_would_see(corrected, channel
 def test_a_survey_in_bands_is_the_survey(monkeypatch):
     network, blurry, sharp = with_evidence(), torch.rand(2, 3, 40, 45), torch.rand(2, 3, 40, 45)
     whole = network.global_context(blurry, sharp).detach()
-    made, drawings = [], network.paths.evidence.drawings
-    network.paths.evidence.drawings = lambda patches: made.append(patches[0].shape[2]) or drawings(patches)
+    made, kernel_images = [], network.motion.spectral.kernel_images
+    network.motion.spectral.kernel_images = lambda patches: made.append(patches[0].shape[2]) or kernel_images(patches)
     monkeypatch.setattr(evidence, "BAND", 12)
     with torch.inference_mode():
         assert torch.allclose(network.global_context(blurry, sharp), whole, atol=1e-5)

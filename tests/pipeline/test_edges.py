@@ -102,10 +102,10 @@ def test_small_pictures(size):
 
 def test_a_film_takes_them():
     photo, sharp, _, coarse = two_halves()
-    network = PathFilm(paths={"degree": 2}).eval()
+    network = PathFilm(motion={"degree": 2}).eval()
     film = MapFilm(Runner(network, torch.device("cpu"), torch.float32), torch.cat((sharp, coarse), 1), 96, "a photo")
     before = film.state.clone()
-    film.propagate(photo)
+    film.propagate_paths(photo)
     assert torch.equal(film.state[:, :3], before[:, :3])
     assert torch.allclose(film.state[:, 3:], propagated(photo, sharp, coarse), atol=1e-4)
 

@@ -25,9 +25,9 @@ class Small(PathFilm):
     def __init__(self):
         torch.manual_seed(0)
         super().__init__({"widths": (8, 8), "blocks": (1, 1)}, {"degree": 2, "widths": (8, 8), "blocks": (1, 1)})
-        for unet in (self.restorer.unet, self.paths.unet):
+        for unet in (self.restorer.unet, self.motion.unet):
             nn.init.normal_(unet.outro.weight, std=0.05)
-        nn.init.constant_(self.paths.unet.outro.bias, 0.4)
+        nn.init.constant_(self.motion.unet.outro.bias, 0.4)
         self.tile_overlap, self.multiple = 64, 4
         self.restorer.tile_overlap, self.restorer.multiple = 64, 4
 
@@ -227,7 +227,7 @@ def test_the_same_picture_gives_the_same_bytes(network, dtype):
 
 
 def test_values_that_are_not_numbers_are_refused():
-    with pytest.raises(UnblurError, match=r"a.png: .* not numbers; use --dtype float32"):
+    with pytest.raises(UnblurError, match=r"a.png: .* not numbers; use `dtype=float32`"):
         to_output_range(torch.tensor([0.0, float("nan")]), "a.png")
     with pytest.raises(UnblurError):
         to_output_range(torch.tensor([0.0, float("inf")]), "a.png")
@@ -241,7 +241,7 @@ def test_paths_that_are_not_numbers_are_refused(value, row, monkeypatch):
     runner, state = runner_of(Small()), torch.zeros(1, 7, 32, 2**16)
     state[0, 4, row, 9] = value
     monkeypatch.setattr(runner, "cost", lambda *about: 1.0)
-    with pytest.raises(UnblurError, match=r"a.png: .* not numbers; use --dtype float32"):
+    with pytest.raises(UnblurError, match=r"a.png: .* not numbers; use `dtype=float32`"):
         MapFilm(runner, state, 64, "a.png")
 
 
@@ -260,7 +260,7 @@ def test_what_is_done_to_the_state_takes_the_memory_of_where_it_lies(monkeypatch
     monkeypatch.setattr(film_module, "propagated", lambda *given, side: sides.append(side) or given[2])
     monkeypatch.setattr(film_module, "consistent", lambda *given, rows, **more: sides.append(rows) or given[1])
     monkeypatch.setattr(film, "_reach", lambda: film._margin)
-    film.propagate(picture(400, 30))
+    film.propagate_paths(picture(400, 30))
     film.make_consistent(picture(400, 30))
     here = [81, 133 - 2 * film._margin]  # of 4 MB, at 600 and 1000 bytes
     assert sides == (here if place == "cpu" else [28867, 400 - 2 * film._margin])
@@ -285,7 +285,7 @@ def test_a_network_is_set_to_evaluation():
     network = Small().train()
     runner = runner_of(network)
     assert not network.training
-    assert not runner.encode(picture(8, 8)).requires_grad
+    assert not runner.state(picture(8, 8), picture(8, 8)).requires_grad
 
 
 def test_networks_with_global_pooling_fade_over_the_whole_overlap():
@@ -315,10 +315,10 @@ class Surveying(PathFilm):
 
     def __init__(self):
         torch.manual_seed(0)
-        evidence = {"hidden": 8, "blocks": 1, "window": 16, "reaches": [3, 3], "sigma": 8.0, "revisions": 1}
+        evidence = {"hidden": 8, "blocks": 1, "window": 16, "reaches": [3, 3], "sigma": 8.0, "updates": 1}
         shape = {"degree": 2, "widths": (8, 8, 8), "blocks": (1, 1, 1)}
-        super().__init__({"widths": (8, 8), "blocks": (1, 1)}, {**shape, "evidence": evidence, "corrected": False})
-        for layer in (self.paths.evidence.guess, self.paths.evidence.revision.judge):
+        super().__init__({"widths": (8, 8), "blocks": (1, 1)}, {**shape, "spectral": evidence, "with_unet": False})
+        for layer in (self.motion.spectral.head, self.motion.spectral.update.head):
             nn.init.normal_(layer.weight, std=0.1)
             nn.init.normal_(layer.bias, std=0.1)
             layer.bias.data[-1] = 3.0
@@ -339,14 +339,12 @@ def test_what_is_known_of_the_whole_is_known_in_every_tile(size, monkeypatch):
 def test_the_memory_of_a_tile_is_that_of_what_tiles_run():
     """Which is not the look at the whole picture: tiles are told what it found."""
     network, blurry = Surveying().eval(), picture(150, 260)
-    runner, sizes, look = runner_of(network), [], network.paths.evidence.look
-    alone = runner_of(Surveying()).cost(
-        "estimate_motion", lambda side: runner.estimate_motion(runner.grey(side), runner.grey(side))
-    )
-    network.paths.evidence.look = lambda *pair: sizes.append(tuple(pair[0].shape[-2:])) or look(*pair)
+    runner, sizes, look = runner_of(network), [], network.motion.spectral.extract
+    alone = runner_of(Surveying()).cost("state", lambda side: runner.state(runner.grey(side), runner.grey(side)))
+    network.motion.spectral.extract = lambda *pair: sizes.append(tuple(pair[0].shape[-2:])) or look(*pair)
     estimate_motion(runner, blurry, blurry, tile="auto", subject="a.png")
     assert set(sizes) <= {(152, 264), (64, 64)}
-    assert runner.cost("estimate_motion", lambda side: pytest.fail("it is known")) < alone / 1.5
+    assert runner.cost("state", lambda side: pytest.fail("it is known")) < alone / 1.5
 
 
 def test_both_stages_get_the_same_tiles_of_both_pictures():
@@ -395,12 +393,12 @@ def test_smaller_tiles_after_running_out_of_memory_keep_the_stride():
 
 def test_the_memory_model_grows_with_pixels_only():
     runner = runner_of(Small())
-    cost = runner.cost("encode", lambda side: runner.encode(runner.grey(side)))
+    cost = runner.cost("state", lambda side: runner.state(runner.grey(side), runner.grey(side)))
     assert 50 < cost < 1000
     assert runner.tile(5000, 5000, "auto", lambda: 1e6) == runner.smallest
     assert runner.tile(5000, 5000, "auto", lambda: cost) > 512
 
 
 def test_a_tile_that_is_hardly_more_than_its_overlaps_is_refused():
-    with pytest.raises(UnblurError, match=r"--tile 100: too small for this network.*use 128 or more"):
+    with pytest.raises(UnblurError, match=r"tile=100: too small for this network.*use 128 or more"):
         runner_of(Small()).tile(500, 500, 100, lambda: 1.0)

@@ -17,10 +17,9 @@ from unblur.metrics.fidelity import psnr
 from unblur.networks.blur_kernel_space import BlurKernelSpace
 from unblur.networks.deep_image_prior import DeepCodePrior, DeepImagePrior
 from unblur.pipeline import search as module
-from unblur.pipeline import search_variables as variables
-from unblur.pipeline.search import search
+from unblur.pipeline import search as variables
+from unblur.pipeline.search import Pixels, search
 from unblur.pipeline.search_options import SearchOptions
-from unblur.pipeline.search_variables import Pixels
 
 
 class Mixing(nn.Module):

@@ -47,7 +47,7 @@ def frames(seed: int, count: int = 5, side: int = 64) -> torch.Tensor:
 
 @pytest.fixture
 def model(tmp_path: Path) -> str:
-    return str(save_weights(tmp_path / "order.safetensors", network(), Card("tiny-order", "order_net")))
+    return str(save_weights(tmp_path / "order.safetensors", network(), Card("tiny-order", "hypercut")))
 
 
 @pytest.fixture

@@ -24,14 +24,16 @@ EVIDENCE = {"hidden": 8, "blocks": 1, "window": 16, "reaches": (2, 3)}
 
 def network(seed=0):
     torch.manual_seed(seed)
-    space = PathBlurSpace(6, **ARGUMENTS, evidence=EVIDENCE)
+    space = PathBlurSpace(6, **ARGUMENTS, spectral=EVIDENCE)
     torch.nn.init.normal_(space.unfold.outro.weight, std=0.3)
     return space
 
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
-    return save_weights(tmp_path_factory.mktemp("space") / "tiny.safetensors", network(), Card("tiny", "path_space"))
+    return save_weights(
+        tmp_path_factory.mktemp("space") / "tiny.safetensors", network(), Card("tiny", "path_blur_space")
+    )
 
 
 @pytest.fixture(scope="module")

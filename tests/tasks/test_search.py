@@ -27,10 +27,10 @@ QUICK = {"steps": "2", "patience": "0"}
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     torch.manual_seed(0)
-    network = PathBlurSpace(6, **ARGUMENTS, evidence=EVIDENCE)
+    network = PathBlurSpace(6, **ARGUMENTS, spectral=EVIDENCE)
     torch.nn.init.normal_(network.unfold.outro.weight, std=0.1)
     network.prior_mean.fill_(0.25)
-    return save_weights(tmp_path_factory.mktemp("space") / "tiny.safetensors", network, Card("tiny", "path_space"))
+    return save_weights(tmp_path_factory.mktemp("space") / "tiny.safetensors", network, Card("tiny", "path_blur_space"))
 
 
 @pytest.fixture(scope="module")

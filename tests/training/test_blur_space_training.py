@@ -128,7 +128,7 @@ def test_terms_that_the_network_has_nothing_for_are_refused() -> None:
 
 def test_the_shipped_kind_of_network_learns_from_all_terms(pair: dict[str, Tensor]) -> None:
     network = PathBlurSpace(
-        channels=4, widths=[8] * 4, blocks=[1] * 4, features=16, looks=1, evidence={"reaches": [2, 2]}
+        channels=4, widths=[8] * 4, blocks=[1] * 4, features=16, gauss_newton_steps=1, spectral={"reaches": [2, 2]}
     )
     terms = BlurSpaceSystem(network, CodeLoss(kl=0.1, paths=0.1)).losses(pair)  # type: ignore[arg-type]
     torch.stack(list(terms.values())).sum().backward()

@@ -12,7 +12,7 @@ from unblur.training.code_statistics import fit_prior
 def fitted():
     torch.manual_seed(0)
     evidence = {"hidden": 8, "blocks": 1, "window": 16, "reaches": (2, 3)}
-    space = PathBlurSpace(6, widths=(4, 4, 8, 8), blocks=(1, 1, 1, 1), features=8, evidence=evidence).eval()
+    space = PathBlurSpace(6, widths=(4, 4, 8, 8), blocks=(1, 1, 1, 1), features=8, spectral=evidence).eval()
     source = SyntheticFields(size=24, batch_size=16, seed=3)
     fit_prior(space, source, batches=8)
     return space, source

@@ -46,7 +46,7 @@ def test_fields_are_learned_and_the_prior_is_kept(recipe: Path, tmp_path: Path) 
     assert not torch.equal(network.prior_factor, torch.eye(8))
     assert not torch.equal(network.known_factor, torch.eye(8))
     film = load_weights("film-small").network
-    torch.testing.assert_close(network.evidence.state_dict(), film.paths.evidence.state_dict())
+    torch.testing.assert_close(network.evidence.state_dict(), film.motion.spectral.state_dict())
 
 
 def test_the_error_is_in_pixels() -> None:

@@ -93,7 +93,7 @@ class Ramp(torch.nn.Module):
 
 def test_films_are_learned_at_turned_times(tmp_path: Path) -> None:
     path = tmp_path / "order.safetensors"
-    save_weights(path, HyperCUT(width=4, channels=4, blocks=1), Card("o", "order_net"))
+    save_weights(path, HyperCUT(width=4, channels=4, blocks=1), Card("o", "hypercut"))
     frames = _lights([0.0, 0.5, 1.0], [1.0, 0.5, 0.0])
     batch = {"blurry": torch.ones(2, 3, 64, 64), "frames": frames, "times": torch.tensor([0.0, 0.5, 1.0])}
     stored = FilmTraining(Ramp(), Loss(scales=1)).losses(batch)["pixel"]
@@ -125,7 +125,7 @@ def test_terms_that_nothing_is_there_for_are_refused(loss: dict[str, object], me
 
 
 def test_what_decides_does_not_learn(tmp_path: Path) -> None:
-    save_weights(tmp_path / "o.safetensors", HyperCUT(width=4, channels=4, blocks=1), Card("o", "order_net"))
+    save_weights(tmp_path / "o.safetensors", HyperCUT(width=4, channels=4, blocks=1), Card("o", "hypercut"))
     network = order_network(str(tmp_path / "o.safetensors"))
     assert not network.training
     assert not any(parameter.requires_grad for parameter in network.parameters())

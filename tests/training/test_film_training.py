@@ -79,7 +79,7 @@ def test_terms_that_the_network_has_nothing_for_are_refused(tiny: type[nn.Module
     small = {"widths": [8, 8], "blocks": [1, 1]}
     with pytest.raises(UnblurError, match=r"loss\.parts guess: is a part that this network has not"):
         FilmTraining(PathFilm(small, small), Loss(parts="guess"))
-    without = {**small, "corrected": False, "evidence": {"window": 8, "reaches": [2, 2]}}
+    without = {**small, "with_unet": False, "spectral": {"window": 8, "reaches": [2, 2]}}
     with pytest.raises(UnblurError, match=r"loss\.parts detail"):
         FilmTraining(PathFilm(small, without), Loss(parts="detail"))
 

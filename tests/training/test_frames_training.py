@@ -48,7 +48,7 @@ def batch() -> dict[str, Tensor]:
 @pytest.fixture
 def order(tmp_path: Path) -> str:
     torch.manual_seed(1)
-    return str(save_weights(tmp_path / "order.safetensors", HyperCUT(4, 8, 1), Card("order", "order_net")))
+    return str(save_weights(tmp_path / "order.safetensors", HyperCUT(4, 8, 1), Card("order", "hypercut")))
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_what_does_not_fit_is_refused(batch: dict[str, Tensor], sharpener: str, 
         Frames(_cascade(), FrameLoss(order=0.2, order_network=sharpener))
     with pytest.raises(UnblurError, match="has no flows"):
         Frames(_cascade(), FrameLoss(flow=0.1))
-    blurs = save_weights(Path(order).with_name("a.safetensors"), _recurrent(), Card("a", "frame_recurrent"))
+    blurs = save_weights(Path(order).with_name("a.safetensors"), _recurrent(), Card("a", "purohit"))
     with pytest.raises(UnblurError, match="makes no single sharp picture"):
         Frames(_recurrent(), FrameLoss(sharpener=str(blurs)))
     with pytest.raises(UnblurError, match="is a HyperCUT, which makes no single sharp picture"):
@@ -225,7 +225,7 @@ trainer: {{max_steps: 2, accelerator: cpu}}
 """
 
 
-@pytest.mark.parametrize("name", ["frame_cascade", "frame_recurrent"])
+@pytest.mark.parametrize("name", ["jin", "purohit"])
 def test_recipes_are_trained(
     name: str, tmp_path: Path, order: str, sharpener: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -233,7 +233,7 @@ def test_recipes_are_trained(
     stills.mkdir()
     pixels = np.random.default_rng(0).integers(0, 255, (210, 210, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(stills / "a.png")
-    network = _cascade() if name == "frame_cascade" else _recurrent()
+    network = _cascade() if name == "jin" else _recurrent()
     loss = f"{{compare: pairs, order: 0.2, order_network: {order}, sharpener: {sharpener}}}"
     path = tmp_path / "tiny.yaml"
     run = tmp_path / "run"
@@ -242,7 +242,7 @@ def test_recipes_are_trained(
     loaded = load_weights(run / "last.safetensors")
     assert loaded.network.arguments == network.arguments
     assert loaded.card.score.keys() >= {"psnr@0", "psnr@0.5", "psnr@1"}
-    if name == "frame_recurrent":
+    if name == "purohit":
         assert main([str(path), "--resume", "auto", "--trainer.max_steps", "3"]) == 0
         return
     capsys.readouterr()

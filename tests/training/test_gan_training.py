@@ -244,7 +244,7 @@ def test_what_cannot_be_trained_so_is_refused() -> None:
 
 
 def test_the_papers_settings() -> None:
-    recipe = read_recipe(RECIPES / "moments-face.yaml")
+    recipe = read_recipe(RECIPES / "cfmd-face.yaml")
     epoch = 12_000 // recipe.sequences.batch_size
     assert (recipe.sequences.batch_size, recipe.sequences.size) == (8, 256)
     assert recipe.trainer.max_steps == 200 * epoch
@@ -316,7 +316,7 @@ def test_recipes_are_trained_and_resumed_and_begun_from_weights(
     assert {path.name for path in run.iterdir()} == names
     assert [line["step"] for line in _lines(run)] == [1, 2, 2]
     critic = load_weights(run / "critic.safetensors")
-    assert (critic.card.network, critic.network.arguments) == ("moment_critic", TINY)
+    assert (critic.card.network, critic.network.arguments) == ("cfmd_critic", TINY)
     assert load_weights(run / "last.safetensors").card.network == "moments"
     assert main([str(recipe), "--resume", "auto", "--trainer.max_steps", "3", "--trainer.precision", "bf16-mixed"]) == 0
     weights = ["--weights", str(run / "last.safetensors"), "--critic.weights", str(run / "critic.safetensors")]
@@ -365,7 +365,7 @@ def test_without_a_weight_there_is_no_critic(recipe: Path) -> None:
         (["--critic.weights", "none"], 1, "none"),
         (["--critic.width", "3"], 2, "critic.arguments.width"),
         (["--adversarial.form", "relaesed"], 2, "adversarial.form"),
-        (["--network.name", "moment_critic"], 2, "adversarial.weight"),
+        (["--network.name", "cfmd_critic"], 2, "adversarial.weight"),
         (["--sequences.train", "[{path: a, frames: 5}, {path: b}]"], 2, "set sequences.drawn"),
         (["--sequences.train", "[{path: a, frames: 5}]", "--sequences.drawn", "6"], 2, "sequences.drawn"),
         (

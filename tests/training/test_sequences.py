@@ -18,7 +18,7 @@ from unblur.media.image import Picture, read_image
 from unblur.media.video import write_clip
 from unblur.models.registry import SHIPPED
 from unblur.models.weights import load_weights
-from unblur.networks.cfmd import CFMD
+from unblur.networks.cfmd import CFMDRefiner
 from unblur.networks.path_film import PathFilm
 from unblur.training.build import _data, main
 from unblur.training.film_training import FilmTraining, Loss
@@ -247,7 +247,7 @@ def test_drafts_are_of_times_that_were_drafted(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_a_direction_that_is_sought_finds_no_drafts() -> None:
-    network = CFMD(channels=12, blocks=1, deformable=False, estimates=True)
+    network = CFMDRefiner(channels=12, blocks=1, deformable=False)
     with pytest.raises(UnblurError, match="at times that have no estimates; set reblur and order to 0, direction to"):
         FilmTraining(network, Loss(direction="nearest"))
     with pytest.raises(UnblurError, match=r"loss\.perceptual: needs frames"):

@@ -67,14 +67,14 @@ def part_terms(
     # Quality of the frame given: a third as restored, a third the truth, the others anything between.
     share = (3 * torch.rand(len(truth), 1, 1, 1, device=truth.device) - 1).clamp(0, 1)
     given = torch.lerp(sharp.detach(), truth, share)
-    if train == "guess" or network.paths.unet is None:
+    if train == "guess" or network.motion.unet is None:
         if paths is None:
             raise ValueError("a guess learns from true displacements")
-        guesses, rightwards, downwards = network.paths.guesses(blurry, given)
+        guesses, rightwards, downwards = network.motion.guesses(blurry, given)
         error = torch.stack([guess_error(guess, truth, paths, times) for guess in guesses]).sum()
         rules = rule_error(rightwards, downwards, truth, paths, times)
         return {**terms, "guess": path_weight * error, "rules": path_weight * rules}
-    coefficients = network.paths(blurry, given, keep_guess=train == "detail")
+    coefficients = network.motion(blurry, given, keep_guess=train == "detail")
     # The middle frame does not move, whatever is predicted: its share of the errors is zero, and need not be computed.
     count, times = times.shape[1], times[:, 1:]
     if paths is not None:

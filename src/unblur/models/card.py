@@ -31,6 +31,9 @@ class Card:
         Of the weights.
     date : str
         Year-month-day.
+    kind : str
+        What the network is for, see `unblur.networks.kinds`; cards from before there were kinds get it when they are
+        loaded.
     sha256 : str, optional
         Of the file; not in the file, but known once it is read.
     """
@@ -44,6 +47,7 @@ class Card:
     score: dict[str, float] = field(default_factory=dict)
     licence: str = ""
     date: str = ""
+    kind: str = ""
     sha256: str | None = None
 
     def to_json(self) -> str:

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-
-from torch import nn
+from typing import Any
 
 from unblur._version import __version__
 from unblur.errors import UnblurError
@@ -16,7 +15,6 @@ from unblur.models.card import Card
 from unblur.models.onnx_graph import OPSET, Graph, check_installed, graphs_of, write_graph
 from unblur.models.registry import choose_from
 from unblur.models.weights import Loaded, load_weights
-from unblur.networks.path_film import PathFilm
 
 OFFERED = "restorers (MAXIM, MIMO-UNet, NAFNet, film), networks of moments, order networks and Blur Kernel Space"
 
@@ -159,8 +157,8 @@ def _chosen(loaded: Loaded, graphs: dict[str, Graph], part: str | None) -> Graph
     return graphs[part]
 
 
-def _missing(network: nn.Module, name: str, part: str) -> str:
-    if part == "film" and isinstance(network, PathFilm) and network.paths.evidence is not None:
+def _missing(network: Any, name: str, part: str) -> str:
+    if part == "film" and network.kind == "film" and network.has_paths:
         return f"{name} finds paths by solving linear equations, which ONNX has no operators for"
     return f"{name} has no such part"
 

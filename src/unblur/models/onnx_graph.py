@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,13 +20,6 @@ import torch
 from torch import Tensor, nn
 
 from unblur.errors import UnblurError
-from unblur.networks.blur_kernel_space import BlurKernelSpace
-from unblur.networks.cfmd import CFMD
-from unblur.networks.hypercut import HyperCUT
-from unblur.networks.maxim import Maxim
-from unblur.networks.mimo_unet import MimoUNet
-from unblur.networks.nafnet import NAFNet
-from unblur.networks.path_film import PathFilm
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
@@ -99,50 +92,65 @@ class Graph:
         return tuple(torch.rand(shape, generator=generator) for shape in shapes)
 
 
-def graphs_of(network: nn.Module) -> dict[str, Graph]:
-    """What can be exported of a network, by the names of its parts, the foremost first; nothing of those unknown."""
-    pictures = ("batch", 3, "height", "width")
-    blurry, sharp = Port("blurry", pictures, RGB), Port("sharp", pictures, f"{RGB}, not yet clamped")
-    if isinstance(network, PathFilm):
-        # Its paths come from spectra and from solving linear equations, which ONNX has no operators for.
-        return _named(Graph("restorer", network.restorer, (blurry,), sharp, *2 * (network.restorer.unet.multiple,)))
-    if isinstance(network, MimoUNet | NAFNet | Maxim):
-        return _named(Graph("restorer", network, (blurry,), sharp, *2 * (network.multiple,)))
-    if isinstance(network, CFMD):
-        return _named(_film(network))
-    if isinstance(network, HyperCUT):
-        frames = Port("first", pictures, RGB), Port("second", pictures, RGB)
-        return _named(Graph("score", network, frames, Port("score", ("batch",), "above 0: first is earlier"), 32, 64))
-    if isinstance(network, BlurKernelSpace):
-        given = Port("sharp", pictures, RGB)
-        code = Port("code", ("batch", network.channels, "rows", "columns"), f"a vector per {network.cell} pixels")
-        reblurred = Port("reblurred", pictures, f"{RGB}, not yet clamped")
-        sides = network.cell, 2 * network.cell
-        encoder = Graph("encoder", _Encoder(network), (given, blurry), code, *sides)
-        return _named(encoder, Graph("decoder", _Decoder(network), (given, code), reblurred, *sides))
-    return {}
+def graphs_of(network: Any) -> dict[str, Graph]:
+    """What can be exported of a network, by the names of its parts, the foremost first; see `Network.exports`."""
+    return {part: GRAPHS[part](network) for part in network.exports}
 
 
-def _named(*graphs: Graph) -> dict[str, Graph]:
-    return {graph.part: graph for graph in graphs}
+PICTURES = ("batch", 3, "height", "width")
+BLURRY = Port("blurry", PICTURES, RGB)
 
 
-def _film(network: CFMD) -> Graph:
+def _restorer(network: Any) -> Graph:
+    # The paths of a film come from spectra and from solving linear equations, which ONNX has no operators for.
+    restorer = network.own_restorer if network.kind == "film" else network
+    sharp = Port("sharp", PICTURES, f"{RGB}, not yet clamped")
+    return Graph("restorer", restorer, (BLURRY,), sharp, restorer.multiple, restorer.multiple)
+
+
+def _film(network: Any) -> Graph:
+    inputs = [BLURRY, Port("times", ("times",), "in [0, 1]: 0 shutter opens, 1 closes")]
     pictures = (3, "height", "width")
-    inputs = [
-        Port("blurry", ("batch", *pictures), RGB),
-        Port("times", ("times",), "in [0, 1]: 0 shutter opens, 1 closes"),
-    ]
-    if network.estimates:
+    if network.kind == "refiner":
         inputs.append(Port("estimates", ("batch", "times", 2, *pictures), f"{RGB}: frames at t, and at 1 - t"))
     frames = Port("frames", ("batch", "times", *pictures), f"{RGB}, not yet clamped")
-    return Graph("film", network, tuple(inputs), frames, *2 * (network.multiple,))
+    return Graph("film", network, tuple(inputs), frames, network.multiple, network.multiple)
+
+
+def _score(network: Any) -> Graph:
+    frames = Port("first", PICTURES, RGB), Port("second", PICTURES, RGB)
+    return Graph("score", network, frames, Port("score", ("batch",), "above 0: first is earlier"), 32, 64)
+
+
+def _code(network: Any) -> Port:
+    return Port("code", ("batch", network.channels, "rows", "columns"), f"a vector per {network.cell} pixels")
+
+
+def _encoder(network: Any) -> Graph:
+    pair = (Port("sharp", PICTURES, RGB), BLURRY)
+    return Graph("encoder", _Encoder(network), pair, _code(network), network.cell, 2 * network.cell)
+
+
+def _decoder(network: Any) -> Graph:
+    reblurred = Port("reblurred", PICTURES, f"{RGB}, not yet clamped")
+    inputs = (Port("sharp", PICTURES, RGB), _code(network))
+    return Graph("decoder", _Decoder(network), inputs, reblurred, network.cell, 2 * network.cell)
+
+
+GRAPHS: dict[str, Callable[[Any], Graph]] = {
+    "restorer": _restorer,
+    "film": _film,
+    "score": _score,
+    "encoder": _encoder,
+    "decoder": _decoder,
+}
+"""How to make each graph that a network may name in `exports`."""
 
 
 class _Encoder(nn.Module):
     """The code between two pictures; its mean, where it is a distribution."""
 
-    def __init__(self, space: BlurKernelSpace) -> None:
+    def __init__(self, space: Any) -> None:
         super().__init__()
         self.space = space
 
@@ -153,7 +161,7 @@ class _Encoder(nn.Module):
 class _Decoder(nn.Module):
     """A picture, blurred as a code says."""
 
-    def __init__(self, space: BlurKernelSpace) -> None:
+    def __init__(self, space: Any) -> None:
         super().__init__()
         self.space = space
 

@@ -9,43 +9,81 @@ from typing import NamedTuple
 
 from torch import nn
 
+from unblur.networks.kinds import Kind
+
+
+class Source(NamedTuple):
+    """Where a network's class is, and what it is for.
+
+    Attributes
+    ----------
+    module, name : str
+        Of the class.
+    kind : str
+        See `unblur.networks.kinds`.
+    """
+
+    module: str
+    name: str
+    kind: Kind
+
 
 class Shipped(NamedTuple):
-    """A file in ``unblur/zoo/files`` and the sha256 it must have."""
+    """Weights inside this package.
 
+    Attributes
+    ----------
+    kind : str
+        Of their network, see `unblur.networks.kinds`.
+    file : str
+        In ``unblur/models/files``.
+    sha256 : str
+        That it must have.
+    licence : str
+    """
+
+    kind: Kind
     file: str
     sha256: str
+    licence: str = "Apache-2.0"
 
 
-NETWORKS: dict[str, tuple[str, str]] = {
-    "film": ("unblur.networks.path_film", "PathFilm"),
-    "moments": ("unblur.networks.cfmd", "CFMD"),
-    "frame_cascade": ("unblur.networks.jin", "Jin"),
-    "frame_recurrent": ("unblur.networks.purohit", "Purohit"),
-    "mimo_unet": ("unblur.networks.mimo_unet", "MimoUNet"),
-    "nafnet": ("unblur.networks.nafnet", "NAFNet"),
-    "maxim": ("unblur.networks.maxim", "Maxim"),
-    "path_space": ("unblur.networks.path_blur_space", "PathBlurSpace"),
-    "blur_space": ("unblur.networks.blur_kernel_space", "BlurKernelSpace"),
-    "image_prior": ("unblur.networks.deep_image_prior", "DeepImagePrior"),
-    "code_prior": ("unblur.networks.deep_image_prior", "DeepCodePrior"),
-    "order_net": ("unblur.networks.hypercut", "HyperCUT"),
-    "moment_critic": ("unblur.networks.cfmd_critic", "CFMDCritic"),
+NETWORKS: dict[str, Source] = {
+    "path_film": Source("unblur.networks.path_film", "PathFilm", "film"),
+    "cfmd": Source("unblur.networks.cfmd", "CFMD", "film"),
+    "cfmd_refiner": Source("unblur.networks.cfmd", "CFMDRefiner", "refiner"),
+    "jin": Source("unblur.networks.jin", "Jin", "film"),
+    "purohit": Source("unblur.networks.purohit", "Purohit", "film"),
+    "mimo_unet": Source("unblur.networks.mimo_unet", "MimoUNet", "restorer"),
+    "nafnet": Source("unblur.networks.nafnet", "NAFNet", "restorer"),
+    "maxim": Source("unblur.networks.maxim", "Maxim", "restorer"),
+    "path_blur_space": Source("unblur.networks.path_blur_space", "PathBlurSpace", "blur_space"),
+    "blur_kernel_space": Source("unblur.networks.blur_kernel_space", "BlurKernelSpace", "blur_space"),
+    "deep_image_prior": Source("unblur.networks.deep_image_prior", "DeepImagePrior", "prior"),
+    "deep_code_prior": Source("unblur.networks.deep_image_prior", "DeepCodePrior", "prior"),
+    "hypercut": Source("unblur.networks.hypercut", "HyperCUT", "order"),
+    "cfmd_critic": Source("unblur.networks.cfmd_critic", "CFMDCritic", "critic"),
 }
+"""Networks by name: to add one, add a line here."""
 
 SHIPPED: dict[str, Shipped] = {
-    "film-small": Shipped("film-small.safetensors", "f3e03c269d55bd216ea7510d7ebb29fa721ca6b1726911631e8823654e81078f"),
+    "film-small": Shipped(
+        "film", "film-small.safetensors", "945e101f0d708525aeb963726dd970d8e449ed384696fdf39d6a2a66ec95bc63"
+    ),
     "blur-space-small": Shipped(
-        "blur-space-small.safetensors", "6907acf69e4a3c778236f33f9d58e10ebbe36336fe146403d46478df27554678"
+        "blur_space", "blur-space-small.safetensors", "612273d66de964d67ef39c67b166519cf44c2a8abc510490efb27cc67e2f9443"
     ),
     "order-small": Shipped(
-        "order-small.safetensors", "247e485f84728bcd5a9fea57d1944e755f30be1222d8b58dc9014878fce2001e"
+        "order", "order-small.safetensors", "2e01fddb8115cc73dbba658366dd2991b8f00ca4d3470fabbba9c56034df4b09"
     ),
     "cfmd-face-small": Shipped(
-        "cfmd-face-small.safetensors", "24ff6e30bc6a518c694911dbc47cf6253570b5a8dfa063a4cca20e8bd3aacf3b"
+        "refiner", "cfmd-face-small.safetensors", "d8c15b86107e8d7791357f81a8bc2ddb81f6e067c4c3ab2c6b4443ab27787e84"
     ),
-    "maxim": Shipped("maxim.safetensors", "f136c30c69950773f49e5601c33feb6d343e5fd309462bb0e8452c46a9e3e366"),
+    "maxim": Shipped(
+        "restorer", "maxim.safetensors", "f136c30c69950773f49e5601c33feb6d343e5fd309462bb0e8452c46a9e3e366"
+    ),
 }
+"""Models by name, as a user types them."""
 
 ALIASES: dict[str, str] = {
     "best": "maxim",
@@ -70,15 +108,15 @@ FACES = "cfmd-face-small"
 
 def network_class(name: str) -> type[nn.Module]:
     """The class behind a name in `NETWORKS`."""
-    module, attribute = NETWORKS[name]
-    return getattr(importlib.import_module(module), attribute)
+    source = NETWORKS[name]
+    return getattr(importlib.import_module(source.module), source.name)
 
 
 def network_name(network: nn.Module) -> str:
     """The name in `NETWORKS` of a network's class."""
     own = type(network)
-    for name, place in NETWORKS.items():
-        if place == (own.__module__, own.__qualname__):
+    for name, source in NETWORKS.items():
+        if (source.module, source.name) == (own.__module__, own.__qualname__):
             return name
     raise ValueError(f"{own.__qualname__} is not in unblur.models.registry.NETWORKS")
 

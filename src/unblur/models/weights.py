@@ -66,7 +66,7 @@ def save_weights(path: str | PathLike[str], network: nn.Module, card: Card, *, h
     metadata = {
         "network": name,
         "arguments": json.dumps(network.arguments, sort_keys=True),
-        "card": replace(card, network=name).to_json(),
+        "card": replace(card, network=name, kind=NETWORKS[name].kind).to_json(),
     }
     with atomic_path(path) as temporary:
         # The library's own writer makes files that nobody else may read.
@@ -178,6 +178,9 @@ def _describe(path: Path, metadata: Mapping[str, str]) -> tuple[Card, nn.Module]
         arguments = json.loads(metadata["arguments"])
         if card.network != name:
             raise ValueError(f"the card is for {card.network}")
+        if card.kind not in ("", NETWORKS[name].kind):
+            raise ValueError(f"the card is of a {card.kind}, but {name} is a {NETWORKS[name].kind}")
+        card = replace(card, kind=NETWORKS[name].kind)
         return card, network_class(name)(**arguments)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UnblurError(path, f"its description is damaged ({error})", AGAIN) from None

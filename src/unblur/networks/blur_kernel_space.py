@@ -168,6 +168,7 @@ class BlurKernelSpace(nn.Module, BlurSpaceNetwork):
         Pixels that a cell of a code's grid covers along each side.
     """
 
+    exports = ("encoder", "decoder")
     cell = CELL
 
     def __init__(

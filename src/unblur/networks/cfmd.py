@@ -333,6 +333,8 @@ class _Generator(nn.Module):
 class CFMD(_Generator, FilmNetwork):
     """One blurry picture and times to frames; its parameters are those of `_Generator`."""
 
+    exports = ("film",)
+
     def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
         """Blurry (B, 3, H, W) in [0, 1], times (T,) or (B, T) in [0, 1], to frames (B, T, 3, H, W), unclamped."""
         return self.decode(self.encode(blurry), times)
@@ -349,6 +351,7 @@ class CFMDRefiner(_Generator, RefinerNetwork):
     long as it has learned nothing it leaves the estimate at t as it is. Its parameters are those of `_Generator`.
     """
 
+    exports = ("film",)
     pictures = 3
 
     def forward(self, blurry: Tensor, times: Tensor, estimates: Tensor) -> Tensor:

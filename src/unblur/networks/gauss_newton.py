@@ -48,13 +48,13 @@ class GaussNewtonUpdate(nn.Module):
     def __init__(self, channels: int, numbers: int, unit: float, blocks: int = 2) -> None:
         super().__init__()
         self.numbers, self.unit = numbers, unit
-        self.read = nn.Conv2d(channels + 2 * numbers + 3, channels, 1)
-        self.confer = residual_stack(channels, blocks)
+        self.project_in = nn.Conv2d(channels + 2 * numbers + 3, channels, 1)
+        self.body = residual_stack(channels, blocks)
         # A correction, the share of the step to take, and, as `SpectralMotion` has them, trust and following.
-        self.judge = nn.Conv2d(channels, numbers + 3, 1)
-        nn.init.zeros_(self.judge.weight)
-        assert self.judge.bias is not None
-        nn.init.zeros_(self.judge.bias)
+        self.head = nn.Conv2d(channels, numbers + 3, 1)
+        nn.init.zeros_(self.head.weight)
+        assert self.head.bias is not None
+        nn.init.zeros_(self.head.bias)
 
     def forward(self, features: Tensor, guess: Tensor, light: Tensor) -> tuple[Tensor, Tensor]:
         """Revise guesses.
@@ -79,7 +79,7 @@ class GaussNewtonUpdate(nn.Module):
             step, seen = gauss_newton(light.float(), self.unit * guess.float())
             step = step / self.unit
         known = torch.cat([part.to(features.dtype) for part in (features, guess, step, seen)], 1)
-        judged = self.judge(self.confer(F.relu(self.read(known)))).float()
+        judged = self.head(self.body(F.relu(self.project_in(known)))).float()
         change, share, rest = judged.split((self.numbers, 1, 2), 1)
         return guess + change + share.sigmoid() * step, rest
 

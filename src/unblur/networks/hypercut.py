@@ -47,6 +47,8 @@ class HyperCUT(nn.Module, OrderNetwork):
         hyperplane's offset is added to each of its coefficients, so that it crosses the origin.
     """
 
+    exports = ("score",)
+
     def __init__(
         self, width: int = 32, channels: int = 128, blocks: int = 6, fold: int = 1, form: Form = "antisymmetric"
     ) -> None:

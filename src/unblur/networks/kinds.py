@@ -28,9 +28,12 @@ class Network(Protocol):
         What it is for.
     arguments : dict
         Of its constructor, so that it can be built again.
+    exports : tuple of str
+        Names of the graphs that can be written of it, the foremost first; see `unblur.models.export_onnx`.
     """
 
     kind: ClassVar[Kind]
+    exports: ClassVar[tuple[str, ...]] = ()
     arguments: dict[str, Any]
 
 
@@ -122,9 +125,9 @@ class FilmNetwork(Tiled, Protocol):
         """What to multiply a state by, so that time runs in the canonical direction: (B, K, 1, 1), or nothing."""
         return None
 
-    def reach(self, state: Tensor) -> Tensor | float:
-        """How many pixels away a frame at any time looks for its content in the state."""
-        return float("inf")
+    def reach(self, state: Tensor) -> Tensor | None:
+        """How many pixels away a frame at any time looks for its content in the state; None for anywhere."""
+        return None
 
 
 class RefinerNetwork(Tiled, Protocol):

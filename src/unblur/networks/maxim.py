@@ -401,6 +401,7 @@ class Maxim(nn.Module, RestorerNetwork):
         Of channels in the attentions' middle.
     """
 
+    exports = ("restorer",)
     is_local = False
     tile_overlap = 64
     # Larger ones are no nearer to the truth: trained on 256x256 crops, it gains nothing from a wider grid.

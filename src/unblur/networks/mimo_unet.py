@@ -198,6 +198,7 @@ class MimoUNet(nn.Module, RestorerNetwork):
         Residual blocks in each of the six stages.
     """
 
+    exports = ("restorer",)
     is_local = True
     multiple = 4
     # The receptive field reaches some 250 pixels far, but in trained networks it has faded long before.

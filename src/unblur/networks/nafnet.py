@@ -86,6 +86,8 @@ class NAFNet(nn.Module, RestorerNetwork):
         crops. 384 is 1.5 times the published crops of 256, and what their scores were measured with.
     """
 
+    exports = ("restorer",)
+
     def __init__(
         self,
         width: int = 32,

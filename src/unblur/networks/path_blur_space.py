@@ -6,8 +6,8 @@ light adds up. Here a code describes the paths, so that the operator needs to le
 sharp picture along the decoded paths and averages in linear light. What is learned is the space: which fields of paths
 cameras and things make, one code for every 128 x 128 pixels.
 
-The encoder reads paths from a pair of pictures (`evidence.SpectralMotion`, then steps of Gauss and Newton on what they
-leave unexplained), and folds them into a variational code (Kingma and Welling, 2014).
+The encoder reads paths from a pair of pictures (`spectral_motion.SpectralMotion`, then steps of Gauss and Newton on
+what they leave unexplained), and folds them into a variational code (Kingma and Welling, 2014).
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ class PathBlurSpace(nn.Module, BlurSpaceNetwork):
         Of the paths, see `layers.paths`.
     widths, blocks : sequence of int
         Channels and residual blocks of the two networks that fold and unfold fields, at 16, 32, 64 and 128 pixels.
-    evidence : dict, optional
-        Constructor arguments of `evidence.SpectralMotion`.
+    spectral : dict, optional
+        Constructor arguments of `spectral_motion.SpectralMotion`.
     features : int
-        Channels of the evidence.
-    looks : int
-        Steps of Gauss and Newton that follow the evidence.
+        Channels of the spectral estimate.
+    gauss_newton_steps : int
+        Steps of Gauss and Newton that follow the spectral estimate.
     response : {"srgb", "gamma", "linear"}
         Of the camera.
     """
@@ -81,9 +81,9 @@ class PathBlurSpace(nn.Module, BlurSpaceNetwork):
         degree: int = 3,
         widths: Sequence[int] = (64, 96, 128, 192),
         blocks: Sequence[int] = (3, 2, 2, 2),
-        evidence: dict | None = None,
+        spectral: dict | None = None,
         features: int = 128,
-        looks: int = 4,
+        gauss_newton_steps: int = 4,
         response: Response = "srgb",
     ) -> None:
         super().__init__()
@@ -94,14 +94,14 @@ class PathBlurSpace(nn.Module, BlurSpaceNetwork):
             "degree": degree,
             "widths": list(widths),
             "blocks": list(blocks),
-            "evidence": evidence,
+            "spectral": spectral,
             "features": features,
-            "looks": looks,
+            "gauss_newton_steps": gauss_newton_steps,
             "response": response,
         }
-        self.channels, self.degree, self.looks = channels, degree, looks
+        self.channels, self.degree, self.gauss_newton_steps = channels, degree, gauss_newton_steps
         self.response: Response = response
-        self.evidence = SpectralMotion(PATCH, features, degree, **(evidence or {}))
+        self.spectral = SpectralMotion(PATCH, features, degree, **(spectral or {}))
         self.fold = Fold(2 * degree, 2 * channels, widths, blocks)
         self.unfold = Unfold(channels, 2 * degree, widths, blocks)
         # What the codes of cameras' fields are like, and of all that it has seen; see `draw` and `distance`.
@@ -142,11 +142,11 @@ class PathBlurSpace(nn.Module, BlurSpaceNetwork):
         _check_pair(sharp, blurry)
         pair, _ = pad_to_multiple(torch.cat((blurry, sharp), 1), PATCH)
         blurry, sharp = pair[:, :3], pair[:, 3:]
-        *_, guess = self.evidence.guesses(*self.evidence.look(blurry, sharp))
+        *_, guess = self.spectral.guesses(*self.spectral.extract(blurry, sharp))
         with torch.autocast(blurry.device.type, enabled=False):
             field = PIXELS * guess.float()
             light = to_linear(torch.stack((blurry, sharp), 1).float().clamp(0, 1), self.response).mean(2)
-            for _ in range(self.looks):
+            for _ in range(self.gauss_newton_steps):
                 step, _ = gauss_newton(light, field)
                 field = field + step
         return field

@@ -57,11 +57,11 @@ class MotionEstimator(nn.Module):
         Degree of the polynomial in tau = 2 t - 1.
     widths, blocks : sequence of int
         See `unet.UNet`.
-    evidence : dict, optional
-        Constructor arguments of `evidence.SpectralMotion`, whose guess the U-Net then corrects; without, it is on its
-        own.
-    corrected : bool
-        Whether there is a U-Net: evidence can do without.
+    spectral : dict, optional
+        Constructor arguments of `spectral_motion.SpectralMotion`, whose guess the U-Net then corrects; without, it is
+        on its own.
+    with_unet : bool
+        Whether there is a U-Net: the spectral estimate can do without.
     """
 
     is_local = True
@@ -71,38 +71,38 @@ class MotionEstimator(nn.Module):
         degree: int = 3,
         widths: Sequence[int] = (32, 64, 96, 128),
         blocks: Sequence[int] = (1, 2, 2, 4),
-        evidence: dict | None = None,
-        corrected: bool = True,
+        spectral: dict | None = None,
+        with_unet: bool = True,
     ) -> None:
         super().__init__()
-        if evidence is None and not corrected:
-            raise ValueError("without evidence and a U-Net nothing is left")
+        if spectral is None and not with_unet:
+            raise ValueError("without a spectral estimate and a U-Net nothing is left")
         self.arguments: dict[str, object] = {
             "degree": degree,
             "widths": list(widths),
             "blocks": list(blocks),
-            "evidence": evidence,
-            "corrected": corrected,
+            "spectral": spectral,
+            "with_unet": with_unet,
         }
         self.degree, self.multiple = degree, 2 ** len(widths)
-        self.unet = UNet(6, 2 * degree, widths, blocks) if corrected else None
-        self.evidence = None
-        if evidence is not None:
-            self.evidence = SpectralMotion(self.multiple, widths[-1], degree, **evidence)
+        self.unet = UNet(6, 2 * degree, widths, blocks) if with_unet else None
+        self.spectral = None
+        if spectral is not None:
+            self.spectral = SpectralMotion(self.multiple, widths[-1], degree, **spectral)
         # Without a U-Net a tile only enlarges its part of the global_context.
-        self.tile_overlap = (16 if corrected else 2) * self.multiple
+        self.tile_overlap = (16 if with_unet else 2) * self.multiple
 
     def global_context(self, blurry: Tensor, sharp: Tensor) -> Tensor | None:
-        """What the evidence says of a whole picture, which no tile of it could: where motion agrees.
+        """What the spectral estimate says of a whole picture, which no tile of it could: where motion agrees.
 
         Two (B, 3, H, W) to (B, K, ceil(H / cell), ceil(W / cell)), for `forward`: the guess, and the features that a
-        U-Net reads if there is one. None without evidence. In bands: the memory that it takes beside the pictures
-        hardly grows with them.
+        U-Net reads if there is one. None without a spectral estimate. In bands: the memory that it takes beside the
+        pictures hardly grows with them.
         """
-        if self.evidence is None:
+        if self.spectral is None:
             return None
         padded = (pad_to_multiple(image, self.multiple)[0] for image in (blurry, sharp))
-        features, guess = self.evidence(*padded)
+        features, guess = self.spectral(*padded)
         return guess.float() if self.unet is None else torch.cat((features.float(), guess.float()), 1)
 
     def forward(
@@ -111,16 +111,16 @@ class MotionEstimator(nn.Module):
         """Two (B, 3, H, W) to path coefficients (B, 2 * degree, H, W) in pixels: x, y of tau, then of tau^2, ...
 
         `context` is what `global_context` says of these pixels; by default of them alone. `keep_guess` lets no
-        gradient pass to the evidence.
+        gradient pass to the spectral estimate.
         """
         pair, size = pad_to_multiple(torch.cat((blurry, sharp), 1), self.multiple)
         blurry, sharp = pair[:, :3], pair[:, 3:]
         features = guess = None
         if context is not None:
             features, guess = context.tensor_split((-2 * self.degree,), 1)
-        elif self.evidence is not None:
+        elif self.spectral is not None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and not keep_guess):
-                features, guess = self.evidence(blurry, sharp)
+                features, guess = self.spectral(blurry, sharp)
         # In float32, as positions must be.
         if self.unet is None:
             assert guess is not None
@@ -136,14 +136,14 @@ class MotionEstimator(nn.Module):
 
         Two (B, 3, H, W), H and W multiples of the network's coarsest cell, to coefficients (B, 2 * degree, H / 8,
         W / 8) in pixels: the estimates, then what runs rightwards, then what runs downwards; see
-        `evidence.SpectralMotion`.
+        `spectral_motion.SpectralMotion`.
         """
-        if self.evidence is None:
-            raise ValueError("a path network without evidence makes no guess")
+        if self.spectral is None:
+            raise ValueError("a motion estimator without spectral features makes no guess")
         enlarge = lambda guess: _enlarged(PIXELS * guess, self.multiple / 8)  # noqa: E731
-        features, light = self.evidence.look(blurry, sharp)
-        rightwards, downwards, _ = self.evidence.both(features)
-        guesses = [enlarge(guess) for guess in self.evidence.guesses(features, light)]
+        features, light = self.spectral.extract(blurry, sharp)
+        rightwards, downwards, _ = self.spectral.two_directions(features)
+        guesses = [enlarge(guess) for guess in self.spectral.guesses(features, light)]
         return guesses, enlarge(rightwards), enlarge(downwards)
 
 
@@ -156,31 +156,32 @@ class PathFilm(nn.Module, FilmNetwork):
 
     Parameters
     ----------
-    restorer, paths : dict, optional
+    restorer, motion : dict, optional
         Constructor arguments of the two.
     iterations : int
         Fixed-point iterations when the paths are followed back.
     """
 
+    exports = ("restorer",)
     starts_from = "sharp"
     has_map = has_paths = True
 
-    def __init__(self, restorer: dict | None = None, paths: dict | None = None, iterations: int = 2) -> None:
+    def __init__(self, restorer: dict | None = None, motion: dict | None = None, iterations: int = 2) -> None:
         super().__init__()
         self.restorer = UNetRestorer(**(restorer or {}))
-        self.paths = MotionEstimator(**(paths or {}))
+        self.motion = MotionEstimator(**(motion or {}))
         self.iterations = iterations
         self.arguments: dict[str, object] = {
             "restorer": self.restorer.arguments,
-            "paths": self.paths.arguments,
+            "motion": self.motion.arguments,
             "iterations": iterations,
         }
-        self.multiple = max(self.restorer.unet.multiple, self.paths.multiple)
+        self.multiple = max(self.restorer.unet.multiple, self.motion.multiple)
         # Of `estimate_motion`; the restorer has tiles of its own, or is another one altogether.
-        self.tile_overlap = self.paths.tile_overlap
+        self.tile_overlap = self.motion.tile_overlap
         # Without a U-Net larger ones gain nothing, and what is done around a tile takes memory as well.
-        self.tile_size = None if self.paths.unet is not None else 1024
-        self.cell = self.paths.multiple
+        self.tile_size = None if self.motion.unet is not None else 1024
+        self.cell = self.motion.multiple
 
     @property
     def own_restorer(self) -> nn.Module:
@@ -199,11 +200,11 @@ class PathFilm(nn.Module, FilmNetwork):
         """See `MotionEstimator.global_context`: a look at the whole picture, before `estimate_motion` is run on its
         tiles.
         """
-        return self.paths.global_context(blurry, sharp)
+        return self.motion.global_context(blurry, sharp)
 
     def estimate_motion(self, blurry: Tensor, sharp: Tensor, context: Tensor | None = None) -> Tensor:
         """What `encode` returns, from a sharp middle frame of any origin; time may still run either way."""
-        return torch.cat((sharp, self.paths(blurry, sharp, context)), 1)
+        return torch.cat((sharp, self.motion(blurry, sharp, context)), 1)
 
     @staticmethod
     def orient(state: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""The motion of a whole patch at once, from spectra: a coarse estimate for `paths.MotionEstimator` to begin with."""
+"""The motion of a whole patch at once, from spectra: a coarse estimate for `path_film.MotionEstimator` to begin
+with.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from unblur.networks.unet import residual_stack
 
 PIXELS = 8.0
 """A network output of 1 is a motion of this many pixels: outputs of order one train best."""
-# Cells whose drawings are made at once: some 100 MB.
+# Cells whose kernels are made at once: some 100 MB.
 BAND = 1024
 
 
@@ -37,7 +39,7 @@ class SpectralMotion(nn.Module):
     degree : int
         Of the paths.
     hidden, blocks : int
-        Channels of the layer that reads the drawings; residual blocks in which cells confer with their neighbours.
+        Channels of the layer that reads the kernels; residual blocks in which cells confer with their neighbours.
     window : int
         Side of a patch in pixels.
     reaches : sequence of int
@@ -46,8 +48,8 @@ class SpectralMotion(nn.Module):
         0 or 1. Cepstra are looked at in half of the resolution.
     sigma : float
         Width in cells of the neighbourhood that a guess is made consistent with; 0 leaves every cell to itself.
-    revisions : int
-        How often what a guess leaves unexplained is looked at; see `revision.GaussNewtonUpdate`.
+    updates : int
+        How often what a guess leaves unexplained is looked at; see `gauss_newton.GaussNewtonUpdate`.
     """
 
     def __init__(
@@ -61,35 +63,35 @@ class SpectralMotion(nn.Module):
         reaches: Sequence[int] = (8, 12),
         finest: int = 0,
         sigma: float = 8.0,
-        revisions: int = 2,
+        updates: int = 2,
     ) -> None:
         super().__init__()
         if finest not in (0, 1) or len(reaches) + finest < 2:
             raise ValueError(f"no patch in half of the resolution: reaches {reaches}, finest {finest}")
         self.cell, self.window, self.reaches, self.sigma, self.finest = cell, window, tuple(reaches), sigma, finest
-        self.degree, self.revisions = degree, revisions
+        self.degree, self.updates = degree, updates
         half = reaches[1 - finest]
         drawn = sum((2 * reach + 1) ** 2 for reach in reaches) + (half + 1) * (2 * half + 1)
         numbers = 2 * degree
-        self.read = nn.Conv2d(drawn, hidden, 1)
-        self.narrow = nn.Conv2d(hidden, channels, 1)
-        self.confer = residual_stack(channels, blocks)
+        self.project_in = nn.Conv2d(drawn, hidden, 1)
+        self.project_out = nn.Conv2d(hidden, channels, 1)
+        self.body = residual_stack(channels, blocks)
         # Two paths, how far they are to be trusted, and how far they follow their neighbourhood.
-        self.guess = nn.Conv2d(channels, 2 * numbers + 2, 1)
-        self.revision = GaussNewtonUpdate(channels, numbers, PIXELS / 2) if revisions else None
-        nn.init.zeros_(self.guess.weight)
-        assert self.guess.bias is not None
-        nn.init.zeros_(self.guess.bias)
+        self.head = nn.Conv2d(channels, 2 * numbers + 2, 1)
+        self.update = GaussNewtonUpdate(channels, numbers, PIXELS / 2) if updates else None
+        nn.init.zeros_(self.head.weight)
+        assert self.head.bias is not None
+        nn.init.zeros_(self.head.bias)
 
     def forward(self, blurry: Tensor, sharp: Tensor) -> tuple[Tensor, Tensor]:
         """Two (B, 3, H, W), H and W multiples of the cell, to features (B, channels, H / cell, W / cell) and guesses
         (B, 2 * degree, H / cell, W / cell) in `PIXELS`.
         """
-        features, light = self.look(blurry, sharp)
+        features, light = self.extract(blurry, sharp)
         *_, guess = self.guesses(features, light)
         return features, guess
 
-    def look(self, blurry: Tensor, sharp: Tensor) -> tuple[Tensor, Tensor]:
+    def extract(self, blurry: Tensor, sharp: Tensor) -> tuple[Tensor, Tensor]:
         """Features, as above, and what `light` makes of the two pictures.
 
         Without gradients in bands, so that a picture of any size is seen as a whole: a drawing takes much more room
@@ -100,8 +102,8 @@ class SpectralMotion(nn.Module):
         bands = [slice(top, top + step) for top in range(0, rows, step)]
         light = torch.cat([self.light(blurry, sharp, band) for band in bands], 2)
         patches = self.patches(light)
-        notes = [self.note(self.drawings([each[:, :, band] for each in patches])) for band in bands]
-        return self.confer(torch.cat(notes, 2)), light
+        embedded = [self.embed(self.kernel_images([each[:, :, band] for each in patches])) for band in bands]
+        return self.body(torch.cat(embedded, 2)), light
 
     def light(self, blurry: Tensor, sharp: Tensor, rows: slice = slice(None)) -> Tensor:
         """The blurry and the sharp picture, grey, in linear light, halved `finest` times: (B, 2, h, w), float32.
@@ -121,7 +123,7 @@ class SpectralMotion(nn.Module):
             light, stride = F.avg_pool2d(light, 2), stride // 2
         return found
 
-    def drawings(self, patches: Sequence[Tensor]) -> Tensor:
+    def kernel_images(self, patches: Sequence[Tensor]) -> Tensor:
         """Kernels and cepstra of patches, see `patches`: (B, K, h, w), of order one."""
         with torch.autocast(patches[0].device.type, enabled=False):
             drawn = []
@@ -132,22 +134,22 @@ class SpectralMotion(nn.Module):
                     drawn.append(4 * cepstra(blurry, reach))
             return torch.cat([each.flatten(3) for each in drawn], -1).permute(0, 3, 1, 2)
 
-    def note(self, drawings: Tensor) -> Tensor:
+    def embed(self, kernels: Tensor) -> Tensor:
         """What is kept of each drawing: (B, K, h, w) to (B, channels, h, w)."""
-        return self.narrow(F.relu(self.read(drawings)))
+        return self.project_out(F.relu(self.project_in(kernels)))
 
     def guesses(self, features: Tensor, light: Tensor) -> Iterator[Tensor]:
         """Paths of the cells, (B, 2 * degree, h, w), that run the same way as their neighbours'; then revised ones."""
-        rightwards, downwards, rest = self.both(features)
-        guess = self.agreed(_joined(rightwards, downwards), rest)
+        rightwards, downwards, rest = self.two_directions(features)
+        guess = self.regularise(_joined(rightwards, downwards), rest)
         yield guess
-        if self.revision is not None:
+        if self.update is not None:
             half = F.avg_pool2d(light, 2 ** (1 - self.finest))
-            for _ in range(self.revisions):
-                guess = self.agreed(*self.revision(features, guess.detach(), half))
+            for _ in range(self.updates):
+                guess = self.regularise(*self.update(features, guess.detach(), half))
                 yield guess
 
-    def both(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def two_directions(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The path that runs to the right, the one that runs downwards, and what else is known of each cell.
 
         A blurred patch does not tell which way time ran. Whatever rule is to settle it has a direction of motion where
@@ -155,10 +157,10 @@ class SpectralMotion(nn.Module):
         different directions one of the paths is always far from its jump.
         """
         numbers = 2 * self.degree
-        rightwards, downwards, rest = self.guess(features).float().split((numbers, numbers, 2), 1)
+        rightwards, downwards, rest = self.head(features).float().split((numbers, numbers, 2), 1)
         return rightwards, downwards, rest
 
-    def agreed(self, paths: Tensor, rest: Tensor) -> Tensor:
+    def regularise(self, paths: Tensor, rest: Tensor) -> Tensor:
         """Turn paths the same way, and draw each towards the smooth motion that its neighbourhood agrees on.
 
         A camera moves everything.

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from math import isinf, isnan, isqrt
+from math import isfinite, isqrt
 from typing import Any
 
 import torch
@@ -181,8 +181,11 @@ class MapFilm:
         reach = self.runner.network.reach
         rows = max(2**20 // self._width, 1)
         with self.runner.inference(mixed=False):
-            reaches = [float(reach(band)) for band in self.state.split(rows, 2)]
-        if any(map(isnan, reaches)) or (self.runner.network.has_paths and any(map(isinf, reaches))):
+            reaches = [reach(band) for band in self.state.split(rows, 2)]
+        if None in reaches:
+            return self._height
+        reaches = [float(each) for each in reaches]
+        if not all(map(isfinite, reaches)):
             raise not_numbers(self.subject)
         return int(min(max(reaches), self._height)) + 2
 

@@ -118,7 +118,7 @@ class Pipeline:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Any,
         card: Any = None,
         *,
         device: str | torch.device = "auto",
@@ -130,10 +130,10 @@ class Pipeline:
         place = resolve_device(device)
         self.card = card
         self.name = display_name(network, card)
-        self.runner = Runner(network, place, resolve_dtype(dtype, place))
-        self.kind: Kind = self.runner.network.kind
+        self.kind: Kind = network.kind
         if self.kind in UNFIT:
             raise UsageError("model", self.name, *UNFIT[self.kind])
+        self.runner = Runner(network, place, resolve_dtype(dtype, place))
         self.reason = reason
         self.sharpener = sharpener if needs_sharpener(self.runner.network) else ""
         self.restorer = self._restorer()

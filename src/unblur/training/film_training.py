@@ -238,11 +238,11 @@ def _check(network: nn.Module, loss: Loss) -> None:
         raise UnblurError("loss.parts", f"{kind} has no restorer and paths", "set it to off")
     if isinstance(network, PathFilm):
         wanted = {
-            "guess": ("evidence", "set network.arguments.paths.evidence"),
-            "detail": ("unet", "leave it corrected"),
+            "guess": ("spectral", "set network.arguments.motion.spectral"),
+            "detail": ("unet", "set network.arguments.motion.with_unet"),
         }
         part, remedy = wanted.get(loss.parts, ("", ""))
-        if part and getattr(network.paths, part) is None:
+        if part and getattr(network.motion, part) is None:
             raise UnblurError(f"loss.parts {loss.parts}", "is a part that this network has not", remedy)
     if (loss.order or loss.direction == "learned") and loss.order_network is None:
         asked = "loss.order" if loss.order else "loss.direction learned"

@@ -19,6 +19,7 @@ from unblur.networks.mimo_unet import MimoUNet
 from unblur.networks.nafnet import NAFNet
 from unblur.networks.purohit import Purohit
 
+GOLDEN_NAMES = {"cfmd": "moments"}
 GOLDEN = Path(__file__).parents[2] / "networks" / "golden" / "mimo.npz"
 
 
@@ -26,7 +27,7 @@ def _released(network: nn.Module, name: str) -> dict[str, Tensor]:
     """A small network's weights under the names and with the dimensions of the released one."""
     state, found = network.state_dict(), {}
     with np.load(GOLDEN) as golden:
-        lines = [line.decode().split() for line in golden[f"{name}.keys"]]
+        lines = [line.decode().split() for line in golden[f"{GOLDEN_NAMES.get(name, name)}.keys"]]
     for key, sides in lines:
         (ours,) = _renamed(Path("x"), {key: torch.empty(0)}, RELEASED[name].rules)
         if ours in state:
@@ -44,7 +45,7 @@ def moments() -> CFMD:
 
 @pytest.fixture
 def released(moments: CFMD) -> dict[str, Tensor]:
-    return _released(moments, "moments")
+    return _released(moments, "cfmd")
 
 
 def _refusal(content: object, tmp_path: Path, network: str | None = None) -> str:
@@ -60,7 +61,7 @@ def _refusal(content: object, tmp_path: Path, network: str | None = None) -> str
     return str(caught.value)
 
 
-@pytest.mark.parametrize("network", [None, "moments"])
+@pytest.mark.parametrize("network", [None, "cfmd"])
 @pytest.mark.parametrize(
     "wrap",
     [
@@ -75,7 +76,7 @@ def test_moments(wrap, network, moments: CFMD, released: dict[str, Tensor], tmp_
     torch.save(wrap(released), tmp_path / "a.pth")
     loaded = load_weights(convert(tmp_path / "a.pth", network, out=tmp_path / "a.safetensors"))
     assert loaded.network.arguments == moments.arguments
-    assert loaded.card.network == "moments"
+    assert loaded.card.network == "cfmd"
     assert "a.pth" in loaded.card.summary
     blurry, times = torch.rand(1, 3, 8, 8), torch.rand(2)
     assert torch.equal(loaded.network(blurry, times), moments(blurry, times))
@@ -183,16 +184,16 @@ def _spelled(
 def test_blur_space(variational: bool, tmp_path: Path) -> None:
     arguments = {"features": 4, "front_blocks": 2, "back_blocks": 3, "channels": 8, "encoder_blocks": 1}
     network = BlurKernelSpace(**arguments, variational=variational, code_activation="relu", spread="sigma")
-    released = _spelled(network, "blur_space", "blur_space_wvae")
+    released = _spelled(network, "blur_kernel_space", "blur_space_wvae")
     torch.save({f"module.{name}": tensor for name, tensor in released.items()}, tmp_path / "a.pth")
     loaded = load_weights(convert(tmp_path / "a.pth", out=tmp_path / "a.safetensors"))
-    assert loaded.card.network == "blur_space"
+    assert loaded.card.network == "blur_kernel_space"
     assert loaded.network.arguments == network.arguments
     sharp, blurry = torch.rand(2, 1, 3, 40, 50)
     assert torch.equal(loaded.network.encode(sharp, blurry).mean, network.encode(sharp, blurry).mean)
     less = {name: tensor for name, tensor in released.items() if "adapter.model.down" not in name}
     assert "has no unet.down.0.weight" in _refusal(less, tmp_path)
-    assert "not a whole blur_space" in _refusal(
+    assert "not a whole blur_kernel_space" in _refusal(
         {name: tensor for name, tensor in released.items() if ".up." not in name}, tmp_path
     )
 
@@ -202,9 +203,9 @@ def test_deep_priors(tmp_path: Path) -> None:
         ("image_prior", DeepImagePrior(2, 8, 4, padding="zeros")),
         ("code_prior", DeepCodePrior(3, 4, 8, 2)),
     ):
-        torch.save(_spelled(network, name, name), tmp_path / "a.pth")
+        torch.save(_spelled(network, f"deep_{name}", name), tmp_path / "a.pth")
         loaded = load_weights(convert(tmp_path / "a.pth", out=tmp_path / "a.safetensors"))
-        assert loaded.card.network == name
+        assert loaded.card.network == f"deep_{name}"
         assert loaded.network.arguments == network.arguments
         noise = torch.rand(1, network.inputs, 64, 64)
         assert torch.equal(loaded.network(noise), network.eval()(noise))
@@ -212,7 +213,7 @@ def test_deep_priors(tmp_path: Path) -> None:
 
 def test_cascade_of_four_files(tmp_path: Path) -> None:
     network = Jin(8, 4, 8, 4)
-    marked = _spelled(network, "frame_cascade", "jin", "frame_nets.npz", marked=True)
+    marked = _spelled(network, "jin", "jin", "frame_nets.npz", marked=True)
     # As the torch of that time wrote them.
     marked |= {
         "f17.generateFrame1_7.norm3.running_mean": torch.rand(4),
@@ -223,7 +224,7 @@ def test_cascade_of_four_files(tmp_path: Path) -> None:
         part = {name.split(".", 1)[1]: tensor for name, tensor in marked.items() if name.startswith(f"{mark}.")}
         torch.save({"state_dict_G": part}, tmp_path / "jin" / f"{mark}.pth")
     loaded = load_weights(convert(tmp_path / "jin", out=tmp_path / "a.safetensors"))
-    assert loaded.card.network == "frame_cascade"
+    assert loaded.card.network == "jin"
     assert loaded.network.arguments == network.arguments
     blurry = torch.rand(1, 3, 20, 30)
     assert torch.equal(loaded.network(blurry), network(blurry))
@@ -235,7 +236,7 @@ def test_cascade_of_four_files(tmp_path: Path) -> None:
 
 def test_recurrent(tmp_path: Path) -> None:
     network = Purohit(4, 6, (2, 3, 4), released=True)
-    torch.save(_spelled(network, "frame_recurrent", "purohit", "frame_nets.npz"), tmp_path / "a.pth")
+    torch.save(_spelled(network, "purohit", "purohit", "frame_nets.npz"), tmp_path / "a.pth")
     loaded = load_weights(convert(tmp_path / "a.pth", out=tmp_path / "a.safetensors")).network
     assert loaded.arguments == network.arguments
     blurry, middle = torch.rand(2, 1, 3, 20, 30)
@@ -283,9 +284,9 @@ def test_missing_surplus_and_misshapen(released: dict[str, Tensor], tmp_path: Pa
     assert "holds surplus" in _refusal(released | {"surplus": torch.zeros(1)}, tmp_path)
     assert "stages.1.0.fuse.weight has shape (1,)" in _refusal(released | {name: torch.zeros(1)}, tmp_path)
     assert "are not finite" in _refusal(released | {name: released[name] * float("nan")}, tmp_path)
-    assert "not a whole moments" in _refusal(released | {"feat_extract.0.main.0.weight": torch.zeros(())}, tmp_path)
+    assert "not a whole cfmd" in _refusal(released | {"feat_extract.0.main.0.weight": torch.zeros(())}, tmp_path)
     huge = {"Encoder.0.layers.999999999.conv1.main.0.weight": torch.zeros(1)}
-    assert "not a whole moments" in _refusal(released | huge, tmp_path)
+    assert "not a whole cfmd" in _refusal(released | huge, tmp_path)
 
 
 def test_other_content(released: dict[str, Tensor], tmp_path: Path) -> None:
@@ -293,7 +294,7 @@ def test_other_content(released: dict[str, Tensor], tmp_path: Path) -> None:
     assert "no dictionary" in _refusal([torch.zeros(1)], tmp_path)
     assert "no dictionary" in _refusal({"model": {}}, tmp_path)
     assert "'epoch' is not a tensor" in _refusal({"epoch": 3}, tmp_path)
-    assert "did you mean moments?" in _refusal(released, tmp_path, "moment")
+    assert "did you mean cfmd?" in _refusal(released, tmp_path, "cfm")
     assert "is not a mimo_unet" in _refusal(released, tmp_path, "mimo_unet")
 
 
@@ -316,7 +317,7 @@ def _hypercut() -> dict[str, Tensor]:
 def test_order_networks_that_are_not_whole(tmp_path: Path) -> None:
     released = _hypercut()
     torch.save(released, tmp_path / "a.pth")
-    assert load_weights(convert(tmp_path / "a.pth", out=tmp_path / "a.safetensors")).card.network == "order_net"
+    assert load_weights(convert(tmp_path / "a.pth", out=tmp_path / "a.safetensors")).card.network == "hypercut"
     entry = released["H.model.1.weight"]
     for broken in (
         released | {"other": torch.randn(7)},
@@ -326,7 +327,7 @@ def test_order_networks_that_are_not_whole(tmp_path: Path) -> None:
         released | {"H.model.1.weight": entry[0]},
         released | {"H.model.1.bias": torch.zeros(3)},
     ):
-        assert "not a whole order_net" in _refusal(broken, tmp_path)
+        assert "not a whole hypercut" in _refusal(broken, tmp_path)
 
 
 def test_a_checkpoint_is_not_written_over(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def mimo_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     return {"channels": _side(tensors, "skeleton.entry.weight", 4), "blocks": _count(tensors, r"stages\.\d\.")}
 
 
-def moments_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+def cfmd_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Of a `CFMD`."""
     deformable = any(".offset." in name for name in tensors)
     attention = any(".refuse." in name for name in tensors)
@@ -189,10 +189,10 @@ class Released(NamedTuple):
 
 
 RELEASED: dict[str, Released] = {
-    "moments": Released(
+    "cfmd": Released(
         "mapping_net.shared.0.layer.0.weight",
         mimo.MOMENTS,
-        moments_arguments,
+        cfmd_arguments,
         "CFMD-GAN's generator (Lee, Han, Heo, IEEE Access 2022), trained by its authors on 300VW",
     ),
     "mimo_unet": Released(
@@ -220,45 +220,45 @@ RELEASED: dict[str, Released] = {
         },
         maxim.folded,
     ),
-    "blur_space": Released(
+    "blur_kernel_space": Released(
         "kernel_extractor.model.1.weight",
         blur_space.BLUR_SPACE,
         blur_space_arguments,
         "Blur Kernel Space (Tran et al., CVPR 2021), trained by its authors",
     ),
-    "image_prior": Released(
+    "deep_image_prior": Released(
         "model.1.1.1.0.weight",
         blur_space.IMAGE_PRIOR,
         image_prior_arguments,
         "the deep prior of one picture of Blur Kernel Space (Tran et al., CVPR 2021)",
     ),
-    "code_prior": Released(
+    "deep_code_prior": Released(
         "model.19.conv_block.1.bias",
         blur_space.CODE_PRIOR,
         code_prior_arguments,
         "the deep prior of one code of Blur Kernel Space (Tran et al., CVPR 2021)",
     ),
-    "frame_cascade": Released(
+    "jin": Released(
         "generateFrame1_7.conv1_B.weight",
         frame_nets.CASCADE,
         cascade_arguments,
         "the cascade of seven frames (Jin, Meishvili, Favaro, CVPR 2018), trained by its authors",
         folded=frame_nets.without_running,
     ),
-    "frame_recurrent": Released(
+    "purohit": Released(
         "rvd.conv_lstm.conv.weight",
         frame_nets.RECURRENT,
         recurrent_arguments,
         "the recurrent model of seven frames (Purohit, Shah, Rajagopalan, CVPR 2019), trained by others",
     ),
-    "order_net": Released(
+    "hypercut": Released(
         "*.model.13.conv_block.4.weight",
         hypercut.RULES,
         hypercut.arguments,
         "HyperCUT's order network (Pham et al., CVPR 2023), trained by its authors",
         folded=hypercut.folded,
     ),
-    "moment_critic": Released(
+    "cfmd_critic": Released(
         "global_cls.0.weight_orig",
         critic.RULES,
         critic.arguments,
