@@ -1,7 +1,7 @@
 """What do sorting, attention and frames at any time bring on faces? Baselines with the same data and budget.
 
-    unblur data fmr data/train/face_video -o data/faces/train --partition train --size 128
-    unblur data fmr data/val/face_video -o data/faces/val --partition test --size 128
+    unblur data fmr data/train/face_video -o data/faces/train --split train --size 128
+    unblur data fmr data/val/face_video -o data/faces/val --split test --size 128
     python benchmarks/faces.py --train data/faces/train --val data/faces/val --out faces.jsonl
     python benchmarks/faces.py --out faces.jsonl --table
 
@@ -238,7 +238,7 @@ def _train_all(arguments: argparse.Namespace, done: list[dict[str, Any]]) -> Non
     for name in names:
         if name not in MODELS:
             raise SystemExit(f"--models {name}: use {'; '.join(MODELS)}")
-    classes = load_faces(arguments.train, partition="train")[0]
+    classes = load_faces(arguments.train, split="train")[0]
     heldout = [one.some(slice(None, None, arguments.every)) for one in load_faces(arguments.val)[0]]
     more = ("lpips", "frechet") if arguments.lpips else ()
     asked = Asked(("psnr", "ssim", *more), arguments.lpips)

@@ -508,18 +508,16 @@ def test_orders_are_scored_checked_and_labelled(capsys, tmp_path):
         "| b/0",
         f"| {tmp_path / 'set/a/sharp'}",
     ]
-    code, out, err = run(capsys, "order", "check", metadata, *how)
+    code, out, err = run(capsys, "order", "eval", metadata, *how)
     assert (code, err) == (0, [])
     assert out.splitlines()[0] == "| clips | n | hit 1 | hit 2 | con@2 | confidence |"
     assert out.splitlines()[2].startswith("| all | 2 | 1.000 | 1.000 |")
-    assert json.loads(run(capsys, "order", "check", metadata, *how, "--json")[1])["measures"]["all"]["hit 1"] == 1
+    assert json.loads(run(capsys, "order", "eval", metadata, *how, "--json")[1])["measures"]["all"]["hit 1"] == 1
     code, out, err = run(capsys, "order", "label", metadata, "-o", tmp_path / "new.json", *how)
     assert (code, err) == (0, [])
     assert out.startswith(f"{metadata} -> {tmp_path / 'new.json'}  (")
     assert {one["order"] for one in json.loads((tmp_path / "new.json").read_text())["data"]} <= {"keep", "reverse"}
-    assert (
-        run(capsys, "order", "label", tmp_path / "new.json", "-o", tmp_path / "x.json", "--partition", "some")[0] == 2
-    )
+    assert run(capsys, "order", "label", tmp_path / "new.json", "-o", tmp_path / "x.json", "--split", "some")[0] == 2
     assert run(capsys, "order", "score", tmp_path / "none.mp4", *how)[0] == 1
     assert run(capsys, "order", "score", metadata, *how, "--side", "3")[0] == 2
     (metadata.parent / "a/sharp/0_2.png").unlink()

@@ -17,7 +17,7 @@ def frame(rank, count, size=16):
     return (texture + light(rank, count)).clamp(0, 1)
 
 
-def write_faces(root, orders, *, sort="fmr", partition="test", size=16):
+def write_faces(root, orders, *, sort="fmr", split="test", size=16):
     """A folder for each length of the orders: of each rank, which frame it is in time."""
     for count in sorted({len(order) for order in orders}):
         folder, entries = root / f"frames-{count:02d}", []
@@ -30,6 +30,6 @@ def write_faces(root, orders, *, sort="fmr", partition="test", size=16):
                 write_image(folder / path, Picture(picture))
             more = {"fmr": list(fmr), "sort": sort, "response": "linear", "span": [0, count - 1]}
             order = "keep" if sort == "fmr" else "ignore"
-            entries.append(Entry(f"clip_{number}", order, partition, blurry, tuple(paths), None, more))
+            entries.append(Entry(f"clip_{number}", order, split, blurry, tuple(paths), None, more))
         write_metadata(folder / "metadata.json", Metadata(folder.name, count, tuple(entries), folder))
     return root

@@ -173,7 +173,7 @@ def run(
 def unexpected(subject: str | os.PathLike[str], cause: BaseException) -> UnblurError:
     """One line for an exception that nobody foresaw."""
     said = " ".join(str(cause).split())[:200]
-    remedy = "run it again with --debug and report what it prints"
+    remedy = "run it again with `debug` and report what it prints"
     return UnblurError(subject, f"unexpected {type(cause).__name__}: {said}", remedy)
 
 

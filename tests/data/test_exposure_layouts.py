@@ -25,14 +25,14 @@ def test_rb2v() -> None:
     assert [one.id for one in found] == ["000000/a", "000000/b", "000001/0000"]
     assert found[2].blurry == "000001/blur/0000.png"
     assert found[2].frames == tuple(f"000001/sharp/0000_{i}.png" for i in range(1, 8))
-    assert {one.partition for one in found} == {"train"}
-    assert {one.partition for one in find_exposures("x", names, partition="test")[1]} == {"test"}
+    assert {one.split for one in found} == {"train"}
+    assert {one.split for one in find_exposures("x", names, split="test")[1]} == {"test"}
 
 
 def test_partitions_are_folders() -> None:
     names = [*clip("train/a"), *clip("valid/b"), *clip("test/c"), *clip("d")]
-    found = find_exposures("x", names, partition="val")[1]
-    assert {one.id: one.partition for one in found} == {
+    found = find_exposures("x", names, split="val")[1]
+    assert {one.id: one.split for one in found} == {
         "train/a/0000": "train",
         "valid/b/0000": "val",
         "test/c/0000": "test",
@@ -70,7 +70,7 @@ def test_reds_in_groups_of_seven() -> None:
     names = [f"{folder}/{i:08d}.png" for folder in folders for i in numbers]
     layout, found = find_exposures("x", names, averaged="blur_7")
     assert layout == "reds"
-    assert [one.partition for one in found] == ["train"] * 3 + ["val"] * 3
+    assert [one.split for one in found] == ["train"] * 3 + ["val"] * 3
     assert found[0].frames == tuple(f"train/train_sharp/000/{i:08d}.png" for i in range(7))
     assert found[0].blurry == "blur_7/train/train_sharp/000/00000003.png"
     assert [one.id for one in found[:3]] == [f"train/train_sharp/000/{i:08d}" for i in (0, 7, 20)]

@@ -40,7 +40,7 @@ def refused(path: Path, root: Path | None = None) -> str:
 @pytest.mark.parametrize("count", [2, 5, 7, 13, 1000])
 def test_round_trip_of_any_number_of_frames(tmp_path: Path, count: int) -> None:
     first = entry(1, count, more={"score": 1.5, "model": {"name": "x", "sha256": "y"}})
-    second = replace(entry(2, count), order="reverse", partition="val", box=(1, 2.5, 30, 40, 0.9))
+    second = replace(entry(2, count), order="reverse", split="val", box=(1, 2.5, 30, 40, 0.9))
     path = stored(tmp_path, first, second)
     found = read_metadata(path)
     assert found == Metadata("Street", count, (first, second), tmp_path, {"made": "by hand"})
@@ -67,7 +67,7 @@ def test_orders() -> None:
 
 
 def test_partitions(tmp_path: Path) -> None:
-    metadata = Metadata("x", 3, (entry(1), replace(entry(2), partition="val")))
+    metadata = Metadata("x", 3, (entry(1), replace(entry(2), split="val")))
     assert [e.id for e in metadata.part("val").entries] == ["c2/0"]
     assert metadata.part(None) is metadata
     with pytest.raises(UnblurError, match="partition test: has no entry; there are: train, val"):

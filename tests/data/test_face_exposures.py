@@ -55,18 +55,18 @@ def test_frames_are_put_in_either_order_for_training(tmp_path, sort):
 
 
 def test_which_are_taken(tmp_path):
-    both = [write_faces(tmp_path / part, [(0, 1, 2)] * 3, partition=part) for part in ("train", "test")]
+    both = [write_faces(tmp_path / part, [(0, 1, 2)] * 3, split=part) for part in ("train", "test")]
     classes, notes = load_faces(both[0], limit=2)
-    assert notes == ["no exposure is of the partition test: all are measured on"]
+    assert notes == ["no exposure is of the split test: all are measured on"]
     assert classes[0].names == ["clip_0", "clip_2"]
     with pytest.raises(UnblurError, match="has no exposure of val"):
-        load_faces(both[1], partition="val")
+        load_faces(both[1], split="val")
     path = both[0] / "frames-03" / "metadata.json"
     metadata = read_metadata(path)
-    entries = (replace(metadata.entries[1], partition="test"), *metadata.entries[2:])
+    entries = (replace(metadata.entries[1], split="test"), *metadata.entries[2:])
     write_metadata(path, replace(metadata, entries=entries))
     assert load_faces(both[0])[0][0].names == ["clip_1"]
-    assert load_faces(both[0], partition="train")[0][0].names == ["clip_2"]
+    assert load_faces(both[0], split="train")[0][0].names == ["clip_2"]
 
 
 def test_lengths_without_a_middle_are_left_out(tmp_path):

@@ -11,15 +11,15 @@ from unblur._version import PIPELINE_VERSION
 from unblur.data.exposure_metadata import Entry, Metadata
 from unblur.data.initial_estimates import (
     Note,
-    draft_paths,
-    drafts_folder,
+    estimate_paths,
     estimated,
-    has_drafts,
+    estimates_folder,
+    has_estimates,
     note_weights,
     noted,
     unsaid,
 )
-from unblur.data.sequences import MetadataSequences, SequenceBatches, heldout_sequences
+from unblur.data.sequences import MetadataSequences, SequenceBatches, val_sequences
 from unblur.errors import UnblurError
 from unblur.media.image import Picture
 
@@ -39,7 +39,7 @@ def metadata(tmp_path: Path) -> Metadata:
         grey(tmp_path / f"blurry/{number}.png", 50 * number + 10)
         entries.append(Entry(str(number), "keep", "train", f"blurry/{number}.png", frames))
     made = Metadata("tiny", 5, tuple(entries), tmp_path)
-    for i, path in enumerate(draft_paths(made, entries[1], "some")):
+    for i, path in enumerate(estimate_paths(made, entries[1], "some")):
         grey(path, 150 + i)
     return made
 
@@ -49,15 +49,15 @@ def levels(pictures: torch.Tensor) -> list[int]:
 
 
 def test_they_lie_under_the_name_of_the_blurry_picture(metadata: Metadata, tmp_path: Path) -> None:
-    paths = draft_paths(metadata, metadata.entries[0], "maxim")
+    paths = estimate_paths(metadata, metadata.entries[0], "maxim")
     assert paths[3] == tmp_path / "estimates/maxim/blurry/0/03.png"
-    assert [has_drafts(metadata, entry, "some") for entry in metadata.entries] == [False, True]
+    assert [has_estimates(metadata, entry, "some") for entry in metadata.entries] == [False, True]
 
 
 @pytest.mark.parametrize("model", ["", ".", "..", "../a", "a/b", "/a", "a\\b", "a\nb"])
 def test_no_name_of_a_model_leads_elsewhere(metadata: Metadata, model: str) -> None:
     with pytest.raises(UnblurError, match="cannot be kept in a folder of that name; give the model a name") as caught:
-        draft_paths(metadata, metadata.entries[0], model)
+        estimate_paths(metadata, metadata.entries[0], model)
     assert "\n" not in str(caught.value)
 
 
@@ -66,7 +66,7 @@ def test_what_made_them_is_noted_and_older_notes_are_read(metadata: Metadata) ->
     note_weights(metadata, "some", {"weights": "a", "some": "b"})
     assert noted(metadata, "some") == Note({"weights": "a", "some": "b"}, PIPELINE_VERSION)
     assert unsaid(noted(metadata, "some")) is None
-    path = drafts_folder(metadata, "some") / "weights.json"
+    path = estimates_folder(metadata, "some") / "weights.json"
     path.write_text('{"weights": "a", "some": "b"}')
     assert noted(metadata, "some") == Note({"weights": "a", "some": "b"}, None)
     assert unsaid(noted(metadata, "some")) == "version of the method"
@@ -85,14 +85,14 @@ def test_what_made_them_is_noted_and_older_notes_are_read(metadata: Metadata) ->
     ],
 )
 def test_a_note_that_says_nothing(metadata: Metadata, text: str) -> None:
-    (drafts_folder(metadata, "some") / "weights.json").write_text(text)
+    (estimates_folder(metadata, "some") / "weights.json").write_text(text)
     with pytest.raises(UnblurError, match="does not say which weights made these estimates; remove the folder"):
         noted(metadata, "some")
 
 
 def test_an_interrupted_run_left_none(metadata: Metadata) -> None:
-    draft_paths(metadata, metadata.entries[1], "some")[-1].unlink()
-    assert not has_drafts(metadata, metadata.entries[1], "some")
+    estimate_paths(metadata, metadata.entries[1], "some")[-1].unlink()
+    assert not has_estimates(metadata, metadata.entries[1], "some")
     with pytest.raises(UnblurError, match="no estimates by some"):
         estimated(metadata, "some")
 
@@ -127,10 +127,10 @@ def test_the_middle_first_takes_its_draft_along(metadata: Metadata) -> None:
 
 
 def test_held_out_exposures_have_theirs(metadata: Metadata) -> None:
-    (batch,) = heldout_sequences([MetadataSequences(metadata, 3, estimates="some")], count=2, size=12)
+    (batch,) = val_sequences([MetadataSequences(metadata, 3, estimates="some")], count=2, size=12)
     assert batch["estimates"].shape == (1, 3, 2, 3, 12, 12)
     assert levels(batch["estimates"][0, :, 0]) == [150, 152, 154]
-    (plain,) = heldout_sequences([MetadataSequences(metadata, 3)], count=2, size=12)
+    (plain,) = val_sequences([MetadataSequences(metadata, 3)], count=2, size=12)
     assert "estimates" not in plain
 
 
@@ -139,7 +139,7 @@ def test_frames_whose_direction_nobody_knows_run_as_their_drafts(
     metadata: Metadata, order: Any, expected: list[int]
 ) -> None:
     entries = tuple(replace(entry, order=order) for entry in metadata.entries)
-    for i, path in enumerate(draft_paths(metadata, entries[1], "some")):
+    for i, path in enumerate(estimate_paths(metadata, entries[1], "some")):
         grey(path, 56 - i)
     exposed = MetadataSequences(replace(metadata, entries=entries), 3, estimates="some").read(0)
     assert exposed.pictures[:, 0, 0, 0].tolist() == [60, *expected]
@@ -154,12 +154,12 @@ def test_drafts_turn_no_frames_whose_direction_is_known_or_that_are_as_near_eith
         return exposed.pictures[1:, 0, 0, 0].tolist()
 
     assert loaded("reverse") == [54, 52, 50]
-    for path in draft_paths(metadata, metadata.entries[1], "some"):
+    for path in estimate_paths(metadata, metadata.entries[1], "some"):
         grey(path, 52)
     assert loaded("ignore") == [50, 52, 54]
 
 
 def test_a_draft_of_another_size_is_told_of(metadata: Metadata) -> None:
-    grey(draft_paths(metadata, metadata.entries[1], "some")[2], 3, side=20)
+    grey(estimate_paths(metadata, metadata.entries[1], "some")[2], 3, side=20)
     with pytest.raises(UnblurError, match="20 x 20"):
         MetadataSequences(metadata, 5, estimates="some").read(0)

@@ -27,16 +27,16 @@ def test_the_layout_of_the_released_readme() -> None:
 
 def test_gopro() -> None:
     assert find_pairs("x", GOPRO) == [("train/G1/sharp/0.png", "train/G1/blur/0.png")]
-    assert find_pairs("x", GOPRO, layout="gopro-gamma", part="heldout") == [
+    assert find_pairs("x", GOPRO, layout="gopro-gamma", split="val") == [
         ("test/G1/sharp/0.png", "test/G1/blur_gamma/0.png")
     ]
-    assert len(find_pairs("x", GOPRO, part="all")) == 2
+    assert len(find_pairs("x", GOPRO, split="all")) == 2
 
 
 def test_reds_holds_out_four_sequences_of_the_training_part_alone() -> None:
     blurry = [blurry for _, blurry in find_pairs("x", REDS)]
     assert blurry == ["train/train_blur/001/0.png", *(f"val/val_blur/{s}/0.png" for s in ("000", "001", "011"))]
-    assert find_pairs("x", REDS, part="heldout") == [
+    assert find_pairs("x", REDS, split="val") == [
         (f"train/train_sharp/{s}/0.png", f"train/train_blur/{s}/0.png") for s in ("000", "011")
     ]
 
@@ -66,9 +66,9 @@ def test_no_pairs() -> None:
         find_pairs("x", ["a/0.png", "b/0.png"])
     with pytest.raises(UnblurError, match="holds no pairs in the layout reds"):
         find_pairs("x", RELEASED, layout="reds")
-    with pytest.raises(UnblurError, match="has no held-out part"):
-        find_pairs("x", RELEASED, part="heldout")
-    with pytest.raises(UnblurError, match="nothing but its held-out part"):
+    with pytest.raises(UnblurError, match="has no validation split"):
+        find_pairs("x", RELEASED, split="val")
+    with pytest.raises(UnblurError, match="nothing but its validation split"):
         find_pairs("x", [name for name in GOPRO if name.startswith("test")])
 
 

@@ -45,9 +45,9 @@ def test_metadata_by_partitions_in_their_orders(metadata: Path) -> None:
     assert (batches[1]["blurry"][0, 0, 0, 0] * 255).round() == 102
     assert [len(batch["blurry"]) for batch in test.batches(1)] == [1, 1, 1]
     assert {name: len(each) for name, each in load_recorded(metadata, limit=2).items()} == {"test": 2, "val": 1}
-    assert list(load_recorded(metadata, partition="val")) == ["val"]
+    assert list(load_recorded(metadata, split="val")) == ["val"]
     with pytest.raises(UnblurError, match="partition train: has no entry"):
-        load_recorded(metadata, partition="train")
+        load_recorded(metadata, split="train")
 
 
 def test_manifests_tell_how_they_were_averaged(tmp_path: Path) -> None:

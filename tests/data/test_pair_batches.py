@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from unblur.data.pair_batches import ExposurePairs, PairBatches, heldout_batches
+from unblur.data.pair_batches import ExposurePairs, PairBatches, val_batches
 from unblur.data.pairs import open_pairs
 from unblur.data.stills import Still
 from unblur.data.synthetic_batches import SyntheticExposures
@@ -78,10 +78,10 @@ def test_weights_say_how_often_a_pair_counts(tmp_path: Path, root: Path) -> None
 
 
 def test_heldout_pairs_are_fixed(root: Path, tmp_path: Path) -> None:
-    batches = heldout_batches([open_pairs(str(root))], count=3, size=16, batch_size=2)
+    batches = val_batches([open_pairs(str(root))], count=3, size=16, batch_size=2)
     assert [batch["sharp"].shape for batch in batches] == [(2, 3, 16, 16), (1, 3, 16, 16)]
     assert all(torch.allclose(1 - batch["sharp"], batch["blurry"]) for batch in batches)
-    whole = heldout_batches([open_pairs(str(root))], count=9, size=64)
+    whole = val_batches([open_pairs(str(root))], count=9, size=64)
     assert [tuple(batch["sharp"].shape) for batch in whole] == [(1, 3, 20 + i, 30) for i in range(4)]
 
 

@@ -34,8 +34,8 @@ def test_two_places(root: Path) -> None:
     places = f"{root.parent / 'sharp.lmdb'},{root.parent / 'blur.lmdb'}"
     assert halves(open_pairs(places)) == [True] * 4
     assert halves(open_pairs(f"{root / 'sharp_imgs'}, {root / 'blur_imgs'}")) == [True] * 4
-    with pytest.raises(UnblurError, match="has no held-out part"):
-        open_pairs(places, part="heldout")
+    with pytest.raises(UnblurError, match="has no validation split"):
+        open_pairs(places, split="val")
     shutil.rmtree(root / "blur_imgs" / "s")
     with pytest.raises(UnblurError, match="holds no picture"):
         open_pairs(f"{root / 'sharp_imgs'},{root / 'blur_imgs'}")

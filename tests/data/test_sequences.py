@@ -16,8 +16,8 @@ from unblur.data.sequences import (
     Exposed,
     MetadataSequences,
     SequenceBatches,
-    heldout_sequences,
     near,
+    val_sequences,
 )
 from unblur.errors import UnblurError
 from unblur.media.image import Picture
@@ -247,12 +247,12 @@ def test_held_out_exposures_are_the_same_every_time(tmp_path: Path) -> None:
     metadata = stored(tmp_path, clips=5)
     box = tuple(replace(entry, box=(2.0, 2.0, 20.0, 20.0)) for entry in metadata.entries[:1])
     sets = [MetadataSequences(metadata), MetadataSequences(replace(metadata, entries=box))]
-    batches = heldout_sequences(sets, count=4, size=16, batch_size=2)
+    batches = val_sequences(sets, count=4, size=16, batch_size=2)
     assert [tuple(batch["frames"].shape) for batch in batches] == [(2, 7, 3, 16, 16), (1, 7, 3, 16, 16)]
     assert levels(batches[0]["frames"][0]) == [*range(7)]
     assert levels(batches[0]["frames"][1]) == [*range(40, 47)]
     assert torch.allclose(batches[0]["times"], torch.arange(7) / 6)
-    again = heldout_sequences(sets, count=4, size=16, batch_size=2)
+    again = val_sequences(sets, count=4, size=16, batch_size=2)
     assert all(torch.equal(a[key], b[key]) for a, b in zip(batches, again, strict=True) for key in a)
 
 

@@ -320,7 +320,7 @@ def test_the_command_and_its_preview(
         (["PAIRS", "PHOTOS", "--seed", "-1"], 2, "--seed -1: too small"),
         (["PAIRS", "PHOTOS", "--workers", "0"], 2, "--workers 0: too small"),
         (["PAIRS", "PHOTOS", "--part", "some"], 2, "is not one of train, heldout, all"),
-        (["PAIRS", "PHOTOS", "--part", "heldout"], 1, "has no held-out part"),
+        (["PAIRS", "PHOTOS", "--part", "val"], 1, "has no validation split"),
         (["PAIRS", "PHOTOS", "--model", "film-small"], 2, "--model film-small: is no blur space"),
         (["PAIRS", "PHOTOS", "--sample"], 2, "name one place with --sample"),
         (["PHOTOS"], 2, "name two places"),

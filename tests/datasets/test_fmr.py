@@ -43,7 +43,7 @@ def test_clips_become_exposures_that_recipes_read(tmp_path):
     metadata = read_metadata(tmp_path / "out" / "frames-05" / "metadata.json")
     assert [entry.id for entry in metadata.entries] == ["one_000000", "one_000004", "two_000000", "two_000004"]
     entry = metadata.entries[0]
-    assert (entry.order, entry.partition) == ("keep", "train")
+    assert (entry.order, entry.split) == ("keep", "train")
     assert (entry.more["fmr"], entry.more["span"]) == ([4, 3, 2, 1, 0], [0, 4])
     batch = SequenceBatches([(MetadataSequences(metadata, 5), 1.0)], size=32, batch_size=2).batch(0)
     assert batch["frames"].shape == (2, 5, 3, 32, 32)
@@ -77,7 +77,7 @@ def test_300vw_as_downloaded(tmp_path):
     report = fmr_data([tmp_path / "300VW"], tmp_path / "out", SMALL)
     assert not report.errors
     entries = read_metadata(tmp_path / "out" / "frames-03" / "metadata.json").entries
-    assert {entry.id[:3]: entry.partition for entry in entries} == {"001": "train", "009": "test"}
+    assert {entry.id[:3]: entry.split for entry in entries} == {"001": "train", "009": "test"}
 
 
 def test_reds(tmp_path):
@@ -85,7 +85,7 @@ def test_reds(tmp_path):
         film(tmp_path / "REDS" / folder)
     fmr_data([tmp_path / "REDS"], tmp_path / "out", SMALL, detector=ColourDetector())
     entries = read_metadata(tmp_path / "out" / "frames-05" / "metadata.json").entries
-    assert {(entry.id, entry.partition) for entry in entries} == {
+    assert {(entry.id, entry.split) for entry in entries} == {
         (f"{part}_sharp_000_{start:06d}", part) for part in ("train", "val") for start in (0, 4)
     }
 
@@ -94,7 +94,7 @@ def test_statistics_alone_write_nothing(tmp_path, capsys, monkeypatch):
     annotated(tmp_path / "300VW", "001")
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    assert main(["data", "fmr", "300VW", "--stats", "--frames", "3", "--every", "4"]) == 0
+    assert main(["data", "fmr", "300VW", "--dry-run", "--frames", "3", "--every", "4"]) == 0
     assert "| 3 | 2 | -1.000 | 1.000 | 0.000 | 1.000 | 1.000 | 1.000 |" in capsys.readouterr().out
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -118,12 +118,12 @@ def test_what_is_wrong_is_told_in_a_line(tmp_path, monkeypatch, capsys):
     write_image(tmp_path / "photo.png", Picture(torch.rand(3, 8, 8)))
     assert fmr_data([tmp_path / "photo.png"], None, SMALL, detector=ColourDetector()).exit_code == 1
     assert main(["data", "fmr", str(tmp_path)]) == 2
-    assert main(["data", "fmr", str(tmp_path), "--stats", "--frames", "x"]) == 2
+    assert main(["data", "fmr", str(tmp_path), "--dry-run", "--frames", "x"]) == 2
 
     def absent():
         raise UnblurError("--faces", "finding faces needs the extra faces", "install it")
 
     monkeypatch.setattr(fmr, "load_face_cascade", absent)
     capsys.readouterr()
-    assert main(["data", "fmr", str(tmp_path / "a" / "one"), "--stats"]) == 1
+    assert main(["data", "fmr", str(tmp_path / "a" / "one"), "--dry-run"]) == 1
     assert "needs the extra faces" in capsys.readouterr().err

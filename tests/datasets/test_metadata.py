@@ -48,7 +48,7 @@ def test_rb2v_is_listed(tmp_path: Path) -> None:
     found = read_metadata(root / "metadata.json")
     assert report.summary().startswith("3 listed")
     assert (found.name, found.frame_count) == ("Street", 3)
-    assert [(e.id, e.order, e.partition) for e in found.entries] == [
+    assert [(e.id, e.order, e.split) for e in found.entries] == [
         ("a/0000", "ignore", "train"),
         ("b/0000", "ignore", "train"),
         ("test/c/0000", "ignore", "test"),

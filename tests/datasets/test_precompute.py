@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from unblur.pipeline.function import film_function
 
 from unblur._version import PIPELINE_VERSION
 from unblur.cli import main
 from unblur.data import initial_estimates as estimates
 from unblur.data.exposure_metadata import Entry, Metadata, write_metadata
-from unblur.data.initial_estimates import Note, draft_paths, noted
-from unblur.datasets.precompute import make_drafts
+from unblur.data.initial_estimates import Note, estimate_paths, noted
+from unblur.datasets.precompute import precompute
 from unblur.errors import UnblurError
 from unblur.media.image import Picture, read_image
 from unblur.models.card import Card
 from unblur.models.registry import SHIPPED
 from unblur.networks.jin import Jin
-from unblur.pipeline.function import film_function
 from unblur.pipeline.restore import Pipeline, load
 
 
@@ -39,7 +39,7 @@ def metadata(tmp_path: Path) -> Metadata:
 
 def test_drafts_are_the_films_of_the_model(metadata: Metadata, tmp_path: Path) -> None:
     pipeline = load("fast", device="cpu", dtype="float32")
-    report = make_drafts([tmp_path], pipeline)
+    report = precompute([tmp_path], pipeline)
     assert not report.errors
     assert {"made": 3, "there": 0, "exposures": 3}.items() <= report.results[0].facts.items()
     film = film_function(pipeline, False, 4)
@@ -47,56 +47,56 @@ def test_drafts_are_the_films_of_the_model(metadata: Metadata, tmp_path: Path) -
         blurry = read_image(metadata.root / entry.blurry).pixels[None]
         with torch.inference_mode():
             expected = film(blurry, torch.tensor([0.0, 0.5, 1.0]))[0].clamp(0, 1)
-        for path, frame in zip(draft_paths(metadata, entry, "film-small"), expected, strict=True):
+        for path, frame in zip(estimate_paths(metadata, entry, "film-small"), expected, strict=True):
             assert (read_image(path).pixels - frame).abs().max() < 0.51 / 255
 
 
 def test_a_second_run_adds_what_is_missing(metadata: Metadata) -> None:
     pipeline = load("fast", device="cpu", dtype="float32")
-    make_drafts([metadata.root], pipeline, limit=1)
-    there = [entry for entry in metadata.entries if draft_paths(metadata, entry, "film-small")[-1].exists()]
+    precompute([metadata.root], pipeline, limit=1)
+    there = [entry for entry in metadata.entries if estimate_paths(metadata, entry, "film-small")[-1].exists()]
     assert len(there) == 1
-    first = draft_paths(metadata, there[0], "film-small")[0]
+    first = estimate_paths(metadata, there[0], "film-small")[0]
     before = first.stat().st_mtime_ns
-    report = make_drafts([metadata.root / "metadata.json"], pipeline)
+    report = precompute([metadata.root / "metadata.json"], pipeline)
     assert {"made": 2, "there": 1, "exposures": 3}.items() <= report.results[0].facts.items()
     assert first.stat().st_mtime_ns == before
 
 
 def test_drafts_know_the_weights_that_made_them(metadata: Metadata) -> None:
     pipeline = load("fast", device="cpu", dtype="float32")
-    assert make_drafts([metadata.root], pipeline, limit=1).results[0].facts["warning"] is None
+    assert precompute([metadata.root], pipeline, limit=1).results[0].facts["warning"] is None
     assert noted(metadata, "film-small") == Note({"film-small": SHIPPED["film-small"].sha256}, PIPELINE_VERSION)
     other = Pipeline(
         pipeline.runner.network, Card("film-small", "film", sha256="0" * 64), device="cpu", dtype="float32"
     )
-    (error,) = make_drafts([metadata.root], other).errors
+    (error,) = precompute([metadata.root], other).errors
     folder = metadata.root / "estimates/film-small"
     assert str(error) == (
         f"{folder}: holds estimates by other weights of film-small; remove the folder, and make them again"
     )
     (folder / "weights.json").unlink()
-    outcome = make_drafts([metadata.root], other).results[0]
+    outcome = precompute([metadata.root], other).results[0]
     assert outcome.facts["made"] == 2
     assert "do not say by which weights" in str(outcome.facts["warning"])
     assert noted(metadata, "film-small") is None, "some of them are by others"
     (folder / "weights.json").write_text("[]")
-    assert "does not say which weights made these estimates" in str(make_drafts([metadata.root], other).errors[0])
+    assert "does not say which weights made these estimates" in str(precompute([metadata.root], other).errors[0])
 
 
 def test_drafts_know_the_version_of_the_method_that_made_them(
     metadata: Metadata, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline = load("fast", device="cpu", dtype="float32")
-    make_drafts([metadata.root], pipeline, limit=1)
+    precompute([metadata.root], pipeline, limit=1)
     note, weights = metadata.root / "estimates/film-small/weights.json", pipeline.weights
     with monkeypatch.context() as later:
         later.setattr(estimates, "PIPELINE_VERSION", PIPELINE_VERSION + 1)
-        (error,) = make_drafts([metadata.root], pipeline).errors
+        (error,) = precompute([metadata.root], pipeline).errors
         assert f"{note.parent}: holds estimates by another version of the method; remove the folder" in str(error)
     before = json.dumps(weights)
     note.write_text(before)
-    outcome = make_drafts([metadata.root], pipeline).results[0]
+    outcome = precompute([metadata.root], pipeline).results[0]
     assert outcome.facts["made"] == 2, "begun before there were versions, it goes on"
     assert "do not say by which version of the method; remove" in str(outcome.facts["warning"])
     assert note.read_text() == before, "some of them are by others"
@@ -107,40 +107,40 @@ def test_a_note_without_drafts_is_made_anew(metadata: Metadata) -> None:
     note = metadata.root / "estimates/film-small/weights.json"
     note.parent.mkdir(parents=True)
     note.write_text(json.dumps(pipeline.weights))
-    assert make_drafts([metadata.root], pipeline, limit=1).results[0].facts["warning"] is None
+    assert precompute([metadata.root], pipeline, limit=1).results[0].facts["warning"] is None
     assert noted(metadata, "film-small") == Note(pipeline.weights)
 
 
 def test_only_the_blurry_picture_is_read(metadata: Metadata) -> None:
     for path in metadata.root.glob("sharp/*/*.png"):
         path.write_bytes(b"no picture")
-    assert make_drafts([metadata.root], load("fast", device="cpu", dtype="float32"), limit=1).results
+    assert precompute([metadata.root], load("fast", device="cpu", dtype="float32"), limit=1).results
 
 
 def test_a_folder_without_metadata(tmp_path: Path) -> None:
-    report = make_drafts([tmp_path], "fast", "cpu")
+    report = precompute([tmp_path], "fast", "cpu")
     assert [type(error) for error in report.errors] == [UnblurError]
     assert "metadata.json" in str(report.errors[0])
 
 
 def test_what_is_no_exposure_or_cannot_be_drafted(metadata: Metadata, tmp_path: Path) -> None:
     cascade = Pipeline(Jin(8, 8, 8, 8), Card("seven", "cascade"), device="cpu", dtype="float32")
-    assert not make_drafts([metadata.root], cascade, limit=1).errors, "three frames are three of its seven"
+    assert not precompute([metadata.root], cascade, limit=1).errors, "three frames are three of its seven"
     write_metadata(metadata.root / "metadata.json", replace(metadata, entries=()))
-    (error,) = make_drafts([metadata.root], "fast", "cpu").errors
+    (error,) = precompute([metadata.root], "fast", "cpu").errors
     assert "holds no exposure" in str(error)
     longer = [replace(e, frames=(*e.frames, *e.frames[:2])) for e in metadata.entries]
     write_metadata(metadata.root / "metadata.json", replace(metadata, frame_count=5, entries=tuple(longer)))
-    (error,) = make_drafts([metadata.root], cascade).errors
+    (error,) = precompute([metadata.root], cascade).errors
     assert "--model seven makes 7 frames and none between" in str(error)
-    assert "a" * 300 in str(make_drafts(["a" * 300], "fast", "cpu").errors[0])
+    assert "a" * 300 in str(precompute(["a" * 300], "fast", "cpu").errors[0])
 
 
 def test_pictures_whose_drafts_would_lie_in_one_place(metadata: Metadata) -> None:
     Picture(torch.rand(3, 32, 32)).save(metadata.root / "blurry/0.jpg")
     twin = replace(metadata.entries[0], id="twin", blurry="blurry/0.jpg")
     write_metadata(metadata.root / "metadata.json", replace(metadata, entries=(*metadata.entries, twin)))
-    (error,) = make_drafts([metadata.root], "fast", "cpu").errors
+    (error,) = precompute([metadata.root], "fast", "cpu").errors
     assert "0.jpg: has estimates in the same place as blurry/0.png" in str(error)
     assert not (metadata.root / "estimates").exists()
 
@@ -150,9 +150,7 @@ def test_frames_that_are_no_numbers_are_not_kept(metadata: Metadata) -> None:
         def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
             return blurry[:, None] * times.log().view(-1, 1, 1, 1)
 
-    (error,) = make_drafts(
-        [metadata.root], Pipeline(Lost(), Card("lost", "lost"), device="cpu", dtype="float32")
-    ).errors
+    (error,) = precompute([metadata.root], Pipeline(Lost(), Card("lost", "lost"), device="cpu", dtype="float32")).errors
     assert "--model lost: makes frames with values that are not numbers; use --dtype float32" in str(error)
     assert not (metadata.root / "estimates").exists()
 

@@ -83,7 +83,7 @@ def test_readings_and_transfers(asked: dict[str, Any], tmp_path: Path) -> None:
     assert json.loads(json.dumps(report.as_dict()))["results"][1]["psnr"] == report.row("reading").after
 
 
-@pytest.mark.parametrize("more", [["--refine"], ["--dtype", "bfloat16"], ["--consistency", "0"]])
+@pytest.mark.parametrize("more", [["--refine"], ["--dtype", "bfloat16"], ["--data-consistency", "0"]])
 def test_what_means_nothing_to_it_is_refused(capsys: pytest.CaptureFixture[str], more: list[str]) -> None:
     assert main(["eval", "blur-1", *more]) == 2
     assert "mean nothing to blur-1" in capsys.readouterr().err

@@ -200,7 +200,7 @@ def test_refusals(faces):
     with pytest.raises(UnblurError, match="no such metric"):
         evaluate_faces(ByRank(), faces, asked=Asked(["fid"]), **CPU)
     with pytest.raises(UnblurError, match="has no exposure of train"):
-        evaluate_faces(ByRank(), faces, asked=replace(Asked(), partition="train"), **CPU)
+        evaluate_faces(ByRank(), faces, asked=replace(Asked(), split="train"), **CPU)
 
 
 def test_the_papers_numbers_agree_with_each_other():

@@ -104,7 +104,7 @@ def test_of_networks_for_single_pictures_the_films_are_measured(shipped: None, f
     def film(blurry: Tensor, times: Tensor) -> Tensor:
         return film_network.decode(film_network.orient(film_network.estimate_motion(blurry, blurry * 0.9)), times)
 
-    with_one = evaluate(Single(), device="cpu", dtype="float32", consistency=0).row().values
+    with_one = evaluate(Single(), device="cpu", dtype="float32", data_consistency=0).row().values
     consistent = evaluate(Single(), device="cpu", dtype="float32").row().values
     assert consistent["reblur"] > with_one["reblur"] + 1
 
@@ -122,7 +122,7 @@ def test_networks_of_seven_frames_are_measured(shipped: None, film_network: Any)
     with torch.inference_mode():
         sharp = film_network.restorer(truth["blurry"])
         for network, pictures in ((cascade, ()), (recurrent, (sharp,))):
-            report = evaluate(network, device="cpu", dtype="float32", consistency=0)
+            report = evaluate(network, device="cpu", dtype="float32", data_consistency=0)
             frames = network(truth["blurry"], *pictures).clamp(0, 1)
             better = directed(frames, best_direction(frames, truth["frames"]))
             expected = psnr(better, truth["frames"]).mean()
@@ -231,8 +231,8 @@ def test_exposures_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert report.verified == {}
     assert "published" not in report.summary()
     assert "| 3 frames |" in report.markdown()
-    with pytest.raises(UnblurError, match="--partition: means nothing to val-1"):
-        evaluate(Film(), device="cpu", asked=Asked(partition="val"))
+    with pytest.raises(UnblurError, match="--split: means nothing to val-1"):
+        evaluate(Film(), device="cpu", asked=Asked(split="val"))
     with pytest.raises(UnblurError, match="--metrics fid: no such metric"):
         evaluate(Film(), device="cpu", asked=Asked(["fid"]))
     weights = save_weights(tmp_path / "a.safetensors", film_network, Card("toy", "film"))
@@ -241,4 +241,4 @@ def test_exposures_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str
     loaded = json.loads(capsys.readouterr().out)
     assert (loaded["results"][0]["count"], len(loaded["frames"])) == (1, 16)
     assert main(["eval", "blur-1", "--metrics", "psnr"]) == 2
-    assert main(["eval", str(manifest), "--partition", "all"]) == 2
+    assert main(["eval", str(manifest), "--split", "all"]) == 2

@@ -192,7 +192,7 @@ def test_films_are_made_a_few_ahead(photos: list[Path], pipeline: Pipeline, monk
 
     def make(path: Path) -> Film:
         made.append(path.name)
-        return unblur.frames(path, n=3, model=pipeline, consistency=0)
+        return unblur.frames(path, n=3, model=pipeline, data_consistency=0)
 
     whole = Reel(photos, make)
     together = [whole.film(path).reverse for path in photos]
@@ -217,7 +217,7 @@ def test_films_are_made_a_few_ahead(photos: list[Path], pipeline: Pipeline, monk
 
 def test_a_picture_that_fails_breaks_no_burst(photos: list[Path], pipeline: Pipeline) -> None:
     photos[1].write_bytes(b"no")
-    reel = Reel(photos, lambda path: unblur.frames(path, n=3, model=pipeline, consistency=0))
+    reel = Reel(photos, lambda path: unblur.frames(path, n=3, model=pipeline, data_consistency=0))
     reel.film(photos[0])
     with pytest.raises(UnblurError, match=r"b\.png"):
         reel.film(photos[1])
@@ -228,15 +228,15 @@ def test_a_picture_that_fails_breaks_no_burst(photos: list[Path], pipeline: Pipe
 def test_another_size_is_another_burst(photos: list[Path], pipeline: Pipeline, tmp_path: Path) -> None:
     small = Picture(torch.rand(3, 40, 40)).save(tmp_path / "small.png")
     files = [photos[0], photos[1], small, photos[2]]
-    reel = Reel(files, lambda path: unblur.frames(path, n=3, model=pipeline, consistency=0))
+    reel = Reel(files, lambda path: unblur.frames(path, n=3, model=pipeline, data_consistency=0))
     assert [count for _, count in reel.bursts] == [2, 1, 1]
-    films = unblur.burst(files, n=3, model=pipeline, consistency=0)
+    films = unblur.burst(files, n=3, model=pipeline, data_consistency=0)
     assert [film.reverse for film in films] == [reel.film(file).reverse for file in files]
 
 
 def test_the_twin_and_reverse(photos: list[Path], pipeline: Pipeline) -> None:
-    films = unblur.burst(photos, n=3, model=pipeline, consistency=0)
-    turned = unblur.burst(photos, n=3, model=pipeline, consistency=0, reverse=True)
+    films = unblur.burst(photos, n=3, model=pipeline, data_consistency=0)
+    turned = unblur.burst(photos, n=3, model=pipeline, data_consistency=0, reverse=True)
     assert [film.reverse for film in turned] == [not film.reverse for film in films]
     assert torch.equal(films[1].tensor(), turned[1].tensor().flip(0))
     # What the films show runs one way.

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from unblur.pipeline.function import film_function
 
 import unblur
 from unblur.errors import UnblurError
@@ -16,7 +17,6 @@ from unblur.networks.cfmd import CFMD
 from unblur.networks.jin import Jin
 from unblur.networks.purohit import Purohit
 from unblur.pipeline import restore as engine_module
-from unblur.pipeline.function import film_function
 from unblur.pipeline.refine import Correction
 from unblur.pipeline.restore import Pipeline
 from unblur.tasks.batch_films import FilmOptions, frames_files
@@ -28,7 +28,7 @@ def noise(height=20, width=30):
 
 
 def test_frames_are_those_of_the_network(pipeline, film_network):
-    film = unblur.frames(noise(), n=5, model=pipeline, consistency=0)
+    film = unblur.frames(noise(), n=5, model=pipeline, data_consistency=0)
     assert film.times == (0.0, 0.25, 0.5, 0.75, 1.0)
     assert len(film) == 5
     with torch.inference_mode():
@@ -110,19 +110,19 @@ def test_what_is_left_of_the_photo_is_given_back(pipeline):
 
 
 def test_the_residual_comes_with_the_film(pipeline):
-    film = unblur.frames(noise(), n=2, model=pipeline, consistency=0)
-    assert film.residual == unblur.deblur(noise(), model=pipeline, consistency=0).residual
+    film = unblur.frames(noise(), n=2, model=pipeline, data_consistency=0)
+    assert film.residual == unblur.deblur(noise(), model=pipeline, data_consistency=0).residual
 
 
 def test_any_restorer_makes_films(shipped, picture_network, film_network):
     pipeline = Pipeline(picture_network, device="cpu", dtype="float32")
-    film = unblur.frames(noise(), times=[0, 0.5, 1], model=pipeline, consistency=0).tensor()
+    film = unblur.frames(noise(), times=[0, 0.5, 1], model=pipeline, data_consistency=0).tensor()
     with torch.inference_mode():
         state = film_network.orient(film_network.estimate_motion(noise()[None], picture_network(noise()[None])))
         expected = film_network.decode(state, torch.tensor([0, 0.5, 1.0]))[0].clamp(0, 1)
     assert torch.allclose(film, expected, atol=1e-5)
     assert not torch.allclose(film[0], film[2], atol=1e-3), "something moves"
-    assert torch.allclose(film[1], unblur.deblur(noise(), model=pipeline, consistency=0).image, atol=1e-5)
+    assert torch.allclose(film[1], unblur.deblur(noise(), model=pipeline, data_consistency=0).image, atol=1e-5)
 
 
 def test_a_film_without_a_sharp_frame():
@@ -177,8 +177,8 @@ def test_pictures_keep_their_path_in_messages(tmp_path, pipeline):
 
 
 def test_refined_paths_keep_the_middle_frame(pipeline):
-    plain = unblur.frames(noise(40, 40), n=3, model=pipeline, consistency=0)
-    refined = unblur.frames(noise(40, 40), n=3, model=pipeline, refine=True, consistency=0)
+    plain = unblur.frames(noise(40, 40), n=3, model=pipeline, data_consistency=0)
+    refined = unblur.frames(noise(40, 40), n=3, model=pipeline, refine=True, data_consistency=0)
     assert plain.refinement is None
     assert refined.refinement.before == plain.residual
     assert torch.allclose(refined.tensor()[1], plain.tensor()[1], atol=1e-5)
@@ -190,12 +190,12 @@ def test_refined_paths_are_used_where_they_help(monkeypatch, pipeline):
     found = Correction(torch.ones(1, 4, 6, 6), 1.0, (2.0, 1.0))
     monkeypatch.setattr(engine_module, "find_correction", lambda *_, **__: found)
     plain, refined = (
-        unblur.frames(noise(), n=3, model=pipeline, refine=refine, consistency=0) for refine in (False, True)
+        unblur.frames(noise(), n=3, model=pipeline, refine=refine, data_consistency=0) for refine in (False, True)
     )
     assert refined.refinement.kept
     assert torch.allclose(refined._film.state[:, 3:], plain._film.state[:, 3:] + 1)
     monkeypatch.setattr(engine_module, "find_correction", lambda *_, **__: replace(found, shrinkage=0.2))
-    left = unblur.frames(noise(), n=3, model=pipeline, refine=True, consistency=0)
+    left = unblur.frames(noise(), n=3, model=pipeline, refine=True, data_consistency=0)
     assert not left.refinement.kept
     assert torch.equal(left.tensor(), plain.tensor())
 
@@ -208,13 +208,13 @@ def test_only_paths_are_refined():
 
 def test_the_middle_frame_is_made_consistent_unless_it_is_the_users(pipeline):
     smooth = torch.nn.functional.avg_pool2d(noise(), 5, 1, 2)
-    plain, made = (unblur.frames(smooth, n=3, model=pipeline, consistency=n) for n in (0, 4))
+    plain, made = (unblur.frames(smooth, n=3, model=pipeline, data_consistency=n) for n in (0, 4))
     assert made.residual.linear_light_db > plain.residual.linear_light_db + 1
     assert torch.equal(unblur.frames(smooth, n=3, model=pipeline).tensor(), made.tensor())
     own = unblur.frames(noise(), n=3, model=pipeline, sharp=noise()).tensor()
     assert torch.allclose(own[1], noise(), atol=1e-5)
     with pytest.raises(UnblurError, match="--consistency -1"):
-        unblur.frames(noise(), model=pipeline, consistency=-1)
+        unblur.frames(noise(), model=pipeline, data_consistency=-1)
 
 
 @pytest.fixture
@@ -264,7 +264,7 @@ def test_a_large_picture_in_tiles_of_a_cascade(cascade, monkeypatch):
 
 def test_the_recurrent_model_moves_what_another_network_sharpened(shipped, recurrent, film_network):
     pipeline = Pipeline(recurrent, device="cpu", dtype="float32")
-    film = unblur.frames(noise(), n=11, model=pipeline, consistency=0)
+    film = unblur.frames(noise(), n=11, model=pipeline, data_consistency=0)
     with torch.inference_mode():
         sharp = film_network.restorer(noise()[None])
         expected = recurrent(noise()[None], sharp, torch.arange(11) / 10)[0].clamp(0, 1)
@@ -273,7 +273,7 @@ def test_the_recurrent_model_moves_what_another_network_sharpened(shipped, recur
     assert (pipeline.sharpener, pipeline.as_dict()["sharpener"]) == ("film-small", "film-small")
     assert "behind film-small" in str(pipeline)
     other = noise().flip(-1)
-    given = unblur.frames(noise(), n=7, model=pipeline, sharp=other, consistency=0).tensor()
+    given = unblur.frames(noise(), n=7, model=pipeline, sharp=other, data_consistency=0).tensor()
     torch.testing.assert_close(given[3], other, atol=1e-5, rtol=1e-5)
     assert unblur.frames(noise(), n=3, model=pipeline).residual.linear_light > 0
 
@@ -282,7 +282,7 @@ def test_the_recurrent_model_moves_what_another_network_sharpened(shipped, recur
 @pytest.mark.parametrize("kind", ["film_network", "picture_network", "recurrent", "cascade"])
 def test_what_is_shown_is_what_is_measured(shipped, request, kind, steps):
     pipeline = Pipeline(request.getfixturevalue(kind), device="cpu", dtype="float32")
-    shown = unblur.frames(noise(40, 36), n=7, model=pipeline, consistency=steps).tensor()
+    shown = unblur.frames(noise(40, 36), n=7, model=pipeline, data_consistency=steps).tensor()
     with torch.inference_mode():
         measured = film_function(pipeline, False, steps)(noise(40, 36)[None], torch.arange(7) / 6)[0].clamp(0, 1)
     torch.testing.assert_close(shown, measured, atol=2e-3, rtol=0)
@@ -317,7 +317,7 @@ def test_methods_of_the_command(shipped, monkeypatch, tmp_path, cascade, recurre
 
     def run(method=None, model=None, **options):
         film = FilmOptions(format="png", method=method, **options)
-        given = Options(model=model, device="cpu", dtype="float32", consistency=0)
+        given = Options(model=model, device="cpu", dtype="float32", data_consistency=0)
         return frames_files([str(photo)], str(tmp_path / "film") + "/", given, _Silent(), film)
 
     assert run("cascade", weights["cascade"]).results[0].facts["frames"] == 7

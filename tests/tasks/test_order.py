@@ -25,7 +25,7 @@ from unblur.pipeline.frame_order import OrderScorer, shrunk, spread
 from unblur.tasks import order as module
 from unblur.tasks import order_files
 from unblur.tasks.order import order, score_frames
-from unblur.tasks.order_files import OrderOptions, check_files, label_files, score_files
+from unblur.tasks.order_files import OrderOptions, eval_files, label_files, score_files
 from unblur.tasks.order_report import ScoreReport
 
 
@@ -146,9 +146,9 @@ def test_clips_of_all_kinds_are_scored(tmp_path: Path, model: str, metadata: Pat
     machine = json.loads(json.dumps(report.as_dict()))
     assert machine["model"]["name"] == "tiny-order"
     assert machine["results"][0]["direction"] in (1, -1)
-    some = score_files([str(metadata)], OrderOptions(model, "cpu", partition="val"))
+    some = score_files([str(metadata)], OrderOptions(model, "cpu", split="val"))
     assert [row.id for row in some.rows] == ["4/0", "5/0"]
-    none = score_files([str(metadata)], OrderOptions(model, "cpu", partition="test"))
+    none = score_files([str(metadata)], OrderOptions(model, "cpu", split="test"))
     assert "has no entry" in str(none.errors[0])
 
 
@@ -188,7 +188,7 @@ class Judge(HyperCUT):
 def test_hit_and_con_are_counted(metadata: Path) -> None:
     # Scores of the first and of the second symmetric pair, and whether the reversed pairs have the opposite sign.
     lines = [[1.0, 1.0, 1], [1.0, -1.0, 1], [-2.0, -1.0, 1], [1.0, 1.0, 0], [3.0, 1.0, 1], [1.0, -0.5, 1]]
-    report = check_files([str(metadata)], OrderOptions(Judge(lines), "cpu"))  # type: ignore[arg-type]
+    report = eval_files([str(metadata)], OrderOptions(Judge(lines), "cpu"))  # type: ignore[arg-type]
     found: dict[str, Any] = report.as_dict()["measures"]  # type: ignore[assignment]
     assert found["all"]["hit 1"] == found["all"]["hit 2"] == pytest.approx(5 / 6)
     assert found["all"]["con@2"] == pytest.approx(4 / 6)
@@ -221,11 +221,11 @@ def test_labelling_twice_gives_the_same_file(model: str, metadata: Path) -> None
     label_files(metadata, first, options)
     label_files(first, second, options)
     assert first.read_bytes() == second.read_bytes()
-    # One partition after the other is the same too.
-    label_files(metadata, metadata.with_name("3.json"), replace(options, partition="val"))
+    # One split after the other is the same too.
+    label_files(metadata, metadata.with_name("3.json"), replace(options, split="val"))
     partly = read_metadata(metadata.with_name("3.json"))
     assert ["score" in entry.more for entry in partly.entries] == [False] * 4 + [True] * 2
-    label_files(metadata.with_name("3.json"), second, replace(options, partition="train"))
+    label_files(metadata.with_name("3.json"), second, replace(options, split="train"))
     assert first.read_bytes() == second.read_bytes()
 
 
@@ -299,7 +299,7 @@ def test_what_cannot_be_labelled(model: str, metadata: Path, tmp_path: Path) -> 
     with pytest.raises(UnblurError, match="--side 5"):
         label_files(metadata, options=replace(options, side=5))
     with pytest.raises(UnblurError, match="partition test: has no entry"):
-        label_files(metadata, options=replace(options, partition="test"))
+        label_files(metadata, options=replace(options, split="test"))
 
 
 class Brighter(HyperCUT):
@@ -350,7 +350,7 @@ def test_metadata_without_exposures_is_told_of(model: str, tmp_path: Path) -> No
     with pytest.raises(UnblurError, match=r"metadata\.json: holds no exposure"):
         label_files(path, options=OrderOptions(model, "cpu"))
     assert list(tmp_path.glob("*.ordered.json")) == []
-    for report in (score_files([str(path)], OrderOptions(model, "cpu")), check_files([str(path)], OrderOptions(model))):
+    for report in (score_files([str(path)], OrderOptions(model, "cpu")), eval_files([str(path)], OrderOptions(model))):
         assert report.exit_code == 1
         assert "holds no exposure" in str(report.errors[0])
 

@@ -177,7 +177,7 @@ def test_the_command_transfers(capsys, photos, file):
     out = photos / "out"
     pair = ("--like", photos / "sharp.png", photos / "blurry.png")
     drawn, kept = photos / "points.png", photos / "code.safetensors"
-    more = ("--save-code", kept, "--impulses", drawn)
+    more = ("--save-code", kept, "--psf-grid", drawn)
     code, said, err = run(capsys, "reblur", photos / "in", *pair, "-o", out, "--model", file, *more)
     assert (code, err) == (0, "")
     assert "2 reblurred in " in said
@@ -224,10 +224,10 @@ def test_what_the_blur_comes_from_is_never_replaced(capsys, photos, file):
     photo = photos / "in" / "a.png"
     for words in (
         (photo, *pair, "-o", photos / "blurry.png"),
-        (*pair, "--impulses", photos / "sharp.png"),
+        (*pair, "--psf-grid", photos / "sharp.png"),
         (photo, *pair, "--save-code", photos / "x", "-o", photos / "in" / ".." / "x"),
         (photo, "--code", kept, "-o", kept),
-        (photos / "in", *pair, "--impulses", photos / "o" / "b.png", "-o", photos / "o"),
+        (photos / "in", *pair, "--psf-grid", photos / "o" / "b.png", "-o", photos / "o"),
     ):
         code, out, err = run(capsys, "reblur", *words, "--model", file)
         assert (code, out) == (1, "")
@@ -287,14 +287,14 @@ def test_wrong_usage_is_one_line(capsys, photos, file, words, problem):
 
 def test_no_picture_but_a_drawing(capsys, photos, file):
     pair = ("--like", photos / "sharp.png", photos / "blurry.png")
-    code, said, _ = run(capsys, "reblur", *pair, "--impulses", photos / "points.png", "--model", file)
+    code, said, _ = run(capsys, "reblur", *pair, "--psf-grid", photos / "points.png", "--model", file)
     assert code == 0
     assert f"{photos / 'blurry.png'} -> {photos / 'points.png'}  (what it does to points of light)" in said
     assert (photos / "points.png").exists()
     assert "1 written in " in said
-    _, said, _ = run(capsys, "reblur", *pair, "--impulses", photos / "points.png", "--model", file, "--json")
+    _, said, _ = run(capsys, "reblur", *pair, "--psf-grid", photos / "points.png", "--model", file, "--json")
     assert [result["output"] for result in json.loads(said)["results"]] == [str(photos / "points.png")]
-    for more in ((), ("--impulses", photos / "points.png", "-o", photos / "o")):
+    for more in ((), ("--psf-grid", photos / "points.png", "-o", photos / "o")):
         code, _, err = run(capsys, "reblur", *pair, *more, "--model", file)
         assert code != 0
         assert "no picture is named" in err

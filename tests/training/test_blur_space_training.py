@@ -143,7 +143,7 @@ network:
   arguments: {{features: 4, front_blocks: 1, back_blocks: 1, channels: 8, encoder_blocks: 1}}
 out: {run}
 pairs: {{train: [{{path: {pairs}}}], heldout: [{{path: {pairs}}}], size: 32, batch_size: 2}}
-data: {{train: {pairs}, val: {pairs}, heldout: 2, heldout_size: 32}}
+data: {{train: {pairs}, val: {pairs}, heldout: 2, val_size: 32}}
 schedule: {{shape: restarts, warmup: 0, periods: [2, 4]}}
 log_every: 1
 validate_every: 2
@@ -181,7 +181,7 @@ def test_a_recipe_trains_a_blur_space_on_pairs_and_goes_on(recipe: Path) -> None
     score = next(line for line in lines(run) if "input" in line)
     assert score["reconstruction"] > 0
     card = load_weights(run / "last.safetensors").card
-    assert card.protocol == "2 held-out pairs, 32 pixels a side"
+    assert card.protocol == "2 validation pairs, 32 pixels a side"
     assert card.score.keys() == {"reconstruction", "input"}
     with Image.open(run / "sheet-0000002.png") as sheet:
         assert sheet.size == (32 * 3 + 2 * 12, 32 * 2 + 4)
@@ -189,17 +189,17 @@ def test_a_recipe_trains_a_blur_space_on_pairs_and_goes_on(recipe: Path) -> None
 
 def test_without_pairs_it_learns_from_exposures_of_stills(recipe: Path) -> None:
     stills = recipe.parent / "pairs" / "sharp_imgs"
-    words = ["--pairs.train", "[]", "--pairs.heldout", "[]", "--data.train", str(stills), "--data.val", str(stills)]
+    words = ["--pairs.train", "[]", "--pairs.val", "[]", "--data.train", str(stills), "--data.val", str(stills)]
     words += ["--exposures.size", "32", "--exposures.batch_size", "2"]
     assert main([str(recipe), *words]) == 0
     card = load_weights(recipe.parent / "run" / "last.safetensors").card
-    assert card.protocol == "2 held-out synthetic pairs, medium blur"
+    assert card.protocol == "2 validation synthetic pairs, medium blur"
 
 
 def test_starting_from_weights_that_fit_in_part(
     recipe: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    short = ["--data.heldout", "0", "--trainer.max_steps", "1"]
+    short = ["--data.val_count", "0", "--trainer.max_steps", "1"]
     assert main([str(recipe), *short]) == 0
     weights = str(recipe.parent / "run" / "last.safetensors")
     words = [str(recipe), *short, "--weights", weights, "--network.arguments.variational", "true"]
@@ -232,7 +232,7 @@ def test_weights_of_something_else_are_refused_even_in_part(recipe: Path, capsys
         (["--loss.kl", "1"], "loss.kl: this BlurKernelSpace is not variational"),
         (["--loss.paths", "1"], "loss.paths: a BlurKernelSpace knows no displacements"),
         (["--pairs.train", "[{path: nowhere}]"], "nowhere: does not exist"),
-        (["--pairs.heldout", "[]"], "pairs.heldout: names no pairs, but data.heldout is 2"),
+        (["--pairs.val", "[]"], "pairs.val: names no pairs, but data.val_count is 2"),
         (["--pairs.size", "500"], "smaller than crops of 500 x 500"),
     ],
 )

@@ -21,7 +21,7 @@ network:
     restorer: {{widths: [8, 8], blocks: [1, 1]}}
     paths: {{widths: [8, 8], blocks: [1, 1]}}
 out: {run}
-data: {{train: {stills}, val: {stills}, heldout: 2, heldout_size: 32}}
+data: {{train: {stills}, val: {stills}, heldout: 2, val_size: 32}}
 exposures: {{size: 32, batch_size: 2, motion: {{length: [2, 6]}}}}
 loss: {{parts: both, paths: 0.02}}
 schedule: {{warmup: 1}}
@@ -73,7 +73,7 @@ def test_trains_resumes_and_starts_from_weights(recipe: Path, capsys: pytest.Cap
 
 
 def test_the_record_of_a_run_is_a_recipe(recipe: Path) -> None:
-    assert main([str(recipe), "--trainer.max_steps", "1", "--data.heldout", "0"]) == 0
+    assert main([str(recipe), "--trainer.max_steps", "1", "--data.val_count", "0"]) == 0
     record = recipe.parent / "run" / "recipe.yaml"
     again = recipe.parent / "again"
     assert main([str(record), "--out", str(again)]) == 0
@@ -102,7 +102,7 @@ def test_mistakes_are_told_in_one_line(
 
 
 def test_weights_of_another_network_are_refused(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(recipe), "--data.heldout", "0", "--trainer.max_steps", "1"]) == 0
+    assert main([str(recipe), "--data.val_count", "0", "--trainer.max_steps", "1"]) == 0
     words = ["--weights", str(recipe.parent / "run" / "last.safetensors"), "--out", str(recipe.parent / "b")]
     assert main([str(recipe), *words, "--network.arguments.paths", "{widths: [16, 16], blocks: [1, 1]}"]) == 1
     assert "convert or train it again" in capsys.readouterr().err
@@ -115,7 +115,7 @@ def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_weights_are_readable_by_others_as_the_umask_says(recipe: Path) -> None:
-    assert main([str(recipe), "--data.heldout", "0", "--trainer.max_steps", "1"]) == 0
+    assert main([str(recipe), "--data.val_count", "0", "--trainer.max_steps", "1"]) == 0
     run = recipe.parent / "run"
     modes = {path.name: path.stat().st_mode & 0o777 for path in run.iterdir()}
     assert modes["last.safetensors"] == modes["last.ckpt"]

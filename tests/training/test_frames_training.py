@@ -214,7 +214,7 @@ RECIPE = """
 name: tiny
 network: {{name: {name}, arguments: {arguments}}}
 out: {run}
-data: {{train: {stills}, val: {stills}, heldout: 2, heldout_size: 24}}
+data: {{train: {stills}, val: {stills}, heldout: 2, val_size: 24}}
 exposures: {{size: 20, batch_size: 2, times: 7, grid: true, motion: {{length: [2, 6]}}}}
 loss: {loss}
 optimizer: {{kind: adamax}}

@@ -278,14 +278,14 @@ def test_the_small_recipe_is_for_cpus() -> None:
     assert sum(p.numel() for p in network.parameters()) == 2_432_908
     # What ships learned without a critic, and to correct estimates.
     assert (recipe.adversarial.weight, network.estimates) == (0, True)
-    assert {one.estimates for one in [*recipe.sequences.train, *recipe.sequences.heldout]} == {"maxim"}
+    assert {one.estimates for one in [*recipe.sequences.train, *recipe.sequences.val]} == {"maxim"}
 
 
 RECIPE = """
 name: tiny
 network: {{name: moments, arguments: {{channels: 4, blocks: 1, {ablation}}}}}
 out: {run}
-data: {{train: {stills}, val: {stills}, heldout: 2, heldout_size: 24}}
+data: {{train: {stills}, val: {stills}, heldout: 2, val_size: 24}}
 exposures: {{size: 16, batch_size: 2, times: 2, motion: {{length: [2, 6]}}}}
 adversarial: {{weight: 0.1, perceptual: 0}}
 critic: {{arguments: {{width: 2, widest: 4, levels: 3}}, optimizer: {{lr: 1e-3}}}}
@@ -331,7 +331,7 @@ def test_recipes_are_trained_and_resumed_and_begun_from_weights(
 @pytest.mark.parametrize("ablation", ["deformable: false", "attention: false"])
 def test_ablations(ablation: str, recipe: Path) -> None:
     recipe.write_text(recipe.read_text().replace("attention: true", ablation))
-    assert main([str(recipe), "--loss.direction", "random", "--trainer.max_steps", "1", "--data.heldout", "0"]) == 0
+    assert main([str(recipe), "--loss.direction", "random", "--trainer.max_steps", "1", "--data.val_count", "0"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ def test_several_devices_bear_steps_of_one_network(devices: int | str, nodes: in
 
 
 def test_without_a_weight_there_is_no_critic(recipe: Path) -> None:
-    words = ["--adversarial.weight", "0", "--trainer.max_steps", "1", "--data.heldout", "0"]
+    words = ["--adversarial.weight", "0", "--trainer.max_steps", "1", "--data.val_count", "0"]
     assert main([str(recipe), *words]) == 0
     assert not (recipe.parent / "run" / "critic.safetensors").exists()
 

@@ -12,7 +12,7 @@ import torch
 
 from unblur._version import PIPELINE_VERSION
 from unblur.data.exposure_metadata import Entry, Metadata, read_metadata, write_metadata
-from unblur.data.initial_estimates import draft_paths, drafts_folder, note_weights
+from unblur.data.initial_estimates import estimate_paths, estimates_folder, note_weights
 from unblur.errors import UnblurError
 from unblur.media.image import Picture, read_image
 from unblur.media.video import write_clip
@@ -28,10 +28,10 @@ RECIPE = """
 name: tiny
 network: {network}
 out: {run}
-data: {{heldout: 3, heldout_size: 32}}
+data: {{heldout: 3, val_size: 32}}
 sequences:
-  train: [{{path: {root}, partition: train}}, {{path: {film}, weight: 0.5}}]
-  heldout: [{{path: {root}/metadata.json, partition: val}}]
+  train: [{{path: {root}, split: train}}, {{path: {film}, weight: 0.5}}]
+  heldout: [{{path: {root}/metadata.json, split: val}}]
   frames: 3
   size: 32
   batch_size: 2
@@ -52,8 +52,8 @@ def exposures(root: Path) -> Path:
         names = [f"{number}/{part}.png" for part in ("blur", "1", "2", "3")]
         for name in names:
             Picture(torch.from_numpy(rng.random((3, 40, 44), np.float32))).save(root / name)
-        partition = "train" if number < 2 else "val"
-        entries.append(Entry(f"{number}", "random", partition, names[0], tuple(names[1:])))  # type: ignore[arg-type]
+        split = "train" if number < 2 else "val"
+        entries.append(Entry(f"{number}", "random", split, names[0], tuple(names[1:])))  # type: ignore[arg-type]
     return write_metadata(root / "metadata.json", Metadata("set", 3, tuple(entries), root))
 
 
@@ -77,7 +77,8 @@ def test_a_recipe_trains_on_exposures_whose_frames_are_known(tmp_path: Path, net
     lines = [json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 2]
     assert score in lines[-1]
-    assert load_weights(tmp_path / "run" / "last.safetensors").card.protocol == "3 held-out exposures, 32 pixels a side"
+    card = load_weights(tmp_path / "run" / "last.safetensors").card
+    assert card.protocol == "3 validation exposures, 32 pixels a side"
     # Its own record is a recipe.
     assert read_recipe(tmp_path / "run" / "recipe.yaml").sequences.train[1].weight == 0.5
 
@@ -97,14 +98,14 @@ def test_what_a_recipe_says_of_sequences_is_done(tmp_path: Path) -> None:
     plain = data(path, "--sequences.augment", "false", "--loss.parts", "restorer").source
     assert (plain.augmentation.affine, plain.middle_first) == (0, True)
     assert plain.batch(0)["times"][0].tolist() == [0.5, 0, 1]
-    assert data(path, "--data.heldout", "0").heldout == []
+    assert data(path, "--data.val_count", "0").heldout == []
 
 
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
         (["--loss.paths", "0.1"], "loss.paths: needs paths that are known"),
-        (["--sequences.heldout", "[]"], "sequences.heldout: names none, but data.heldout is 3"),
+        (["--sequences.val", "[]"], "sequences.val: names none, but data.val_count is 3"),
         (["--sequences.frames", "4"], "of which 4 cannot be evenly spaced"),
         (["--sequences.size", "41"], "smaller than crops"),
         (["--sequences.size", "0"], "must be 1 or more"),
@@ -140,10 +141,10 @@ DRAFTED = """
 name: tiny
 network: {{name: moments, arguments: {{channels: 12, blocks: 1, deformable: false, estimates: {sees}}}}}
 out: {run}
-data: {{heldout: 2, heldout_size: 32, train: {root}, val: {root}}}
+data: {{heldout: 2, val_size: 32, train: {root}, val: {root}}}
 sequences:
-  train: [{{path: {root}, partition: train, estimates: {train}}}]
-  heldout: [{{path: {root}, partition: val, estimates: {heldout}}}]
+  train: [{{path: {root}, split: train, estimates: {train}}}]
+  heldout: [{{path: {root}, split: val, estimates: {heldout}}}]
   frames: 3
   drawn: 2
   size: 32
@@ -161,7 +162,7 @@ critic: {{arguments: {{width: 4, widest: 8}}}}
 def estimated(tmp_path: Path, **more: Any) -> Path:
     metadata = read_metadata(exposures(tmp_path / "set"))
     for entry in metadata.entries:
-        for estimate, frame in zip(draft_paths(metadata, entry, "some"), entry.frames, strict=True):
+        for estimate, frame in zip(estimate_paths(metadata, entry, "some"), entry.frames, strict=True):
             read_image(metadata.root / frame).save(estimate)
     given = {"sees": "true", "train": "some", "heldout": "some", "synthetic": 0, "weight": 0} | more
     path = tmp_path / "recipe.yaml"
@@ -201,7 +202,7 @@ def test_frames_that_run_as_their_drafts(tmp_path: Path) -> None:
     path = estimated(tmp_path)
     metadata = read_metadata(tmp_path / "set" / "metadata.json")
     for entry in metadata.entries:
-        estimates = draft_paths(metadata, entry, "some")
+        estimates = estimate_paths(metadata, entry, "some")
         pictures = [read_image(estimate) for estimate in estimates]
         for estimate, picture in zip(reversed(estimates), pictures, strict=True):
             picture.save(estimate)
@@ -216,7 +217,7 @@ def test_frames_that_run_as_their_drafts(tmp_path: Path) -> None:
 
 
 def test_drafts_that_were_never_made(tmp_path: Path) -> None:
-    with pytest.raises(UnblurError, match=r"unblur data estimates .* --model others"):
+    with pytest.raises(UnblurError, match=r"unblur data precompute .* --model others"):
         data(estimated(tmp_path, train="others"))
 
 
@@ -232,7 +233,7 @@ def test_drafts_by_other_weights_than_those_that_ship(tmp_path: Path, caplog: py
     note_weights(metadata, "some", {"some": "0" * 64, "film-small": "0" * 64})
     with pytest.raises(UnblurError, match="estimates/some: holds estimates by other weights of film-small; remove"):
         data(path)
-    note = drafts_folder(metadata, "some") / "weights.json"
+    note = estimates_folder(metadata, "some") / "weights.json"
     note.write_text(json.dumps({"some": "0" * 64}))
     data(path)
     assert "its estimates by some do not say by which version of the method" in caplog.text

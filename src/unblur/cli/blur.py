@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -26,11 +26,13 @@ def reblur(
         typer.Option(metavar="SHARP BLURRY", help="Read the blur from a sharp picture and the same one blurry."),
     ] = None,
     code: Annotated[str | None, typer.Option(metavar="FILE", help="Take a blur that --save-code kept.")] = None,
-    sample: Annotated[int | None, typer.Option(metavar="N", help="Draw N new blurs for each picture.")] = None,
-    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    sample: Annotated[
+        int | None, typer.Option(metavar="N", help="Draw N random blurs for each picture; see --seed.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Makes random blurs repeatable.")] = 0,
     save_code: Annotated[str | None, typer.Option(metavar="FILE", help="Keep the blur's code.")] = None,
-    impulses: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Draw what the blur does to points of light.")
+    psf_grid: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Draw the blur's kernels: what it does to points of light.")
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", metavar="NAME|FILE", help="A blur space; blur-space-small if left out.")
@@ -41,13 +43,13 @@ def reblur(
     skip_existing: Skip = False,
     as_json: Json = False,
 ) -> int:
-    """Blur sharp pictures as another photo was blurred, or as none ever was."""
+    """Blur sharp pictures as another photo was blurred, or at random."""
     from unblur.tasks import batch_reblur as task
     from unblur.tasks.batch_jobs import Options
 
     with context.obj.running(as_json) as console:
         options = Options(model, device, max_pixels=max_pixels, skip_existing=skip_existing)
-        origin = task.Origin(like, code, sample, seed, save_code, impulses)
+        origin = task.Origin(like, code, sample, seed, save_code, psf_grid)
         return console.close(task.reblur_files(photos or [], out, origin, options, console, quality=quality))
 
 
@@ -63,13 +65,11 @@ def augment(
     ],
     out: Annotated[str, typer.Option("-o", "--out", metavar="FOLDER|OUT.lmdb", help="For the pairs; goes on there.")],
     n: Annotated[int, typer.Option("-n", help="Pairs in all.")] = 1000,
-    sample: Annotated[
-        bool, typer.Option("--sample", help="Draw blurs that never were; then only SHARP is named.")
-    ] = False,
+    sample: Annotated[bool, typer.Option("--sample", help="Draw random blurs; then only SHARP is named.")] = False,
     size: Annotated[int, typer.Option(help="Side of the crops in pixels; 0 for whole pictures.")] = 256,
     seed: Annotated[int, typer.Option(help="Of what is chosen.")] = 0,
-    part: Annotated[
-        str, typer.Option(metavar="train|heldout|all", help="Of data sets with pictures held out of training.")
+    split: Annotated[
+        Literal["train", "val", "all"], typer.Option(help="Of data sets with pictures kept for validation.")
     ] = "train",
     workers: Annotated[
         int | None, typer.Option(help="Pictures at a time; all cores if left out. The result is the same.")
@@ -80,14 +80,12 @@ def augment(
     as_json: Json = False,
 ) -> int:
     """Put the blur of pairs of pictures on sharp ones, by the thousand: data to train on."""
-    if part not in ("train", "heldout", "all"):
-        raise typer.BadParameter(f"{part!r} is not one of train, heldout, all", param_hint="--part")
     if len(places) != (1 if sample else 2):
         wanted = "one place with --sample: SHARP" if sample else "two places: PAIRS SHARP, or one with --sample"
         raise typer.BadParameter(f"name {wanted}")
     from unblur.datasets import augment as task
 
-    options = task.AugmentOptions(n, size, seed, part, workers)  # type: ignore[arg-type]
+    options = task.AugmentOptions(n, size, seed, split, workers)
     sources = None if sample else places[0]
     with context.obj.running(as_json) as console:
         report = task.augment_files(

@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
+from unblur.cli.spelling import Spelling
 from unblur.errors import UnblurError
 
 if TYPE_CHECKING:
     from unblur.run_report import Job, Outcome
+
+OK, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes: done, an input failed, a command that makes no sense, stopped by the user."""
 
 
 class Closing(Protocol):
@@ -55,10 +59,13 @@ class Console:
         Print nothing on stdout but one report at the end.
     debug : bool
         Print tracebacks below errors.
+    spelling : Spelling, optional
+        Of the arguments that messages name.
     """
 
-    def __init__(self, as_json: bool = False, debug: bool = False) -> None:
+    def __init__(self, as_json: bool = False, debug: bool = False, spelling: Spelling | None = None) -> None:
         self.as_json, self.debug = as_json, debug
+        self.spelling = spelling or Spelling({})
         self._progress: Any = None
         self._task: Any = None
         self._title = ""
@@ -97,18 +104,19 @@ class Console:
         """Print a file that was written, and what speaks against it."""
         self.stop()
         if not self.as_json:
-            typer.echo(f"{outcome.job.source} -> {outcome.job.output}  ({outcome.said})")
+            typer.echo(f"{outcome.job.source} -> {outcome.job.output}  ({self.spelling.text(outcome.said)})")
             for line in outcome.lines:
-                typer.echo(f"  {line}")
+                typer.echo(f"  {self.spelling.text(line)}")
         if outcome.facts.get("warning"):
-            typer.echo(f"unblur: {outcome.job.source}: {outcome.facts['warning']}", err=True)
+            warning = self.spelling.text(str(outcome.facts["warning"]))
+            typer.echo(f"unblur: {outcome.job.source}: {warning}", err=True)
 
     def failed(self, error: UnblurError, cause: BaseException | None = None) -> None:
         """Print an error in one line, and its traceback for those who want it."""
         self.stop()
         if self.debug and cause is not None:
             traceback.print_exception(cause, file=sys.stderr)
-        typer.echo(f"unblur: {error}", err=True)
+        typer.echo(f"unblur: {self.spelling.error(error)}", err=True)
 
     def table(self, report: Table) -> None:
         """Print a table: drawn on a terminal, Markdown elsewhere."""
@@ -126,10 +134,18 @@ class Console:
         """Print the report, or one line of it; return the exit code."""
         self.stop()
         if self.as_json:
-            print_json(report.as_dict())
+            told = self.spelling.all(report.as_dict())
+            if "errors" in told:
+                told["errors"] = [self.entry(error) for error in getattr(report, "errors", ())]
+            print_json(told)
         else:
-            typer.echo(report.summary())
+            typer.echo(self.spelling.text(report.summary()))
         return report.exit_code
+
+    def entry(self, error: UnblurError) -> dict[str, str]:
+        """An error, for a machine-readable report."""
+        spelled = self.spelling.error(error)
+        return {"input": spelled.subject, "problem": spelled.problem, "remedy": spelled.remedy}
 
 
 def print_json(report: dict[str, object]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from unblur.cli.options import Device, Dtype, Json, Model, one_of
+from unblur.cli.options import Device, Dtype, Json, Model, ResponseName, SplitName
 
 app = typer.Typer(help="Make training data from your own photos and clips.", no_args_is_help=True)
 
@@ -22,7 +22,7 @@ def data_blur(
     frames: Annotated[int, typer.Option(help="Sharp frames of each, at i / (N - 1) of the exposure.")] = 7,
     average: Annotated[int | None, typer.Option(help="Clips: frames to average; about 13 if left out.")] = None,
     response: Annotated[
-        str, typer.Option(help="Camera response: srgb, gamma, or linear (average stored values).")
+        ResponseName, typer.Option(help="Camera response; linear averages the stored values.")
     ] = "srgb",
     length: Annotated[str, typer.Option(metavar="LOW,HIGH", help="Photos: pixels of motion.")] = "3,28",
     layer: Annotated[float, typer.Option(help="Photos: share with something moving in front.")] = 0.5,
@@ -33,14 +33,12 @@ def data_blur(
     """Make blurry and sharp pictures from photos and clips, with a manifest."""
     from unblur.datasets import blur as task
 
-    if response not in ("srgb", "gamma", "linear"):
-        raise typer.BadParameter(f"{response}: no such response; use srgb, gamma or linear")
     options = task.BlurOptions(
         count=count,
         size=size,
         frames=frames,
         average=average,
-        response=response,  # type: ignore[arg-type]
+        response=response,
         seed=seed,
         length=_range(length),
         layer=layer,
@@ -74,25 +72,22 @@ def data_metadata(
         Path | None,
         typer.Option("-o", "--out", metavar="FILE", help="ROOT/metadata.json if left out; .jsonl makes a manifest."),
     ] = None,
-    layout: Annotated[str, typer.Option(metavar="auto|rb2v|baist|reds", help="How the folder is laid out.")] = "auto",
-    partition: Annotated[
-        str, typer.Option(metavar="train|val|test", help="Of clips in no folder of such a name.")
-    ] = "train",
+    layout: Annotated[
+        Literal["auto", "rb2v", "baist", "reds"], typer.Option(help="How the folder is laid out.")
+    ] = "auto",
+    split: Annotated[SplitName, typer.Option(help="Of clips in no folder of such a name.")] = "train",
     name: Annotated[str | None, typer.Option(help="Of the data set; its folder's if left out.")] = None,
     group: Annotated[int, typer.Option(help="reds: consecutive frames that are averaged.")] = 7,
-    response: Annotated[str, typer.Option(help="reds: camera response, srgb, gamma or linear.")] = "srgb",
+    response: Annotated[ResponseName, typer.Option(help="reds: camera response.")] = "srgb",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a file that says something else; it is left alone otherwise.")
     ] = False,
     as_json: Json = False,
 ) -> int:
     """List exposures and their frames in a metadata.json, as HyperCUT has it."""
-    one_of("--layout", layout, "auto", "rb2v", "baist", "reds")
-    one_of("--partition", partition, "train", "val", "test")
-    one_of("--response", response, "srgb", "gamma", "linear")
     from unblur.datasets import metadata as task
 
-    options = task.MetadataOptions(layout, partition, name, group, response)  # type: ignore[arg-type]
+    options = task.MetadataOptions(layout, split, name, group, response)
     with context.obj.running(as_json) as console:
         return console.close(task.make_metadata(source, out, options, console, overwrite=overwrite))
 
@@ -106,53 +101,42 @@ def data_fmr(
     out: Annotated[
         str | None, typer.Option("-o", "--out", metavar="FOLDER", help="For frames-07/ and so on; goes on there.")
     ] = None,
-    stats: Annotated[bool, typer.Option("--stats", help="Only tell what sorting does; write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what sorting does; write nothing.")] = False,
     frames: Annotated[str, typer.Option(metavar="N,N,...", help="Frames of a window.")] = "5,7,9,11,13",
     every: Annotated[int, typer.Option(help="A window of each length begins every so many frames.")] = 5,
     size: Annotated[int, typer.Option(help="Height and width in pixels.")] = 256,
     margin: Annotated[float, typer.Option(help="On each side of the face, in sides of its box.")] = 0.5,
-    box: Annotated[str, typer.Option(metavar="union|mean", help="Of the boxes in a window; released: mean.")] = "union",
+    box: Annotated[Literal["union", "mean"], typer.Option(help="Of the boxes in a window; released: mean.")] = "union",
     sharpness: Annotated[float, typer.Option(help="Least variance of the Laplacian of every frame.")] = 100.0,
-    sort: Annotated[str, typer.Option(metavar="fmr|time", help="By the place of the left eye, or not at all.")] = "fmr",
-    response: Annotated[str, typer.Option(metavar="srgb|gamma|linear", help="Camera response; released: linear.")] = (
-        "srgb"
-    ),
+    sort: Annotated[Literal["fmr", "time"], typer.Option(help="By the place of the left eye, or not at all.")] = "fmr",
+    response: Annotated[ResponseName, typer.Option(help="Camera response; released: linear.")] = "srgb",
     max_step: Annotated[float | None, typer.Option(help="Most pixels that the eye moves from frame to frame.")] = None,
     min_length: Annotated[float, typer.Option(help="Least pixels that the eye moves in a window.")] = 0.0,
     landmarks: Annotated[
         str | None, typer.Option(metavar="FILE|FOLDER", help="Where faces are; what is found is kept there.")
     ] = None,
-    partition: Annotated[
-        str, typer.Option(metavar="train|val|test", help="Of clips in no folder of such a name.")
-    ] = "train",
+    split: Annotated[SplitName, typer.Option(help="Of clips in no folder of such a name.")] = "train",
     as_json: Json = False,
 ) -> int:
     """Cut faces out of clips as blurry pictures and their frames, sorted by the place of the left eye."""
-    for option, given, *known in (
-        ("--box", box, "union", "mean"),
-        ("--sort", sort, "fmr", "time"),
-        ("--response", response, "srgb", "gamma", "linear"),
-        ("--partition", partition, "train", "val", "test"),
-    ):
-        one_of(option, given, *known)
-    if out is None and not stats:
-        raise typer.BadParameter("name a folder with -o, or ask for --stats alone")
+    if out is None and not dry_run:
+        raise typer.BadParameter("name a folder with -o, or ask for --dry-run alone")
     try:
         counts = tuple(int(count) for count in frames.split(","))
     except ValueError:
         raise typer.BadParameter(f"{frames}: not numbers; use for instance 5,7,9", param_hint="--frames") from None
     from unblur.datasets import fmr as task
 
-    rules = (counts, every, size, margin, box, sharpness, sort, response, max_step, min_length, partition)
+    rules = (counts, every, size, margin, box, sharpness, sort, response, max_step, min_length, split)
     with context.obj.running(as_json) as console:
-        options = task.FmrOptions(*rules)  # type: ignore[arg-type]
-        report = task.fmr_data(sources, None if stats else out, options, console, landmarks=landmarks)
+        options = task.FmrOptions(*rules)
+        report = task.fmr_data(sources, None if dry_run else out, options, console, landmarks=landmarks)
         if report.statistics:
             console.table(report)
         return console.close(report)
 
 
-@app.command("estimates", epilog="Example: unblur data estimates faces/ --model best")
+@app.command("estimates", epilog="Example: unblur data precompute faces/ --model best")
 def data_drafts(
     context: typer.Context,
     sources: Annotated[
@@ -165,11 +149,11 @@ def data_drafts(
     dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> int:
-    """Keep what a film model makes of exposures, beside which another network learns to do better."""
+    """Keep the films of a model as initial estimates, which a refiner learns to improve."""
     from unblur.datasets import precompute as task
 
     with context.obj.running(as_json) as console:
-        return console.close(task.make_drafts(list(sources), model, device, dtype, console, limit=limit))
+        return console.close(task.precompute(list(sources), model, device, dtype, console, limit=limit))
 
 
 def _range(text: str) -> tuple[float, float]:

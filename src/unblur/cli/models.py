@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from unblur._version import __version__
-from unblur.cli.codes import OK
-from unblur.cli.console import print_json
+from unblur.cli.console import OK, print_json
 from unblur.cli.options import Json
 
 app = typer.Typer(help="The models that are here: list, show, convert, export.", no_args_is_help=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,32 +24,26 @@ Skip = Annotated[
 Check = Annotated[
     bool, typer.Option("--check/--no-check", help="Warn of photos that are out of focus, or sharp already.")
 ]
-Consistency = Annotated[
+DataConsistency = Annotated[
     int | None,
     typer.Option(
-        "--consistency",
+        "--data-consistency",
         metavar="N",
         help="Steps that bring the photo's light back into the sharp frame; 4, or 0 for none.",
     ),
 ]
-FindFaces = Annotated[
+Faces = Annotated[
     bool, typer.Option("--faces", help="Restore faces by a model of their own, the rest by the general one.")
 ]
 FaceModel = Annotated[str | None, typer.Option("--face-model", metavar="NAME|FILE", help="A model of faces.")]
-FaceBox = Annotated[
+FaceBoxes = Annotated[
     list[str] | None,
     typer.Option("--face-box", metavar="L,T,R,B", help="A face, in pixels of the upright photo; may be repeated."),
 ]
-PartitionName = Annotated[
-    str | None, typer.Option("--partition", metavar="train|val|test", help="Of metadata; all if left out.")
-]
+SplitName = Literal["train", "val", "test"]
+Split = Annotated[SplitName | None, typer.Option("--split", help="Of metadata; all if left out.")]
+ResponseName = Literal["srgb", "gamma", "linear"]
 Root = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="Where metadata's paths start, or a folder with it in it.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable report, and nothing else, on stdout.")]
-
-
-def one_of(option: str, given: str, *known: str) -> None:
-    """Refuse what an option does not know."""
-    if given not in known:
-        raise typer.BadParameter(f"{given!r} is not one of {', '.join(known)}", param_hint=option)

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from unblur.cli.options import Device, Json, PartitionName, Root, one_of
+from unblur.cli.options import Device, Json, Root, Split, SplitName
 
-app = typer.Typer(help="Which way time runs in clips: score, label, check.", no_args_is_help=True)
+app = typer.Typer(help="Which way time runs in clips: score, label, eval.", no_args_is_help=True)
 
 Clips = Annotated[
     list[str], typer.Argument(metavar="METADATA.json|MANIFEST|CLIP|FOLDER", help="Of exposures; or clips, globs.")
@@ -21,9 +21,9 @@ Side = Annotated[int, typer.Option(help="Larger frames are scored with so many p
 
 
 @app.command(
-    "check",
+    "eval",
     help="Measure how far the pairs of clips agree: hit, con@2, con@3; name the clips where they do not.",
-    epilog="Example: unblur order check metadata.json --partition test",
+    epilog="Example: unblur order eval metadata.json --split test",
 )
 @app.command(
     "score",
@@ -35,16 +35,16 @@ def order_measure(
     clips: Clips,
     model: OrderModel = None,
     side: Side = 128,
-    partition: PartitionName = None,
+    split: Split = None,
     root: Root = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> int:
-    """`order score` and `order check`."""
+    """`order score` and `order eval`."""
     from unblur.tasks import order_files as task
 
-    measure = task.check_files if context.info_name == "check" else task.score_files
-    options = _order_options(model, device, side, partition, root)
+    measure = task.eval_files if context.info_name == "eval" else task.score_files
+    options = _order_options(model, device, side, split, root)
     with context.obj.running(as_json) as console:
         report = measure(clips, options, console)
         if report.rows:
@@ -61,7 +61,7 @@ def order_label(
     ] = None,
     model: OrderModel = None,
     side: Side = 128,
-    partition: PartitionName = None,
+    split: Split = None,
     root: Root = None,
     device: Device = "auto",
     as_json: Json = False,
@@ -69,16 +69,14 @@ def order_label(
     """Write new metadata in which every clip says which way it runs."""
     from unblur.tasks import order_files as task
 
-    options = _order_options(model, device, side, partition, root)
+    options = _order_options(model, device, side, split, root)
     with context.obj.running(as_json) as console:
         report = task.label_files(source, out, options, console)
         console.table(report)
         return console.close(report)
 
 
-def _order_options(model: str | None, device: str, side: int, partition: str | None, root: Path | None) -> Any:
-    if partition is not None:
-        one_of("--partition", partition, "train", "val", "test")
+def _order_options(model: str | None, device: str, side: int, split: SplitName | None, root: Path | None) -> Any:
     from unblur.tasks.order_files import OrderOptions
 
-    return OrderOptions(model, device, side, partition, root)  # type: ignore[arg-type]
+    return OrderOptions(model, device, side, split, root)

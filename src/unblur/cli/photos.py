@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from unblur.cli.options import (
     Check,
-    Consistency,
+    DataConsistency,
     Device,
     Dtype,
-    FaceBox,
+    FaceBoxes,
     FaceModel,
-    FindFaces,
+    Faces,
     Json,
     MaxPixels,
     Model,
@@ -41,13 +41,13 @@ def deblur(
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
     skip_existing: Skip = False,
     check: Check = True,
-    consistency: Consistency = None,
+    data_consistency: DataConsistency = None,
     method: Annotated[
-        str, typer.Option(metavar="network|search", help="A model alone, or a search that goes on from its answer.")
+        Literal["network", "search"], typer.Option(help="A model alone, or a search that goes on from its answer.")
     ] = "network",
     space: Annotated[str | None, typer.Option(metavar="NAME|FILE", help="Search: a blur space.")] = None,
     preset: Annotated[
-        str, typer.Option(metavar="default|released", help="Search: ours, or that of Blur Kernel Space.")
+        Literal["default", "released"], typer.Option(help="Search: ours, or that of Blur Kernel Space.")
     ] = "default",
     seconds: Annotated[float | None, typer.Option(help="Search: most for each photo.")] = None,
     steps: Annotated[int | None, typer.Option(help="Search: most for each photo.")] = None,
@@ -60,14 +60,12 @@ def deblur(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Search: a weight or setting; may be repeated."),
     ] = None,
-    find_faces: FindFaces = False,
+    faces: Faces = False,
     face_model: FaceModel = None,
-    face_box: FaceBox = None,
+    boxes: FaceBoxes = None,
     as_json: Json = False,
 ) -> int:
     """Make blurry photos sharp."""
-    if method not in ("network", "search"):
-        raise typer.BadParameter(f"{method!r} is not one of network, search", param_hint="--method")
     from unblur.tasks import batch_photos as task
     from unblur.tasks.batch_jobs import Options
 
@@ -80,11 +78,11 @@ def deblur(
         )
     elif preset != "default" or seed or settings or any(x is not None for x in (space, seconds, steps, start)):
         raise typer.BadParameter("is for --method search", param_hint="a setting of the search")
-    faces = _faces(find_faces, face_model, face_box)
-    if faces is not None and plan is not None:
+    chosen_faces = _faces(faces, face_model, boxes)
+    if chosen_faces is not None and plan is not None:
         raise typer.BadParameter("is for --method network", param_hint="--faces")
     with context.obj.running(as_json) as console:
-        options = Options(model, device, dtype, tile, max_pixels, skip_existing, check, consistency, faces)
+        options = Options(model, device, dtype, tile, max_pixels, skip_existing, check, data_consistency, chosen_faces)
         return console.close(task.deblur_files(photos, out, options, console, quality=quality, search=plan))
 
 
@@ -113,14 +111,13 @@ def frames(
         str | None, typer.Option(metavar="PICTURE", help="The middle frame, sharp, from any other program.")
     ] = None,
     refine: Annotated[
-        bool, typer.Option("--refine", help="Bend the paths until the film's mean is nearer to the photo.")
+        bool, typer.Option("--refine", help="Refine the paths until the film's mean is nearer to the photo.")
     ] = False,
     method: Annotated[
-        str | None,
+        Literal["paths", "jin", "purohit"] | None,
         typer.Option(
-            metavar="paths|cascade|recurrent",
-            help="How the film is made: a sharp frame moved along paths, as the models do that are here; or with "
-            "weights of --model FILE seven frames at once, or moved step by step.",
+            help="How the film is made: a sharp frame moved along paths, as the models do that are here; or, with "
+            "weights of --model FILE, by the network of Jin et al. or of Purohit et al.",
         ),
     ] = None,
     burst: Annotated[
@@ -136,7 +133,8 @@ def frames(
     ] = None,
     fps: Annotated[float, typer.Option(min=0.01, help="Frames per second.")] = 25.0,
     kind: Annotated[
-        str, typer.Option("--format", metavar="mp4|gif|webp|png", help="Of films that are named after their photos.")
+        Literal["mp4", "gif", "webp", "png"],
+        typer.Option("--format", help="Of films that are named after their photos."),
     ] = "mp4",
     model: Model = None,
     tile: Tile = "auto",
@@ -145,25 +143,21 @@ def frames(
     max_pixels: MaxPixels = None,
     skip_existing: Skip = False,
     check: Check = True,
-    consistency: Consistency = None,
-    find_faces: FindFaces = False,
+    data_consistency: DataConsistency = None,
+    faces: Faces = False,
     face_model: FaceModel = None,
-    face_box: FaceBox = None,
+    boxes: FaceBoxes = None,
     as_json: Json = False,
 ) -> int:
     """Show what happened while the shutter was open, as a film."""
-    if kind not in ("mp4", "gif", "webp", "png"):
-        raise typer.BadParameter(f"{kind!r} is not one of mp4, gif, webp, png", param_hint="--format")
-    if method not in (None, "paths", "cascade", "recurrent"):
-        raise typer.BadParameter(f"{method!r} is not one of paths, cascade, recurrent", param_hint="--method")
     chosen = _times(times)
     from unblur.tasks import batch_films as task
     from unblur.tasks.batch_jobs import Options
 
-    faces = _faces(find_faces, face_model, face_box)
+    chosen_faces = _faces(faces, face_model, boxes)
     with context.obj.running(as_json) as console:
-        options = Options(model, device, dtype, tile, max_pixels, skip_existing, check, consistency, faces)
-        film = task.FilmOptions(n, chosen, reverse, fps, kind, sharp, refine, method, burst, order)  # type: ignore[arg-type]
+        options = Options(model, device, dtype, tile, max_pixels, skip_existing, check, data_consistency, chosen_faces)
+        film = task.FilmOptions(n, chosen, reverse, fps, kind, sharp, refine, method, burst, order)
         return console.close(task.frames_files(photos, out, options, console, film))
 
 

@@ -14,11 +14,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from unblur._version import __version__
-from unblur.cli import blur, data, models, order, photos
-from unblur.cli import train as learning
-from unblur.cli.codes import FAILED, INTERRUPTED, OK, WRONG_USAGE
-from unblur.cli.console import Console, print_json
-from unblur.errors import UnblurError
+from unblur.cli import blur, data, evaluate, models, order, photos, train
+from unblur.cli.console import FAILED, INTERRUPTED, OK, WRONG_USAGE, Console, print_json
+from unblur.cli.spelling import Spelling
+from unblur.errors import UnblurError, UsageError
 
 DEBUG = "UNBLUR_DEBUG"
 
@@ -31,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (photos, blur, learning):
+for part in (photos, blur, evaluate, train):
     app.add_typer(part.app)
 for name, group in (("models", models), ("order", order), ("data", data)):
     app.add_typer(group.app, name=name)
@@ -60,10 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments or os.environ.get(DEBUG, "") not in ("", "0")
     arguments = [argument for argument in arguments if argument != "--debug"]
-    console = Console(as_json="--json" in arguments, debug=debug)
+    command = typer.main.get_command(app)
+    console = Console(as_json="--json" in arguments, debug=debug, spelling=Spelling.of(command, arguments))
     _prepare(debug)
     try:
-        code = typer.main.get_command(app).main(arguments, prog_name="unblur", standalone_mode=False, obj=console)
+        code = command.main(arguments, prog_name="unblur", standalone_mode=False, obj=console)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except UnblurError as error:
@@ -92,9 +92,9 @@ def _fail(console: Console, arguments: list[str], error: UnblurError, cause: Bas
     """A command that could not begin; an option that cannot be met is wrong usage."""
     console.failed(error, cause)
     if console.as_json:
-        entry = {"input": error.subject, "problem": error.problem, "remedy": error.remedy}
+        entry = console.entry(error)
         print_json({"command": arguments[0], "unblur": __version__, "ok": False, "results": [], "errors": [entry]})
-    return WRONG_USAGE if error.subject.startswith("-") else FAILED
+    return WRONG_USAGE if isinstance(error, UsageError) else FAILED
 
 
 def _misused(cause: Exception) -> int:

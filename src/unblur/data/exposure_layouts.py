@@ -13,14 +13,14 @@ from itertools import groupby
 from pathlib import PurePosixPath
 from typing import Literal
 
-from unblur.data.exposure_metadata import Partition
+from unblur.data.exposure_metadata import Split
 from unblur.errors import UnblurError
 
 ExposureLayout = Literal["auto", "rb2v", "baist", "reds"]
 
 AVERAGED = "blur_"
 """Folders whose names begin so hold what was averaged from frames."""
-_PARTITIONS: dict[str, Partition] = {"train": "train", "val": "val", "valid": "val", "test": "test"}
+_SPLITS: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "test": "test"}
 _NOT_SHARP = ("blur", "bicubic")
 _FRAME = re.compile(r"(.+)_([0-9]{1,9})")
 _FIRST = {"rb2v": 1, "baist": 0}
@@ -34,7 +34,7 @@ class Found:
     Attributes
     ----------
     id : str
-    partition : {"train", "val", "test"}
+    split : {"train", "val", "test"}
     blurry : str
         For frames without a blurry picture, where their mean is to be.
     frames : tuple of str
@@ -43,7 +43,7 @@ class Found:
     """
 
     id: str
-    partition: Partition
+    split: Split
     blurry: str
     frames: tuple[str, ...]
     annotation: str | None = None
@@ -54,7 +54,7 @@ def find_exposures(
     names: Sequence[str],
     *,
     layout: ExposureLayout = "auto",
-    partition: Partition = "train",
+    split: Split = "train",
     group: int = 7,
     averaged: str = AVERAGED,
 ) -> tuple[ExposureLayout, list[Found]]:
@@ -77,7 +77,7 @@ def find_exposures(
         Paths below it, with ``/`` between the parts.
     layout : str
         "auto" takes reds only where a folder is named as there, such as ``train_sharp`` or ``val_orig``.
-    partition : {"train", "val", "test"}
+    split : {"train", "val", "test"}
         Of clips in no folder with the name of one.
     group : int
         Frames of an exposure in the layout reds.
@@ -101,9 +101,9 @@ def find_exposures(
         if clips:
             first = min(number for _, frames in clips.values() for number in frames)
             kind: ExposureLayout = layout if layout != "auto" else "baist" if first == 0 else "rb2v"
-            return kind, _listed(place, clips, _FIRST[kind], partition)
+            return kind, _listed(place, clips, _FIRST[kind], split)
     if layout in ("auto", "reds"):
-        found = list(_groups(names, group, averaged, partition, named=layout == "auto"))
+        found = list(_groups(names, group, averaged, split, named=layout == "auto"))
         if found:
             return "reds", found
     wanted = "exposures with their frames" if layout == "auto" else f"exposures in the layout {layout}"
@@ -129,7 +129,7 @@ def _clips(place: str, names: Iterable[str]) -> Clips:
     return dict(clips) if any(blurry and frames for blurry, frames in clips.values()) else {}
 
 
-def _listed(place: str, clips: Clips, first: int, partition: Partition) -> list[Found]:
+def _listed(place: str, clips: Clips, first: int, split: Split) -> list[Found]:
     remedy = "add what is missing, or remove what has no other half"
     found = []
     usual = Counter(len(frames) for _, frames in clips.values()).most_common(1)[0][0]
@@ -148,11 +148,11 @@ def _listed(place: str, clips: Clips, first: int, partition: Partition) -> list[
             raise UnblurError(place, f"{name} has {len(frames)} frames, most have {usual}", remedy)
         annotation = (PurePosixPath(clip) / "blur_anno" / f"{image}.pkl").as_posix()
         ordered = tuple(frames[n] for n in sorted(frames))
-        found.append(Found(name, _partition(clip, partition), blurry[0], ordered, annotation))
+        found.append(Found(name, _partition(clip, split), blurry[0], ordered, annotation))
     return found
 
 
-def _groups(names: Iterable[str], group: int, averaged: str, partition: Partition, *, named: bool) -> Iterable[Found]:
+def _groups(names: Iterable[str], group: int, averaged: str, split: Split, *, named: bool) -> Iterable[Found]:
     """Consecutive numbers in a folder, `group` at a time; what is left over is left out."""
     folders: dict[str, dict[int, str]] = defaultdict(dict)
     for name in names:
@@ -171,18 +171,18 @@ def _groups(names: Iterable[str], group: int, averaged: str, partition: Partitio
                 middle = PurePosixPath(frames[group // 2])
                 blurry = (PurePosixPath(averaged) / middle.with_suffix(".png")).as_posix()
                 identity = PurePosixPath(frames[0]).with_suffix("").as_posix()
-                yield Found(identity, _partition(folder, partition), blurry, frames)
+                yield Found(identity, _partition(folder, split), blurry, frames)
 
 
-def _partition(folder: str, other: Partition) -> Partition:
+def _partition(folder: str, other: Split) -> Split:
     for part in folder.split("/"):
-        known = _PARTITIONS.get(part) or _split(part)
+        known = _SPLITS.get(part) or _split(part)
         if known:
             return known
     return other
 
 
-def _split(folder: str) -> Partition | None:
-    """The partition in names such as `train_sharp`."""
+def _split(folder: str) -> Split | None:
+    """The split in names such as `train_sharp`."""
     head, _, tail = folder.partition("_")
-    return _PARTITIONS.get(head) if tail else None
+    return _SPLITS.get(head) if tail else None

@@ -21,7 +21,7 @@ from unblur.media.folder import atomic_path
 NAME = "metadata.json"
 
 Order = Literal["keep", "ignore", "reverse", "random"]
-Partition = Literal["train", "val", "test"]
+Split = Literal["train", "val", "test"]
 Box = tuple[float, ...]
 
 _FRAME = re.compile(r"frame([0-9]{3,9})_path")
@@ -39,7 +39,7 @@ class Entry:
         No other entry of the file has it.
     order : {"keep", "ignore", "reverse", "random"}
         What to do with the frames when they are loaded; see `direction`.
-    partition : {"train", "val", "test"}
+    split : {"train", "val", "test"}
     blurry : str
         Path of the blurry picture.
     frames : tuple of str
@@ -52,7 +52,7 @@ class Entry:
 
     id: str
     order: Order
-    partition: Partition
+    split: Split
     blurry: str
     frames: tuple[str, ...]
     box: Box | None = None
@@ -93,20 +93,20 @@ class Metadata:
     root: Path = Path()
     more: Mapping[str, Any] = field(default_factory=dict)
 
-    def part(self, partition: Partition | None) -> Metadata:
-        """One partition of it; all of it for None.
+    def part(self, split: Split | None) -> Metadata:
+        """One split of it; all of it for None.
 
         Raises
         ------
         UnblurError
-            It has no entry of that partition.
+            It has no entry of that split.
         """
-        if partition is None:
+        if split is None:
             return self
-        chosen = tuple(entry for entry in self.entries if entry.partition == partition)
+        chosen = tuple(entry for entry in self.entries if entry.split == split)
         if not chosen:
-            there = sorted({entry.partition for entry in self.entries})
-            raise UnblurError(f"{self.name}, partition {partition}", "has no entry", f"there are: {', '.join(there)}")
+            there = sorted({entry.split for entry in self.entries})
+            raise UnblurError(f"{self.name}, split {split}", "has no entry", f"there are: {', '.join(there)}")
         return replace(self, entries=chosen)
 
     def paths(self, entry: Entry) -> tuple[Path, list[Path]]:
@@ -129,7 +129,7 @@ def read_metadata(path: str | os.PathLike[str], root: str | os.PathLike[str] | N
     ------
     UnblurError
         One line that names the file, the entry, what is wrong there and what to do: not JSON, cut short, a field that
-        is missing or of a wrong type, an unknown order or partition, an id twice, another number of frames than the
+        is missing or of a wrong type, an unknown order or split, an id twice, another number of frames than the
         file says, a picture that is missing or outside of the root.
     """
     path = Path(path)
@@ -262,7 +262,7 @@ def _entry(raw: Any, count: int) -> Entry:
             raise _Fault(f"has no {name!r}", "mend or remove the entry")
     if not _is_text(raw["id"]) or not raw["id"].isprintable():
         raise _Fault(f"'id' cannot be {_short(raw['id'])}", "give each entry an id of its own")
-    for name, known in (("order", get_args(Order)), ("partition", get_args(Partition))):
+    for name, known in (("order", get_args(Order)), ("partition", get_args(Split))):
         if raw[name] not in known:
             raise _Fault(f"'{name}' cannot be {_short(raw[name])}", f"use {', '.join(known)}")
     frames = _frames(raw, count)
@@ -302,7 +302,7 @@ def _box(value: Any) -> Box | None:
 
 
 def _raw(entry: Entry) -> dict[str, Any]:
-    raw: dict[str, Any] = {"id": entry.id, "order": entry.order, "partition": entry.partition}
+    raw: dict[str, Any] = {"id": entry.id, "order": entry.order, "partition": entry.split}
     raw |= {"blur_path": entry.blurry, **{_key(n): frame for n, frame in enumerate(entry.frames, 1)}}
     if entry.box is not None:
         raw["bbox"] = list(entry.box)
@@ -358,10 +358,10 @@ class _Place:
                 found = os.stat(path)  # noqa: PTH116
         except OSError as error:
             problem = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-            remedy = "add it, remove the entry, or say with --root where the paths start"
+            remedy = "add it, remove the entry, or say with `root` where the paths start"
             raise _Fault(f"names {_short(name)}, which {problem}", remedy) from None
         if not inside:
-            remedy = "copy it into the root, or name with --root a folder that holds both"
+            remedy = "copy it into the root, or name with `root` a folder that holds both"
             raise _Fault(f"names {_short(name)}, which a link leads to, out of the root {self.top}", remedy)
         if not stat.S_ISREG(found.st_mode):
             raise _Fault(f"names {_short(name)}, which is no file", "name a picture")

@@ -10,14 +10,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unblur.data.exposure_metadata import NAME, Entry, Metadata, Partition
+from unblur.data.exposure_metadata import NAME, Entry, Metadata, Split
 from unblur.data.manifest_metadata import open_exposures
 from unblur.data.metadata_exposures import RecordedExposures, spread
 from unblur.errors import UnblurError
 from unblur.media.folder import is_folder
 
 FOLDERS = "frames-*"
-PARTITION: Partition = "test"
+PARTITION: Split = "test"
 Order = Literal["rank", "time"]
 """By facial-motion reordering, or in time."""
 _MAKE = "name a folder that unblur data fmr made"
@@ -80,13 +80,13 @@ class FaceExposures:
 
 
 def load_faces(
-    folder: Path, *, partition: Partition | None = None, limit: int | None = None
+    folder: Path, *, split: Split | None = None, limit: int | None = None
 ) -> tuple[list[FaceExposures], list[str]]:
     """The exposures of a folder with ``frames-05``, ``frames-07`` and so on, any of them; shortest first.
 
     Parameters
     ----------
-    partition : {"train", "val", "test"}, optional
+    split : {"train", "val", "test"}, optional
         By default those for tests, or where there are none at all, all of them.
     limit : int, optional
         At most so many of each length; see `spread`.
@@ -112,20 +112,20 @@ def load_faces(
         if one.frame_count % 2 == 0
     ]
     found = sorted((one for one in found if one.frame_count % 2), key=lambda one: one.frame_count)
-    if partition is None and any(entry.partition == PARTITION for one in found for entry in one.entries):
-        partition = PARTITION
-    elif partition is None:
-        notes.append(f"no exposure is of the partition {PARTITION}: all are measured on")
-    classes = [_exposures(one, partition, limit) for one in found]
+    if split is None and any(entry.split == PARTITION for one in found for entry in one.entries):
+        split = PARTITION
+    elif split is None:
+        notes.append(f"no exposure is of the split {PARTITION}: all are measured on")
+    classes = [_exposures(one, split, limit) for one in found]
     classes = [one for one in classes if len(one)]
     if not classes:
-        what = "no exposures of an odd number of frames" if partition is None else f"no exposure of {partition}"
+        what = "no exposures of an odd number of frames" if split is None else f"no exposure of {split}"
         raise UnblurError(folder, f"has {what}", _MAKE)
     return classes, notes
 
 
-def _exposures(metadata: Metadata, partition: Partition | None, limit: int | None) -> FaceExposures:
-    entries = spread(tuple(entry for entry in metadata.entries if partition in (None, entry.partition)), limit)
+def _exposures(metadata: Metadata, split: Split | None, limit: int | None) -> FaceExposures:
+    entries = spread(tuple(entry for entry in metadata.entries if split in (None, entry.split)), limit)
     chosen = replace(metadata, entries=entries)
     places = [_places(chosen, entry) for entry in entries]
     rank, time = (

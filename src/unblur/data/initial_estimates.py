@@ -17,7 +17,7 @@ WEIGHTS = "weights.json"
 """In the folder of a model: what made its estimates, see `Note`."""
 
 
-def drafts_folder(metadata: Metadata, model: str) -> Path:
+def estimates_folder(metadata: Metadata, model: str) -> Path:
     """Where all estimates by a model are: ROOT/estimates/MODEL.
 
     Raises
@@ -31,16 +31,16 @@ def drafts_folder(metadata: Metadata, model: str) -> Path:
     return metadata.root / FOLDER / model
 
 
-def draft_paths(metadata: Metadata, entry: Entry, model: str) -> tuple[Path, ...]:
+def estimate_paths(metadata: Metadata, entry: Entry, model: str) -> tuple[Path, ...]:
     """Where the estimates of an exposure are: ROOT/estimates/MODEL/path/of/the/blurry/picture/00.png, 01.png, ..."""
     blurry = PurePosixPath(entry.blurry)
-    folder = drafts_folder(metadata, model) / blurry.parent / blurry.stem
+    folder = estimates_folder(metadata, model) / blurry.parent / blurry.stem
     return tuple(folder / f"{number:02d}.png" for number in range(metadata.frame_count))
 
 
-def has_drafts(metadata: Metadata, entry: Entry, model: str) -> bool:
+def has_estimates(metadata: Metadata, entry: Entry, model: str) -> bool:
     """Whether all of them are there; the last one is written last."""
-    return draft_paths(metadata, entry, model)[-1].is_file()
+    return estimate_paths(metadata, entry, model)[-1].is_file()
 
 
 def estimated(metadata: Metadata, model: str) -> Metadata:
@@ -51,9 +51,9 @@ def estimated(metadata: Metadata, model: str) -> Metadata:
     UnblurError
         None has any.
     """
-    chosen = tuple(entry for entry in metadata.entries if has_drafts(metadata, entry, model))
+    chosen = tuple(entry for entry in metadata.entries if has_estimates(metadata, entry, model))
     if not chosen:
-        remedy = f"make them with unblur data estimates {metadata.root} --model {model}"
+        remedy = f"make them with unblur data precompute {metadata.root} `model={model}`"
         raise UnblurError(metadata.root, f"holds no estimates by {model}", remedy)
     return replace(metadata, entries=chosen)
 
@@ -82,7 +82,7 @@ def noted(metadata: Metadata, model: str) -> Note | None:
     UnblurError
         The note cannot be read.
     """
-    path = drafts_folder(metadata, model) / WEIGHTS
+    path = estimates_folder(metadata, model) / WEIGHTS
     if not path.is_file():
         return None
     try:
@@ -125,11 +125,11 @@ def check_weights(metadata: Metadata, model: str, note: Note, weights: Mapping[s
         changed.append("another version of the method")
     if changed:
         problem = f"holds estimates by {changed[0]}"
-        raise UnblurError(drafts_folder(metadata, model), problem, "remove the folder, and make them again")
+        raise UnblurError(estimates_folder(metadata, model), problem, "remove the folder, and make them again")
 
 
 def note_weights(metadata: Metadata, model: str, weights: Mapping[str, str]) -> None:
     """Note which weights make the estimates by a model, by the method of now; see `noted`."""
     note = {"method": PIPELINE_VERSION, "weights": dict(weights)}
-    with atomic_path(drafts_folder(metadata, model) / WEIGHTS) as temporary:
+    with atomic_path(estimates_folder(metadata, model) / WEIGHTS) as temporary:
         temporary.write_text(json.dumps(note, indent=1, sort_keys=True) + "\n", encoding="utf-8")

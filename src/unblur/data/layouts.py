@@ -14,7 +14,7 @@ from typing import Literal
 from unblur.errors import UnblurError
 from unblur.media.folder import IMAGE_SUFFIXES
 
-Part = Literal["train", "heldout", "all"]
+PairSplit = Literal["train", "val", "all"]
 LayoutName = Literal["auto", "released", "reds", "gopro", "gopro-gamma", "blurry-sharp", "input-target"]
 
 REDS4 = frozenset({"000", "011", "015", "020"})
@@ -66,7 +66,7 @@ LAYOUTS = (
 
 
 def find_pairs(
-    place: str, names: Sequence[str], *, layout: LayoutName = "auto", part: Part = "train"
+    place: str, names: Sequence[str], *, layout: LayoutName = "auto", split: PairSplit = "train"
 ) -> list[tuple[str, str]]:
     """Which pictures belong together.
 
@@ -78,7 +78,7 @@ def find_pairs(
         Paths below it, with ``/`` between the parts.
     layout : str
         A name in `LAYOUTS`; "auto" takes the first of which there are both blurry and sharp pictures.
-    part : {"train", "heldout", "all"}
+    split : {"train", "val", "all"}
         Without the pictures that a layout holds out, these alone, or both.
 
     Returns
@@ -89,7 +89,7 @@ def find_pairs(
     Raises
     ------
     UnblurError
-        No such layout there, a picture without its other half, two halves for one, no held-out part.
+        No such layout there, a picture without its other half, two halves for one, no validation split.
     """
     for candidate in LAYOUTS:
         if layout in ("auto", candidate.name):
@@ -97,7 +97,7 @@ def find_pairs(
             if blurry and sharp:
                 _check_alike(place, blurry, sharp)
                 pairs = [(sharp[key], blurry[key]) for key in blurry]
-                return _part(place, pairs, candidate.heldout, part)
+                return _part(place, pairs, candidate.heldout, split)
     remedy = "use blur_imgs/... and sharp_imgs/..., or say SHARP,BLURRY: two places with equal names"
     wanted = "pairs" if layout == "auto" else f"pairs in the layout {layout}"
     raise NoPairs(place, f"holds no {wanted}", remedy)
@@ -150,15 +150,15 @@ def _check_alike(place: str, blurry: dict[str, str], sharp: dict[str, str]) -> N
 
 
 def _part(
-    place: str, pairs: list[tuple[str, str]], heldout: Callable[[tuple[str, ...]], bool] | None, part: Part
+    place: str, pairs: list[tuple[str, str]], heldout: Callable[[tuple[str, ...]], bool] | None, split: PairSplit
 ) -> list[tuple[str, str]]:
     pairs = sorted(pairs, key=lambda pair: pair[1].split("/"))
-    if part == "all":
+    if split == "all":
         return pairs
-    chosen = [pair for pair in pairs if bool(heldout and heldout(PurePosixPath(pair[1]).parts)) == (part == "heldout")]
+    chosen = [pair for pair in pairs if bool(heldout and heldout(PurePosixPath(pair[1]).parts)) == (split == "val")]
     if not chosen:
-        problem = "has no held-out part" if part == "heldout" else "holds nothing but its held-out part"
-        raise UnblurError(place, problem, "use part: all, or name other pairs")
+        problem = "has no validation split" if split == "val" else "holds nothing but its validation split"
+        raise UnblurError(place, problem, "use `split=all`, or name other pairs")
     return chosen
 
 

@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from unblur.data.exposure_metadata import NAME, Entry, Metadata, Order, Partition, read_metadata
+from unblur.data.exposure_metadata import NAME, Entry, Metadata, Order, Split, read_metadata
 from unblur.data.manifest import NAME as MANIFEST
 from unblur.data.manifest import Direction, Record, read_manifest
 from unblur.errors import UnblurError
@@ -21,7 +21,7 @@ _KEPT = ("source", "response", "size", "seed", "span")
 """Fields of a record that metadata has no place for: kept among the other keys of an entry."""
 
 
-def metadata_of(records: Sequence[Record], where: str, root: Path, name: str, partition: Partition) -> Metadata:
+def metadata_of(records: Sequence[Record], where: str, root: Path, name: str, split: Split) -> Metadata:
     """A manifest that was found at `where` as metadata.
 
     Raises
@@ -37,14 +37,14 @@ def metadata_of(records: Sequence[Record], where: str, root: Path, name: str, pa
         line = f"{where}, line {number}"
         if len(record.frames) != count or count < 2:
             problem = f"has {len(record.frames)} frames" + (f", line 1 has {count}" if count > 1 else "")
-            raise UnblurError(line, problem, "make them all with one number of --frames, 2 or more")
+            raise UnblurError(line, problem, "make them all with one number of `frames`, 2 or more")
         if max(abs(a - b) for a, b in zip(record.times, frame_times(count).tolist(), strict=True)) > 1e-3:
             raise UnblurError(line, "has times that are not evenly spaced", "leave it out: metadata has no times")
         identity = PurePosixPath(record.blurry).with_suffix("").as_posix()
         more = {key: getattr(record, key) for key in _KEPT}
         more = {key: list(value) if isinstance(value, tuple) else value for key, value in more.items()}
         order = _ORDERS[record.direction]
-        entries.append(Entry(identity, order, partition, record.blurry, record.frames, None, more))
+        entries.append(Entry(identity, order, split, record.blurry, record.frames, None, more))
     return Metadata(name, count, tuple(entries), root)
 
 
@@ -87,7 +87,7 @@ def rebased(metadata: Metadata, folder: Path) -> Metadata | None:
 
 
 def open_exposures(
-    source: str | PathLike[str], root: str | PathLike[str] | None = None, partition: Partition = "train"
+    source: str | PathLike[str], root: str | PathLike[str] | None = None, split: Split = "train"
 ) -> Metadata | None:
     """The exposures of a ``metadata.json``, of a manifest, or of a folder with either; None for anything else.
 
@@ -95,7 +95,7 @@ def open_exposures(
     ----------
     root : str or path, optional
         Where the paths of metadata start.
-    partition : {"train", "val", "test"}
+    split : {"train", "val", "test"}
         Of the exposures of a manifest.
 
     Raises
@@ -112,8 +112,8 @@ def open_exposures(
             raise UnblurError(path, "holds no exposure", "name a file with some")
         return metadata
     base = path.parent
-    metadata = metadata_of(read_manifest(path), str(path), base, base.resolve().name or "data", partition)
-    check_files(metadata, path)
+    metadata = metadata_of(read_manifest(path), str(path), base, base.resolve().name or "data", split)
+    eval_files(metadata, path)
     return metadata
 
 
@@ -125,7 +125,7 @@ def exposures_file(source: str | PathLike[str]) -> Path | None:
     return path if path.suffix.lower() in (".json", ".jsonl") else None
 
 
-def check_files(metadata: Metadata, where: Path) -> None:
+def eval_files(metadata: Metadata, where: Path) -> None:
     """Refuse exposures whose pictures are not all there."""
     for number, entry in enumerate(metadata.entries, 1):
         for name in (entry.blurry, *entry.frames):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unblur.data.exposure_metadata import Entry, Metadata, Partition
+from unblur.data.exposure_metadata import Entry, Metadata, Split
 from unblur.data.manifest_metadata import open_exposures
 from unblur.data.sequences import MetadataSequences
 from unblur.errors import UnblurError
@@ -80,7 +80,7 @@ class RecordedExposures:
 
 
 def load_recorded(
-    source: Path, *, root: Path | None = None, partition: Partition | None = None, limit: int | None = None
+    source: Path, *, root: Path | None = None, split: Split | None = None, limit: int | None = None
 ) -> dict[str, RecordedExposures]:
     """The exposures of a ``metadata.json``, a manifest, or a folder with either, by their partitions.
 
@@ -90,7 +90,7 @@ def load_recorded(
     ----------
     root : Path, optional
         Where the paths of metadata start.
-    partition : {"train", "val", "test"}, optional
+    split : {"train", "val", "test"}, optional
         All by default.
     limit : int, optional
         At most so many exposures of each class; see `spread`.
@@ -100,11 +100,11 @@ def load_recorded(
     UnblurError
         The file is damaged, pictures are missing, or there are no such exposures.
     """
-    found = open_exposures(source, root, partition or "test")
+    found = open_exposures(source, root, split or "test")
     if found is None:
         raise UnblurError(source, "is no metadata.json and no manifest.jsonl", "name one of these, or a folder with it")
-    whole = found.part(partition)
-    kind = lambda entry: (entry.partition, *_kind(entry, whole.frame_count))  # noqa: E731
+    whole = found.part(split)
+    kind = lambda entry: (entry.split, *_kind(entry, whole.frame_count))  # noqa: E731
     kinds = {key: tuple(entries) for key, entries in groupby(sorted(whole.entries, key=kind), key=kind)}
     classes = {}
     for (part, averaged, response), entries in kinds.items():

@@ -122,7 +122,7 @@ class ExposurePairs:
         return pair | {"times": made["times"][:, 1:], "paths": made["paths"][:, 1:]}
 
 
-def heldout_batches(pairs: Sequence[Pairs], *, count: int, size: int, batch_size: int = 4) -> list[dict[str, Tensor]]:
+def val_batches(pairs: Sequence[Pairs], *, count: int, size: int, batch_size: int = 4) -> list[dict[str, Tensor]]:
     """Fixed crops from the middles of `count` pairs, spread evenly over each of the sets.
 
     Parameters

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from unblur.data.layouts import LayoutName, NoPairs, Part, find_pairs, match
+from unblur.data.layouts import LayoutName, NoPairs, PairSplit, find_pairs, match
 from unblur.data.lmdb_store import LmdbPictures, is_lmdb
 from unblur.data.manifest import NAME as MANIFEST
 from unblur.data.manifest import parse_manifest
@@ -96,7 +96,9 @@ def open_pictures(place: str) -> Pictures:
     return LmdbPictures(place) if is_lmdb(place) else PictureFolder(place)
 
 
-def open_pairs(place: str, *, layout: LayoutName = "auto", part: Part = "train", exclude: Sequence[str] = ()) -> Pairs:
+def open_pairs(
+    place: str, *, layout: LayoutName = "auto", split: PairSplit = "train", exclude: Sequence[str] = ()
+) -> Pairs:
     """Pairs in a folder or an LMDB, by its manifest or its layout, or in two places with equal names.
 
     Parameters
@@ -113,22 +115,22 @@ def open_pairs(place: str, *, layout: LayoutName = "auto", part: Part = "train",
     UnblurError
         No pairs there, or some that do not match.
     """
-    whole = _two_places(place) if "," in place and not Path(place).exists() else _one_place(place, layout, part)
-    if part == "heldout" and whole.names and not _has_parts(whole):
-        raise UnblurError(place, "has no held-out part", "use part: all, or name other pairs")
+    whole = _two_places(place) if "," in place and not Path(place).exists() else _one_place(place, layout, split)
+    if split == "val" and whole.names and not _has_parts(whole):
+        raise UnblurError(place, "has no validation split", "use `split=all`, or name other pairs")
     kept = [pair for pair in whole.names if not any(fnmatch.fnmatchcase(pair[1], pattern) for pattern in exclude)]
     if not kept:
         raise UnblurError(place, "has no pair that is not excluded", "exclude less")
     return replace(whole, names=kept)
 
 
-def open_sharp(place: str, part: Part = "train") -> tuple[Pictures, list[str]]:
+def open_sharp(place: str, split: PairSplit = "train") -> tuple[Pictures, list[str]]:
     """Pictures to be blurred, and their names: the sharp halves where there are pairs, else all that there are."""
     if Path(place).name == MANIFEST:
         place = str(Path(place).parent)
     pictures = open_pictures(place)
     try:
-        return pictures, [sharp for sharp, _ in _one_place(place, "auto", part, pictures).names]
+        return pictures, [sharp for sharp, _ in _one_place(place, "auto", split, pictures).names]
     except NoPairs:
         return pictures, pictures.names
 
@@ -137,14 +139,14 @@ def _has_parts(pairs: Pairs) -> bool:
     return pairs.sharp is pairs.blurry and pairs.sharp.text(MANIFEST) is None
 
 
-def _one_place(place: str, layout: LayoutName, part: Part, pictures: Pictures | None = None) -> Pairs:
+def _one_place(place: str, layout: LayoutName, split: PairSplit, pictures: Pictures | None = None) -> Pairs:
     if Path(place).name == MANIFEST:
         place = str(Path(place).parent)
     pictures = pictures or open_pictures(place)
     manifest = pictures.text(MANIFEST)
     if manifest is not None:
         return Pairs(place, pictures, pictures, _middles(place, manifest, pictures))
-    return Pairs(place, pictures, pictures, find_pairs(place, pictures.names, layout=layout, part=part))
+    return Pairs(place, pictures, pictures, find_pairs(place, pictures.names, layout=layout, split=split))
 
 
 def _two_places(places: str) -> Pairs:
@@ -160,7 +162,7 @@ def _middles(place: str, manifest: str, pictures: Pictures) -> list[tuple[str, s
         where = f"{place}/{MANIFEST}, line {number}"
         middle = [frame for frame, time in zip(record.frames, record.times, strict=True) if abs(time - 0.5) < 1e-3]
         if not middle:
-            remedy = "make it with an odd number of --frames"
+            remedy = "make it with an odd number of `frames`"
             raise UnblurError(where, "has no sharp frame of the middle of the exposure", remedy)
         for name in (middle[0], record.blurry):
             if name not in known:

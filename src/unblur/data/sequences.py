@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unblur.data.augmentation import NO_CHANGE, Augmentation, enlarged, moved, noisy, recoloured
 from unblur.data.exposure_metadata import Box, Metadata
-from unblur.data.initial_estimates import draft_paths, estimated
+from unblur.data.initial_estimates import estimate_paths, estimated
 from unblur.data.pictures import Pixels, read_pixels
 from unblur.errors import UnblurError
 from unblur.exposure.average import frame_times
@@ -112,7 +112,7 @@ class MetadataSequences:
         """
         entry = self.metadata.entries[index]
         blurry, frames = self.metadata.paths(entry)
-        estimates = draft_paths(self.metadata, entry, self.estimates) if self.estimates is not None else ()
+        estimates = estimate_paths(self.metadata, entry, self.estimates) if self.estimates is not None else ()
         step = (len(frames) - 1) // (self.frames - 1)
         frames, estimates = frames[::step], estimates[::step]
         if entry.direction(self.seed) < 0:
@@ -272,9 +272,7 @@ def near(pictures: Pixels, box: Box, ratio: float, size: int) -> Pixels:
     return np.stack([cv2.resize(one, (size, size), interpolation=way) for one in cut])
 
 
-def heldout_sequences(
-    sets: Sequence[Sequences], *, count: int, size: int, batch_size: int = 4
-) -> list[dict[str, Tensor]]:
+def val_sequences(sets: Sequence[Sequences], *, count: int, size: int, batch_size: int = 4) -> list[dict[str, Tensor]]:
     """Fixed exposures without augmentation: the middles of `count` pictures, spread evenly over each of the sets.
 
     Parameters

@@ -19,13 +19,12 @@ from typing import Any
 import torch
 
 from unblur.data.contact_sheet import draw_grid
-from unblur.data.layouts import Part
+from unblur.data.layouts import PairSplit
 from unblur.datasets.collection import Collection
 from unblur.datasets.transfer import AugmentOptions, Maker
-from unblur.errors import UnblurError
-from unblur.pipeline.blur_transfer import load_blur_space
+from unblur.errors import UnblurError, UsageError
+from unblur.pipeline.blur_transfer import Model, load_blur_space
 from unblur.run_report import Job, Listener, Outcome, RunReport, Silent, unexpected
-from unblur.tasks.reblur import Model
 
 PREVIEWED = 6
 
@@ -38,7 +37,7 @@ def augment(
     *,
     size: int = 256,
     seed: int = 0,
-    part: Part = "train",
+    split: PairSplit = "train",
     model: Model = None,
     device: str | torch.device = "auto",
     workers: int | None = None,
@@ -58,7 +57,7 @@ def augment(
     out : str or path
         A folder for ``blurry/``, ``sharp/`` and ``augment.jsonl``, which tells where every blur came from; or an LMDB,
         if it ends in ``.lmdb``.
-    n, size, seed, part, workers
+    n, size, seed, split, workers
         See `AugmentOptions`.
     model, device
         A blur space; see `unblur.encode_blur`.
@@ -77,7 +76,7 @@ def augment(
     --------
     >>> unblur.augment("GOPRO_Large", "photos/", "more/", n=5000)        # doctest: +SKIP
     """
-    options = AugmentOptions(n, size, seed, part, workers)
+    options = AugmentOptions(n, size, seed, split, workers)
     return augment_files(sources, targets, out, options, Silent(), model=model, device=device)
 
 
@@ -123,7 +122,7 @@ def _check_apart(out: Path, places: Sequence[str | PathLike[str]]) -> None:
     inside = os.path.realpath(out)
     for place in (part for each in places for part in (str(each), *str(each).split(","))):
         if Path(place).is_dir() and Path(inside).is_relative_to(os.path.realpath(place)):
-            raise UnblurError(f"-o {out}", f"lies in {place}, which pictures are taken from", "choose another folder")
+            raise UsageError("out", out, f"lies in {place}, which pictures are taken from", "choose another folder")
 
 
 def _fill(maker: Maker, job: Job, workers: int, report: RunReport, listener: Listener) -> Outcome:
@@ -205,7 +204,7 @@ def _preview(maker: Maker, job: Job) -> Outcome:
     rows = [[*one.source, one.sharp, one.blurry] for one in made]
     draw_grid(rows, titles[-len(rows[0]) :]).save(job.output)
     facts: dict[str, object] = {"preview": True, "pairs": len(made)}
-    return Outcome(job, f"the first {len(made)} to look at; without --preview they are made", facts)
+    return Outcome(job, f"the first {len(made)} to look at; without `preview` they are made", facts)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from unblur.data.clips import Limits, clip_exposures
 from unblur.data.manifest import NAME as MANIFEST
 from unblur.data.manifest import Direction, Record, read_manifest, write_manifest
 from unblur.data.stills import sharp_factor, shrink, to_uint8
-from unblur.errors import UnblurError
+from unblur.errors import UnblurError, UsageError
 from unblur.exposure.average import frame_times
 from unblur.exposure.camera import MotionSpec
 from unblur.exposure.response import Response
@@ -86,14 +86,14 @@ class BlurOptions:
                 raise UnblurError(f"--{name} {getattr(self, name)}", "too small", f"use {least} or more")
         low, high = self.length
         if not 0 <= low <= high:
-            raise UnblurError(f"--length {low:g},{high:g}", "not a range of pixels", "use for instance 3,28")
+            raise UsageError("length", f"{low:g},{high:g}", "not a range of pixels", "use for instance 3,28")
         if not 0 <= self.layer <= 1:
-            raise UnblurError(f"--layer {self.layer:g}", "not a share", "use a number from 0 to 1")
+            raise UsageError("layer", f"{self.layer:g}", "not a share", "use a number from 0 to 1")
         if not self.max_step > 0:
-            raise UnblurError(f"--max-step {self.max_step:g}", "nothing may move", "use for instance 1.5")
+            raise UsageError("max_step", f"{self.max_step:g}", "nothing may move", "use for instance 1.5")
         if self.average is not None and (self.average < 2 or (self.average - 1) % self._gaps):
             problem = f"{self.frames} frames cannot be equally spaced among them"
-            raise UnblurError(f"--average {self.average}", problem, f"use {self.averaged} or leave it out")
+            raise UsageError("average", self.average, problem, f"use {self.averaged} or leave it out")
         return self
 
     @property
@@ -201,7 +201,7 @@ class _Maker:
             self.remaining -= kept + made
             write_manifest(self.manifest, [self.records[name] for name in sorted(self.records)])
         if share and not kept + made:
-            remedy = "use a slower clip or one with more frames per second, a smaller --size or a larger --max-step"
+            remedy = "use a slower clip or one with more frames per second, a smaller `size` or a larger `max_step`"
             raise UnblurError(job.source, "holds no passage that moves, and slowly enough to leave no ghosts", remedy)
         facts: dict[str, object] = {"exposures": kept + made, "made": made}
         return Outcome(job, _said(kept, made), facts if made or not kept else {**facts, "skipped": True})
@@ -341,7 +341,7 @@ def claim(out: Path, options: Any) -> None:
 def _check_size(source: Path, height: int, width: int, size: int) -> None:
     if min(height, width) < size:
         raise UnblurError(
-            source, f"{width} x {height} is smaller than {size} x {size}", f"use --size {min(height, width)}"
+            source, f"{width} x {height} is smaller than {size} x {size}", f"use `size={min(height, width)}`"
         )
 
 

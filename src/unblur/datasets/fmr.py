@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from unblur.data.exposure_metadata import NAME as METADATA
-from unblur.data.exposure_metadata import Entry, Metadata, Partition, read_metadata, write_metadata
+from unblur.data.exposure_metadata import Entry, Metadata, Split, read_metadata, write_metadata
 from unblur.data.frame_reordering import FmrStatistics, fmr_order, fmr_statistics
 from unblur.data.manifest import NAME as MANIFEST
 from unblur.data.manifest import write_manifest
@@ -29,7 +29,7 @@ from unblur.data.manifest_metadata import records_of
 from unblur.datasets.blur import claim
 from unblur.datasets.face_windows import FaceWindow, WindowRules, face_windows, marked_windows
 from unblur.datasets.landmarks import Marks, find_marks, read_annotations, read_marks, write_marks
-from unblur.errors import UnblurError
+from unblur.errors import UnblurError, UsageError
 from unblur.media.folder import atomic_path, find_clips, images_in, is_folder
 from unblur.media.image import Picture, write_image
 from unblur.media.video import read_clip
@@ -44,7 +44,7 @@ ANNOTATED = "annot"
 LANDMARKS = "landmarks"
 DEEP = 3
 """Folders below one that is named, in which clips are looked for."""
-_PARTITIONS: dict[str, Partition] = {"train": "train", "val": "val", "valid": "val", "test": "test"}
+_SPLITS: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -53,17 +53,17 @@ class FmrOptions(WindowRules):
 
     Attributes
     ----------
-    partition : {"train", "val", "test"}
+    split : {"train", "val", "test"}
         Of clips in no folder of such a name; the clips of 300VW know theirs.
     """
 
-    partition: Partition = "train"
+    split: Split = "train"
 
     def checked(self) -> FmrOptions:
         """Themselves, if they can be met."""
         if not self.frames or min(self.frames) < 2 or len(set(self.frames)) < len(self.frames):
             said = ",".join(map(str, self.frames))
-            raise UnblurError(f"--frames {said}", "are no lengths of windows", "use for instance 5,7,9,11,13")
+            raise UsageError("frames", said, "are no lengths of windows", "use for instance 5,7,9,11,13")
         for name, least in (("every", 1), ("size", 16), ("margin", 0), ("sharpness", 0), ("min_length", 0)):
             value = getattr(self, name)
             if not value >= least:
@@ -111,7 +111,7 @@ class _Clip:
     path: Path
     name: str
     annotations: Path | None
-    partition: Partition
+    split: Split
 
 
 def fmr_data(
@@ -151,7 +151,7 @@ def fmr_data(
     clips = []
     for source in sources:
         try:
-            clips += _clips(Path(source), options.partition)
+            clips += _clips(Path(source), options.split)
         except UnblurError as error:
             report.errors.append(error)
             listener.failed(error)
@@ -278,7 +278,7 @@ class _Maker:
         }
         # Sorted frames have the direction that is to be learned; of others nobody knows one.
         order = "keep" if self.rules.sort == "fmr" else "ignore"
-        entry = Entry(name, order, clip.partition, blurry, tuple(files), None, more)  # type: ignore[arg-type]
+        entry = Entry(name, order, clip.split, blurry, tuple(files), None, more)  # type: ignore[arg-type]
         self.entries[count][name] = entry
 
     def _list(self) -> None:
@@ -292,25 +292,25 @@ class _Maker:
             write_metadata(folder / METADATA, metadata)
 
 
-def _clips(source: Path, partition: Partition, above: str = "", deep: int = DEEP) -> list[_Clip]:
+def _clips(source: Path, split: Split, above: str = "", deep: int = DEEP) -> list[_Clip]:
     """The clips that a name stands for; those of 300VW with their annotations."""
     if not is_folder(source):
-        return [_Clip(path, path.stem, None, partition) for path in _sure(source)]
-    partition = _PARTITIONS.get(source.name.partition("_")[0], partition)
+        return [_Clip(path, path.stem, None, split) for path in _sure(source)]
+    split = _SPLITS.get(source.name.partition("_")[0], split)
     name = f"{above}{source.name}"
     films = [path for path in find_clips([source])[0] if not path.is_dir()]
     if (source / ANNOTATED).is_dir():
         if len(films) != 1:
             raise UnblurError(source, f"has {ANNOTATED}/ but {len(films)} clips", "keep the one that is annotated")
-        part: Partition = "test" if source.name in TEST else "train"
+        part: Split = "test" if source.name in TEST else "train"
         return [_Clip(films[0], name, source / ANNOTATED, part)]
     if films:
-        return [_Clip(path, path.stem, None, partition) for path in films]
+        return [_Clip(path, path.stem, None, split) for path in films]
     if images_in(source):
-        return [_Clip(source, name, None, partition)]
+        return [_Clip(source, name, None, split)]
     below = sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith(".")) if deep else []
     inside = above if deep == DEEP else f"{name}_"
-    found = [clip for path in below for clip in _clips(path, partition, inside, deep - 1)]
+    found = [clip for path in below for clip in _clips(path, split, inside, deep - 1)]
     if not found and deep == DEEP:
         raise UnblurError(source, "holds no clips", "name 300VW as downloaded, a clip, or a folder with some")
     return found

@@ -12,12 +12,12 @@ import torch
 
 from unblur.data.baist_boxes import read_box
 from unblur.data.exposure_layouts import AVERAGED, ExposureLayout, Found, find_exposures
-from unblur.data.exposure_metadata import NAME, Entry, Metadata, Partition, metadata_text, read_metadata
+from unblur.data.exposure_metadata import NAME, Entry, Metadata, Split, metadata_text, read_metadata
 from unblur.data.manifest import NAME as MANIFEST
 from unblur.data.manifest import manifest_text, read_manifest
-from unblur.data.manifest_metadata import check_files, metadata_of, rebased, records_of
+from unblur.data.manifest_metadata import eval_files, metadata_of, rebased, records_of
 from unblur.data.pictures import PictureFolder
-from unblur.errors import UnblurError
+from unblur.errors import UnblurError, UsageError
 from unblur.exposure.average import average
 from unblur.exposure.response import Response
 from unblur.media.decode import picture_size
@@ -34,7 +34,7 @@ class MetadataOptions:
     ----------
     layout : {"auto", "rb2v", "baist", "reds"}
         See `unblur.data.exposure_layouts.find_exposures`.
-    partition : {"train", "val", "test"}
+    split : {"train", "val", "test"}
         Of exposures in no folder with the name of one.
     name : str, optional
         Of the data set; that of its folder by default.
@@ -45,7 +45,7 @@ class MetadataOptions:
     """
 
     layout: ExposureLayout = "auto"
-    partition: Partition = "train"
+    split: Split = "train"
     name: str | None = None
     group: int = 7
     response: Response = "srgb"
@@ -82,13 +82,13 @@ def make_metadata(
     """
     options, listener, source = options or MetadataOptions(), listener or Silent(), Path(source)
     if options.group < 2:
-        raise UnblurError(f"--group {options.group}", "too few frames", "use 2 or more")
+        raise UsageError("group", options.group, "too few frames", "use 2 or more")
     root = source if source.is_dir() else source.parent
     target = checked_target(root / NAME if out is None else out, source)
     layout, metadata = _listed(source, root, options, listener)
     warning = write_beside(target, metadata, overwrite=overwrite)
     said = f"{len(metadata.entries)} x {metadata.frame_count} frames, {layout}"
-    parts = Counter[str](entry.partition for entry in metadata.entries)
+    parts = Counter[str](entry.split for entry in metadata.entries)
     facts: dict[str, object] = {"layout": layout, "entries": len(metadata.entries), "frames": metadata.frame_count}
     facts |= {"partitions": dict(parts), "root": str(metadata.root), **({"warning": warning} if warning else {})}
     report = RunReport("data metadata", "listed", count=len(metadata.entries))
@@ -129,11 +129,11 @@ def write_beside(target: Path, metadata: Metadata, *, overwrite: bool = True) ->
         Without `overwrite`: a file that says something else is there.
     """
     moved = rebased(metadata, target.parent)
-    warning = None if moved else f"{target} has paths that start in {metadata.root}: name it with --root"
+    warning = None if moved else f"{target} has paths that start in {metadata.root}: name it with `root`"
     as_manifest = target.suffix.lower() == ".jsonl"
     text = (_as_manifest(target, metadata, moved) if as_manifest else metadata_text(moved or metadata)).encode()
     if not overwrite and target.is_file() and not _holds(target, text):
-        remedy = "choose another name with -o, or pass --overwrite to replace it"
+        remedy = "choose another name with -o, or pass `overwrite` to replace it"
         raise UnblurError(target, "is there already, and says something else", remedy)
     with atomic_path(target) as temporary:
         temporary.write_bytes(text)
@@ -163,8 +163,8 @@ def _listed(source: Path, root: Path, options: MetadataOptions, listener: Listen
     name = options.name or root.resolve().name or "data"
     manifest = source / MANIFEST if source.is_dir() and options.layout == "auto" else source
     if manifest.suffix.lower() == ".jsonl" and manifest.is_file():
-        metadata = metadata_of(read_manifest(manifest), str(manifest), root, name, options.partition)
-        check_files(metadata, manifest)
+        metadata = metadata_of(read_manifest(manifest), str(manifest), root, name, options.split)
+        eval_files(metadata, manifest)
         return "manifest", metadata
     if source.is_file():
         return "metadata", read_metadata(source)
@@ -172,7 +172,7 @@ def _listed(source: Path, root: Path, options: MetadataOptions, listener: Listen
         str(source),
         PictureFolder(source).names,
         layout=options.layout,
-        partition=options.partition,
+        split=options.split,
         group=options.group,
         averaged=options.averaged,
     )
@@ -184,7 +184,7 @@ def _listed(source: Path, root: Path, options: MetadataOptions, listener: Listen
 
 def _entry(root: Path, found: Found) -> Entry:
     box = None if found.annotation is None else read_box(root / found.annotation)
-    return Entry(found.id, "ignore", found.partition, found.blurry, found.frames, box)
+    return Entry(found.id, "ignore", found.split, found.blurry, found.frames, box)
 
 
 def _average(root: Path, found: Sequence[Found], response: Response, listener: Listener) -> None:

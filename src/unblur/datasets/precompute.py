@@ -1,4 +1,4 @@
-"""`unblur data estimates`: what a film model makes of exposures, beside which another network learns to do better."""
+"""`unblur data precompute`: what a film model makes of exposures, beside which another network learns to do better."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 from unblur.data.exposure_metadata import NAME, Entry, Metadata
 from unblur.data.initial_estimates import (
     check_weights,
-    draft_paths,
-    drafts_folder,
-    has_drafts,
+    estimate_paths,
+    estimates_folder,
+    has_estimates,
     note_weights,
     noted,
     unsaid,
@@ -32,7 +32,7 @@ AT_ONCE = 8
 """Exposures per pass."""
 
 
-def make_drafts(
+def precompute(
     sources: list[str | PathLike[str]],
     model: str | PathLike[str] | Pipeline | None = None,
     device: str | torch.device = "auto",
@@ -63,7 +63,7 @@ def make_drafts(
     """
     listener = listener or Silent()
     pipeline = load(model, device, dtype)
-    report = RunReport("data estimates", "estimated")
+    report = RunReport("data precompute", "estimated")
     files: list[Path] = []
     for source in sources:
         try:
@@ -72,24 +72,24 @@ def make_drafts(
             report.errors.append(error)
             listener.failed(error)
     report.about = {"model": pipeline.as_dict(), "limit": limit}
-    work = lambda job: _drafted(job, pipeline, limit, listener)  # noqa: E731
+    work = lambda job: _precomputed(job, pipeline, limit, listener)  # noqa: E731
     jobs = [Job(file, file.parent) for file in files]
     run(jobs, work, report, on_begin=listener.begin, on_done=listener.done, on_error=listener.failed)
     report.by = f"with {pipeline}"
     return report
 
 
-def _drafted(job: Job, pipeline: Pipeline, limit: int | None, listener: Listener) -> Outcome:
+def _precomputed(job: Job, pipeline: Pipeline, limit: int | None, listener: Listener) -> Outcome:
     metadata = open_exposures(job.source)
     assert metadata is not None
     _check_apart(metadata, pipeline.name)
     times = frame_times(metadata.frame_count)
     pipeline.check_times(times.tolist(), "model", pipeline.name)
     chosen = random.Random(len(metadata.entries)).sample(range(len(metadata.entries)), len(metadata.entries))[:limit]
-    missing = [index for index in chosen if not has_drafts(metadata, metadata.entries[index], pipeline.name)]
+    missing = [index for index in chosen if not has_estimates(metadata, metadata.entries[index], pipeline.name)]
     is_noted, warning = _weights_noted(metadata, pipeline)
     for start in range(0, len(missing), AT_ONCE):
-        listener.progress("drafting", start, len(missing))
+        listener.progress("estimating", start, len(missing))
         some = missing[start : start + AT_ONCE]
         for group in _of_one_size([(metadata.entries[i], _blurry(metadata, metadata.entries[i])) for i in some]):
             pictures = torch.stack([blurry for _, blurry in group]).to(pipeline.runner.device)
@@ -113,7 +113,7 @@ def _check_apart(metadata: Metadata, model: str) -> None:
     """Refuse blurry pictures that would have their estimates in one place."""
     known: dict[Path, str] = {}
     for entry in metadata.entries:
-        other = known.setdefault(draft_paths(metadata, entry, model)[0], entry.blurry)
+        other = known.setdefault(estimate_paths(metadata, entry, model)[0], entry.blurry)
         if other != entry.blurry:
             problem = f"has estimates in the same place as {other}, which has another suffix"
             raise UnblurError(metadata.root / entry.blurry, problem, "rename one of the two, and correct the metadata")
@@ -131,7 +131,7 @@ def _weights_noted(metadata: Metadata, pipeline: Pipeline) -> tuple[bool, str | 
     note = noted(metadata, pipeline.name)
     if note is not None:
         check_weights(metadata, pipeline.name, note, pipeline.weights)
-    missing, folder = unsaid(note), drafts_folder(metadata, pipeline.name)
+    missing, folder = unsaid(note), estimates_folder(metadata, pipeline.name)
     if missing is None:
         return True, None
     if next(folder.rglob("*.png"), None) is None:
@@ -155,7 +155,7 @@ def _of_one_size(several: list[tuple[Entry, Tensor]]) -> list[list[tuple[Entry, 
 
 
 def _write(metadata: Metadata, entry: Entry, model: str, frames: Tensor) -> None:
-    for path, frame in zip(draft_paths(metadata, entry, model), frames, strict=True):
+    for path, frame in zip(estimate_paths(metadata, entry, model), frames, strict=True):
         write_image(path, Picture(frame))
 
 

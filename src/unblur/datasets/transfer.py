@@ -12,15 +12,14 @@ import torch
 from torch import Tensor
 
 from unblur._version import __version__
-from unblur.data.layouts import Part
+from unblur.data.layouts import PairSplit
 from unblur.data.pairs import open_pairs, open_sharp
 from unblur.data.pictures import Pixels
 from unblur.data.stills import to_uint8
 from unblur.errors import UnblurError
 from unblur.media.encode import encode
 from unblur.metrics.fidelity import psnr
-from unblur.pipeline.blur_transfer import BlurSpace
-from unblur.tasks.reblur import seed_of
+from unblur.pipeline.blur_transfer import BlurSpace, seed_of
 
 Crop = tuple[int, int, int, int]
 T = TypeVar("T")
@@ -38,7 +37,7 @@ class AugmentOptions:
         Height and width of the crops in pixels; 0 takes whole pictures, and fits the codes to them.
     seed : int
         Pair number i depends on this, on i and on the pictures alone.
-    part : {"train", "heldout", "all"}
+    split : {"train", "val", "all"}
         Of data sets that hold pictures out of training; see `unblur.data.layouts`.
     workers : int, optional
         Threads, each on one core; whatever their number, the pictures are the same. As many as torch uses on a CPU, 2
@@ -48,7 +47,7 @@ class AugmentOptions:
     n: int = 1000
     size: int = 256
     seed: int = 0
-    part: Part = "train"
+    split: PairSplit = "train"
     workers: int | None = None
 
     def checked(self) -> AugmentOptions:
@@ -97,8 +96,8 @@ class Maker:
 
     def __init__(self, space: BlurSpace, sources: str | None, targets: str, options: AugmentOptions) -> None:
         self.space, self.options = space, options
-        self.pairs = None if sources is None else open_pairs(sources, part=options.part)
-        self.targets, names = open_sharp(targets, options.part)
+        self.pairs = None if sources is None else open_pairs(sources, split=options.split)
+        self.targets, names = open_sharp(targets, options.split)
         self.numbers: list[int] = []
         self.faults: list[UnblurError] = []
         if self.pairs is not None:
@@ -122,7 +121,7 @@ class Maker:
             raise self.faults[-1]
         if not known:
             size = self.options.size
-            raise UnblurError(place, f"holds no picture as large as {size} x {size}", "use a smaller --size")
+            raise UnblurError(place, f"holds no picture as large as {size} x {size}", "use a smaller `size`")
         return found
 
     def about(self) -> dict[str, Any]:

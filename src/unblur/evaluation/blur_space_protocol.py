@@ -16,8 +16,7 @@ from unblur.evaluation.class_table import Progress, Tally, rows_of
 from unblur.evaluation.film_table import ALL
 from unblur.evaluation.val1 import Exposures, load_val1
 from unblur.metrics.fidelity import psnr
-from unblur.pipeline.blur_transfer import BlurSpace, load_blur_space
-from unblur.tasks.reblur import Model
+from unblur.pipeline.blur_transfer import BlurSpace, Model, load_blur_space
 
 ASKED = 36.0
 """dB: what a good reading reaches."""

@@ -26,9 +26,9 @@ from unblur.evaluation.html_report import check_page, write_page
 from unblur.evaluation.options import FRECHET, Asked
 from unblur.evaluation.protocols import Film
 from unblur.exposure.average import frame_times
+from unblur.pipeline.consistency import consistency_steps
 from unblur.pipeline.restore import Pipeline, load
 from unblur.runtime.device import resolve_device
-from unblur.tasks.inputs import consistency_steps
 
 NAME = "faces-1"
 MIDDLE = [0.5]
@@ -43,7 +43,7 @@ def evaluate_faces(
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     refine: bool = False,
-    consistency: int | None = None,
+    data_consistency: int | None = None,
     limit: int | None = None,
     cache: str | PathLike[str] | None = None,
     asked: Asked | None = None,
@@ -67,7 +67,7 @@ def evaluate_faces(
     cache : path, optional
         Where weights of metrics are looked for.
     asked : Asked, optional
-        Metrics and their weights; where none is named PSNR, SSIM, and those whose weights are. And the partition, by
+        Metrics and their weights; where none is named PSNR, SSIM, and those whose weights are. And the split, by
         default "test" if there is one.
     report : path, optional
         Where to write a page with the tables, and with pictures of the exposures on which the first model is worst, in
@@ -86,10 +86,10 @@ def evaluate_faces(
     begun = time.perf_counter()
     asked = _with_metrics(asked or Asked()).checked()
     tell = progress or (lambda stage, done, total: None)
-    steps = consistency_steps(consistency)
+    steps = consistency_steps(data_consistency)
     if report is not None:
         check_page(report)
-    classes, notes = load_faces(Path(data), partition=asked.partition, limit=limit)
+    classes, notes = load_faces(Path(data), split=asked.split, limit=limit)
     # All of them first: what cannot be measured is told before anything is.
     several = [models] if isinstance(models, str) or not isinstance(models, Sequence) else models
     pipelines = [load(model, device, dtype) for model in several]
@@ -103,7 +103,7 @@ def evaluate_faces(
     shown: list[Shown] = []
     for pipeline, film in zip(pipelines, made, strict=True):
         name = _unlike(pipeline.name, [INPUT, *(str(one["name"]) for one in about)])
-        about.append({**pipeline.as_dict(), "name": name, "refined": refine, "consistency": steps})
+        about.append({**pipeline.as_dict(), "name": name, "refined": refine, "data_consistency": steps})
         found = _measured(film, pipeline, judge, batch_size, name, tell)
         more = judge.rows(name, found)
         centres += more[0]

@@ -14,7 +14,7 @@ from torch import nn
 
 from unblur.data.manifest_metadata import exposures_file
 from unblur.data.metadata_exposures import RecordedExposures, load_recorded
-from unblur.errors import UnblurError
+from unblur.errors import UnblurError, UsageError
 from unblur.evaluation.film_table import (
     ALL,
     COLUMNS,
@@ -31,9 +31,9 @@ from unblur.evaluation.frechet_table import SetMeter, SetRow
 from unblur.evaluation.options import Asked, Measures
 from unblur.evaluation.protocols import Film, score, score_blurry
 from unblur.evaluation.val1 import Exposures, load_val1
+from unblur.pipeline.consistency import consistency_steps
 from unblur.pipeline.frame_order import OrderScorer, load_order_scorer
 from unblur.pipeline.restore import Pipeline, load
-from unblur.tasks.inputs import consistency_steps
 
 __all__ = ["ALL", "COLUMNS", "INPUT", "PROTOCOLS", "Asked", "Report", "Row", "evaluate"]
 
@@ -50,7 +50,7 @@ def evaluate(
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     refine: bool = False,
-    consistency: int | None = None,
+    data_consistency: int | None = None,
     limit: int | None = None,
     cache: str | PathLike[str] | None = None,
     asked: Asked | None = None,
@@ -71,7 +71,7 @@ def evaluate(
         Folder with the protocol's pictures and clips.
     refine : bool
         Refine the paths of each film; see `unblur.pipeline.refine`.
-    consistency : int, optional
+    data_consistency : int, optional
         Steps that bring the photo's light back into each sharp frame, as in `unblur.frames`.
     limit : int, optional
         Measure this many exposures per class only: the first ones of a protocol, of others evenly spread ones.
@@ -97,7 +97,7 @@ def evaluate(
     asked = (asked or Asked()).checked()
     tell = progress or (lambda stage, done, total: None)
     pipeline = load(model, device, dtype)
-    steps = consistency_steps(consistency)
+    steps = consistency_steps(data_consistency)
     if refine:
         pipeline.check_paths("refine")
     film = partial(pipeline.frames, refine=refine, data_consistency=steps)
@@ -111,7 +111,7 @@ def evaluate(
     measured = _Measured(pipeline, measures, order_scorer, meter)
     for name, exposures in classes.items():
         measured.add(name, exposures, film, batch_size, tell)
-    about = {**pipeline.as_dict(), "refined": refine, "consistency": steps}
+    about = {**pipeline.as_dict(), "refined": refine, "data_consistency": steps}
     return Report(
         protocol=str(protocol),
         model=about | ({"order": order_scorer.as_dict()} if order_scorer else {}),
@@ -192,9 +192,9 @@ def _classes(
             known = f"use {', '.join(PROTOCOLS)}, blur-1 or order-1, or name a metadata.json or a manifest.jsonl"
             raise UnblurError(protocol, "no such protocol", known)
         root = Path(asked.root) if asked.root is not None else None
-        return load_recorded(Path(protocol), root=root, partition=asked.partition, limit=limit)
-    if asked.partition is not None or asked.root is not None:
-        option = "--partition" if asked.partition is not None else "--root"
-        raise UnblurError(option, f"means nothing to {protocol}", "leave it out, or name a metadata.json")
+        return load_recorded(Path(protocol), root=root, split=asked.split, limit=limit)
+    if asked.split is not None or asked.root is not None:
+        argument = "split" if asked.split is not None else "root"
+        raise UsageError(argument, None, f"means nothing to {protocol}", "leave it out, or name a metadata.json")
     building = lambda done, total: tell(f"building {protocol}", done, total)  # noqa: E731
     return PROTOCOLS[protocol](Path(data), Path(cache) if cache else None, limit=limit, progress=building)

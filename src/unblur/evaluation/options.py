@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from unblur.data.exposure_metadata import Partition
-from unblur.errors import UnblurError
+from unblur.data.exposure_metadata import Split
+from unblur.errors import UsageError
 from unblur.evaluation.val1 import default_cache
 from unblur.metrics.fidelity import psnr, ssim
 from unblur.metrics.identity import IdentityDistance
@@ -82,7 +82,7 @@ class Asked:
         none, LPIPS is left out.
     order : str, path, nn.Module or OrderScorer, optional
         An order network: what it says of the films, `metrics.sequence.Order`.
-    partition : {"train", "val", "test"}, optional
+    split : {"train", "val", "test"}, optional
         Of a metadata.json; all by default.
     root : path, optional
         Where its paths start.
@@ -99,7 +99,7 @@ class Asked:
     metrics: Sequence[str] = ()
     lpips: str | PathLike[str] | None = None
     order: Model = None
-    partition: Partition | None = None
+    split: Split | None = None
     root: str | PathLike[str] | None = None
     features: str | PathLike[str] | None = None
     identity: str | PathLike[str] | None = None
@@ -109,18 +109,18 @@ class Asked:
         """Themselves, if they can be met."""
         for name in self.metrics:
             if name not in METRICS:
-                raise UnblurError(f"--metrics {name}", "no such metric", choose_from(METRICS, name))
+                raise UsageError("metrics", name, "no such metric", choose_from(METRICS, name))
         if self.fid_like not in LIKE:
-            raise UnblurError(f"--fid-like {self.fid_like}", "no such way", choose_from(LIKE, self.fid_like))
+            raise UsageError("fid_like", self.fid_like, "no such way", choose_from(LIKE, self.fid_like))
         options: dict[str, tuple[bool, tuple[str, ...]]] = {
             "lpips": (self.lpips is not None, ("lpips", FRECHET)),
             "features": (self.features is not None, (FRECHET,)),
             "identity": (self.identity is not None, ("identity",)),
-            "fid-like": (self.fid_like != LIKE[0], (FRECHET,)),
+            "fid_like": (self.fid_like != LIKE[0], (FRECHET,)),
         }
         for option, (given, uses) in options.items():
             if given and not any(metric in self.metrics for metric in uses):
-                raise UnblurError(f"--{option}", f"means nothing without {uses[0]}", f"add {uses[0]} to --metrics")
+                raise UsageError(option, None, f"means nothing without {uses[0]}", f"add {uses[0]} to `metrics`")
         return self
 
     def measures(self, device: torch.device, cache: str | PathLike[str] | None = None) -> Measures:
@@ -146,7 +146,7 @@ class Asked:
     @staticmethod
     def _add_lpips(made: Measures, package: Path | None, device: torch.device) -> None:
         if package is None:
-            made.notes.append(f"LPIPS left out: get its weights with {FETCH}, and name the file with --lpips")
+            made.notes.append(f"LPIPS left out: get its weights with {FETCH}, and name the file with `lpips`")
             return
         made.metrics["lpips"], made.names["lpips"] = _one_by_one(load_lpips(package).to(device)), NAMES["lpips"]
 
@@ -154,7 +154,7 @@ class Asked:
         place = Path(self.identity) if self.identity is not None else Path(cache or default_cache()) / FACES
         if self.identity is None and not place.is_file():
             known = identity_networks.SOURCES
-            made.notes.append(f"identity distance left out: name a network of faces with --identity ({known})")
+            made.notes.append(f"identity distance left out: name a network of faces with `identity` ({known})")
             return
         observer = load_identity(place)
         made.metrics["identity"] = _one_by_one(IdentityDistance(observer.network).to(device))
@@ -164,7 +164,7 @@ class Asked:
         place = self.features if self.features is not None else package
         if place is None:
             known = feature_networks.SOURCES
-            made.notes.append(f"Frechet distance left out: name its network with --features ({known})")
+            made.notes.append(f"Frechet distance left out: name its network with `features` ({known})")
             return
         made.observer = load_features(place, self.fid_like)
         made.observer.network.to(device)

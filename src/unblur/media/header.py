@@ -113,7 +113,7 @@ def check_size(path: str | os.PathLike[str], width: int, height: int, max_pixels
         raise UnblurError(
             path,
             f"has {width} x {height} = {width * height} pixels, more than the limit of {max_pixels}",
-            f"if you trust the file, raise the limit with --max-pixels {width * height}",
+            f"if you trust the file, raise the limit with `max_pixels={width * height}`",
         )
 
 

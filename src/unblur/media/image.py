@@ -204,7 +204,7 @@ def write_image(path: str | os.PathLike[str], picture: Picture, *, quality: int 
             path, f"{kind.upper()} holds at most {longest} pixels a side", "end the name with .png or .tif"
         )
     if not all(bool(plane.isfinite().all()) for plane in (picture.pixels, picture.alpha) if plane is not None):
-        raise UnblurError(path, "the result holds values that are not numbers", "run again with --dtype float32")
+        raise UnblurError(path, "the result holds values that are not numbers", "run again with `dtype=float32`")
     deep = picture.bits == 16 and kind in ("png", "tiff")
     array = _quantised(picture, 16 if deep else 8, over_white=kind == "jpeg")
     with atomic_path(path) as temporary:

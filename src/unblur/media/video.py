@@ -170,7 +170,7 @@ def write_clip(
     """
     name, target = str(path), Path(path)
     if not math.isfinite(fps) or not _SLOWEST <= fps <= 1000:
-        raise UnblurError(path, f"cannot have {fps:g} frames per second", f"choose --fps from {_SLOWEST} to 1000")
+        raise UnblurError(path, f"cannot have {fps:g} frames per second", f"choose `fps` from {_SLOWEST} to 1000")
     checked = _Checked(path, frames)
     if name.endswith(("/", os.sep)) or not target.suffix or is_folder(target):
         with atomic_folder(target) as temporary:
@@ -185,7 +185,7 @@ def write_clip(
         raise UnblurError(path, f"this build of PyAV has no {encoder}", f"pip install av, or {_INSTEAD}")
     if fps > fastest:
         raise UnblurError(
-            path, f"cannot show {fps:g} frames per second", f"choose --fps {fastest} or less, or write .mp4"
+            path, f"cannot show {fps:g} frames per second", f"choose `fps={fastest}` or less, or write .mp4"
         )
     with atomic_path(target) as temporary:
         try:
@@ -242,7 +242,7 @@ class _Checked:
                 )
             if not frame.isfinite().all():
                 raise UnblurError(
-                    self.path, "the result holds values that are not numbers", "run again with --dtype float32"
+                    self.path, "the result holds values that are not numbers", "run again with `dtype=float32`"
                 )
             self.given += 1
             steps = (frame.detach().to("cpu", torch.float32).clamp(0, 1) * 255).round_()

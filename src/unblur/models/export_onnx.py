@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unblur._version import __version__
-from unblur.errors import UnblurError
+from unblur.errors import UnblurError, UsageError
 from unblur.media.atomic import atomic_path
 from unblur.models.card import Card
 from unblur.models.onnx_graph import OPSET, Graph, check_installed, graphs_of, write_graph
@@ -54,7 +54,7 @@ class Exported:
         ports = [f"in   {port}" for port in self.graph.inputs] + [f"out  {self.graph.output}"]
         sides = f"height and width: multiples of {self.graph.multiple}"
         sides += f", at least {self.graph.least}" if self.graph.least > self.graph.multiple else ""
-        others = [f"other parts: --part {' or '.join(self.others)}"] if self.others else []
+        others = [f"other parts: `part={' or '.join(self.others)}`"] if self.others else []
         # A foreign card may hold what moves a terminal's cursor.
         said = "".join(letter if letter.isprintable() else "?" for letter in self.card.licence)
         licence = [f"licence: {said}"] if said else []
@@ -141,7 +141,7 @@ def _checked(target: Path, overwrite: bool) -> Path:
     if target.suffix.lower() != ".onnx":
         raise UnblurError(target, "is no name for an ONNX file", "let it end in .onnx")
     if target.exists() and not overwrite:
-        raise UnblurError(target, "is there already", "choose another name with -o, or pass --overwrite to replace it")
+        raise UnblurError(target, "is there already", "choose another name with -o, or pass `overwrite` to replace it")
     return target
 
 
@@ -153,7 +153,7 @@ def _chosen(loaded: Loaded, graphs: dict[str, Graph], part: str | None) -> Graph
     if part is None:
         return next(iter(graphs.values()))
     if part not in graphs:
-        raise UnblurError(f"--part {part}", _missing(loaded.network, name, part), choose_from(graphs, part))
+        raise UsageError("part", part, _missing(loaded.network, name, part), choose_from(graphs, part))
     return graphs[part]
 
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from unblur.errors import UnblurError
+from unblur.errors import UnblurError, UsageError
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 LOGGERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
@@ -211,17 +211,17 @@ def write_graph(
     import onnx
 
     if not OPSET <= opset <= NEWEST:
-        raise UnblurError(f"--opset {opset}", "is not one that can be written", f"use {OPSET} to {NEWEST}")
+        raise UsageError("opset", opset, "is not one that can be written", f"use {OPSET} to {NEWEST}")
     model = _traced(graph, opset).model_proto
     # Where torch cannot translate a graph it writes another opset, and says so in a log.
     if (written := next(known.version for known in model.opset_import if not known.domain)) != opset:
-        raise UnblurError(f"--opset {opset}", f"torch wrote opset {written} instead", f"use {OPSET}")
+        raise UsageError("opset", opset, f"torch wrote opset {written} instead", f"use {OPSET}")
     _describe(model, graph, properties or {})
     onnx.save_model(model, str(path))
     difference = _difference(graph, Path(path))
     if not difference <= TOLERANCE:
         problem = f"its ONNX graph answers up to {difference:.1e} beside torch, so it was not kept"
-        raise UnblurError(graph.part, problem, "try another --opset, or report the model")
+        raise UnblurError(graph.part, problem, "try another `opset`, or report the model")
     return difference
 
 
@@ -246,7 +246,7 @@ def _traced(graph: Graph, opset: int) -> Any:
             )
         except torch.onnx.errors.OnnxExporterError as error:
             problem = f"torch cannot write it with opset {opset} ({' '.join(str(error).split())[:100]})"
-            raise UnblurError(graph.part, problem, f"use --opset {OPSET}, or report the model") from error
+            raise UnblurError(graph.part, problem, f"use `opset={OPSET}`, or report the model") from error
 
 
 def _describe(model: Any, graph: Graph, properties: Mapping[str, str]) -> None:
@@ -290,7 +290,7 @@ def _difference(graph: Graph, path: Path) -> float:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # of which onnxruntime has a class for every kind of fault
         problem = f"onnxruntime cannot read what torch wrote ({type(error).__name__})"
-        raise UnblurError(graph.part, problem, f"use --opset {OPSET}, or report the model") from error
+        raise UnblurError(graph.part, problem, f"use `opset={OPSET}`, or report the model") from error
     least, most = graph.least // graph.multiple, max(2, 64 // graph.multiple)
     differences = []
     for sides in ((1, 1, most + 1, least), (2, 2, max(least, most - 1), most + 3)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from os import PathLike
@@ -155,9 +156,10 @@ class BlurSpace(LoadedNetwork):
         return BlurCode(values[0].float().cpu(), height, width, self.name, self.fingerprint)
 
 
-def load_blur_space(
-    model: str | PathLike[str] | nn.Module | BlurSpace | None = None, device: str | torch.device = "auto"
-) -> BlurSpace:
+Model = str | PathLike[str] | nn.Module | BlurSpace | None
+
+
+def load_blur_space(model: Model = None, device: str | torch.device = "auto") -> BlurSpace:
     """A blur space by its name or file, from a network, or as it is.
 
     Raises
@@ -166,3 +168,8 @@ def load_blur_space(
         No such model, it is no blur space, or there is no such device.
     """
     return model if isinstance(model, BlurSpace) else BlurSpace(*resolve(model, BLUR_SPACE), device=device)
+
+
+def seed_of(seed: int, number: int) -> int:
+    """A seed for each of several draws, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {number}".encode()).digest()[:7], "big")

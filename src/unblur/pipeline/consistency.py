@@ -14,6 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from unblur.errors import UsageError
 from unblur.exposure.average import frame_times, integrate
 from unblur.exposure.response import Response, from_linear, to_linear
 from unblur.layers.bands import bands_of
@@ -81,3 +82,18 @@ def _back(blurry: Tensor, sharp: Tensor, paths: Tensor, seen: slice, kept: slice
         left = from_linear(light.clamp(DARKEST, 1), response) - photo
         (slope,) = torch.autograd.grad(left.square().sum() / 2, part)
     return -slope
+
+
+def consistency_steps(steps: int | None, default: int = STEPS) -> int:
+    """The argument `data_consistency`: a number of steps, or None for the usual.
+
+    Raises
+    ------
+    UsageError
+        Below 0.
+    """
+    if steps is None:
+        return default
+    if steps < 0:
+        raise UsageError("data_consistency", steps, "not a number of steps", "use 0 or more")
+    return steps

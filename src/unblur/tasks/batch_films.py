@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from unblur.errors import UnblurError
+from unblur.errors import UnblurError, UsageError
 from unblur.media.video import write_clip
 from unblur.pipeline.frame_order import load_order_scorer
 from unblur.pipeline.restore import Pipeline
@@ -74,12 +74,12 @@ def frames_files(
     """
     checked_times(film.n or FRAMES, film.times)
     if film.method in ("cascade", "recurrent") and options.model is None:
-        remedy = "name a file of weights with --model"
-        raise UnblurError(f"--method {film.method}", "no weights of it come with this package", remedy)
+        remedy = "name a file of weights with `model`"
+        raise UsageError("method", film.method, "no weights of it come with this package", remedy)
     report = RunReport("frames", "filmed")
     found, several = find(inputs, out, (), report)
     if film.sharp is not None and several:
-        raise UnblurError("--sharp", "is the middle frame of one photo, but several are named", "name one photo")
+        raise UsageError("sharp", None, "is the middle frame of one photo, but several are named", "name one photo")
     joined = several and out is not None and Path(out).suffix.lower() in SUFFIXES and not Path(out).is_dir()
     jobs, as_folder = _jobs(found, several and not joined, inputs, out, film, report)
     if not jobs:
@@ -117,7 +117,7 @@ def _jobs(
         beside = lambda source: source.with_name(source.stem + FILM + suffix)  # noqa: E731
         return jobs_of(found, several, inputs, out, beside, report, suffix), suffix == ""
     if os.path.realpath(out) in {os.path.realpath(source) for source in found}:
-        raise UnblurError(f"-o {out}", "is an input too", "write to another name or folder")
+        raise UsageError("out", out, "is an input too", "write to another name or folder")
     # A name that ends with a slash is a folder of frames, whatever dots are in it.
     return [Job(source, Path(out)) for source in found], out.endswith(("/", os.sep))
 

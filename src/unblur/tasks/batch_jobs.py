@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unblur.errors import UnblurError
+from unblur.errors import UsageError
 from unblur.media.folder import find_images, output_paths
 from unblur.media.image import Picture
 from unblur.models.auto_select import sizes_of
@@ -58,7 +58,7 @@ def find(
     report.errors.extend(errors)
     several = several or len(inputs) > 1 or len(found) > 1 or any(Path(name).is_dir() for name in inputs)
     if several and out is not None and Path(out).suffix.lower() in suffixes and not Path(out).is_dir():
-        raise UnblurError(f"-o {out}", "is one file, but several pictures need a folder", "name a folder")
+        raise UsageError("out", out, "is one file, but several pictures need a folder", "name a folder")
     return found, several
 
 

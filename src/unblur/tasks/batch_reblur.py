@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from unblur.errors import UnblurError
+from unblur.errors import UnblurError, UsageError
 from unblur.media.folder import IMAGE_SUFFIXES
 from unblur.media.image import Picture
 from unblur.pipeline.blur_transfer import BlurCode, BlurSpace, load_blur_space
 from unblur.run_report import Job, Listener, Outcome, RunReport
 from unblur.tasks.batch_jobs import REBLURRED, Options, find, jobs_of, run_jobs
 from unblur.tasks.inputs import open_picture
-from unblur.tasks.plots_psf_grid import draw_impulses
+from unblur.tasks.plots_psf_grid import draw_psf_grid
 from unblur.tasks.reblur import Reading, apply_blur, each_sample, read_blur
 
 
@@ -33,7 +33,7 @@ class Origin:
         Blurs to draw for each picture.
     seed : int
         Of those.
-    save_code, impulses : str, optional
+    save_code, psf_grid : str, optional
         Files for the code, and for a picture of what it does to points of light.
     """
 
@@ -42,19 +42,19 @@ class Origin:
     sample: int | None = None
     seed: int = 0
     save_code: str | None = None
-    impulses: str | None = None
+    psf_grid: str | None = None
 
     def check(self) -> None:
         """Refuse none and several of the three, and what only one blur can be asked for."""
         given = [name for name in ("like", "code", "sample") if getattr(self, name) is not None]
         if len(given) != 1:
             problem = "are given at once" if given else "are both missing"
-            names = " and ".join(f"--{name}" for name in given) if given else "--like and --sample"
-            raise UnblurError(names, problem, "name one: --like SHARP BLURRY, --code FILE or --sample N")
+            names = " and ".join(f"`{name}`" for name in given) if given else "`like` and `sample`"
+            raise UsageError(names, None, problem, "name one: `like` SHARP BLURRY, `code` FILE or `sample` N")
         if self.sample is not None and self.sample < 1:
-            raise UnblurError(f"--sample {self.sample}", "not a number of blurs", "use 1 or more")
-        if self.sample is not None and (self.save_code or self.impulses):
-            raise UnblurError("--save-code and --impulses", "want one blur, not draws", "use --like or --code")
+            raise UsageError("sample", self.sample, "not a number of blurs", "use 1 or more")
+        if self.sample is not None and (self.save_code or self.psf_grid):
+            raise UsageError("`save_code` and `psf_grid`", None, "want one blur, not draws", "use `like` or `code`")
 
     def sources(self) -> list[str]:
         """The files that the blur comes from."""
@@ -63,7 +63,7 @@ class Origin:
     def check_outputs(self, outputs: Iterable[str | PathLike[str]]) -> None:
         """Refuse to write over what the blur comes from, or two things into one file."""
         taken = {os.path.realpath(source) for source in self.sources()}
-        for output in (*filter(None, (self.save_code, self.impulses)), *outputs):
+        for output in (*filter(None, (self.save_code, self.psf_grid)), *outputs):
             place = os.path.realpath(output)
             if place in taken:
                 raise UnblurError(output, "would overwrite an input or another output", "choose another name")
@@ -96,8 +96,8 @@ def reblur_files(
         to `listener`.
     """
     origin.check()
-    if not inputs and (out is not None or not (origin.save_code or origin.impulses)):
-        raise UnblurError("SHARP", "no picture is named", "name one, or leave out -o and use --save-code or --impulses")
+    if not inputs and (out is not None or not (origin.save_code or origin.psf_grid)):
+        raise UnblurError("SHARP", "no picture is named", "name one, or leave out -o and use `save_code` or `psf_grid`")
     report = RunReport("reblur", "reblurred")
     found, many = find(inputs, out, IMAGE_SUFFIXES, report, several=(origin.sample or 1) > 1)
     jobs = jobs_of(found, many, inputs, out, _beside, report)
@@ -108,7 +108,7 @@ def reblur_files(
     space = load_blur_space(options.model, options.device)
     reading, code = _blur(origin, space, options)
     report.about = {"model": space.as_dict(), "seed": origin.seed if origin.sample else None}
-    report.about |= {"code": origin.code, "saved_code": origin.save_code, "impulses": origin.impulses}
+    report.about |= {"code": origin.code, "saved_code": origin.save_code, "psf_grid": origin.psf_grid}
     report.about |= {} if reading is None else {"reading": reading.as_dict()}
     report.by = f"with {space.name}" + (f"; {reading}" if reading is not None else "")
     if code is None:
@@ -138,8 +138,8 @@ def _keep(origin: Origin, space: BlurSpace, code: BlurCode) -> Iterator[Outcome]
     source = Path(origin.like[1] if origin.like else str(origin.code))
     if origin.save_code:
         yield Outcome(Job(source, code.save(origin.save_code)), "the blur's code")
-    if origin.impulses:
-        drawn = Picture(draw_impulses(space, code)).save(Path(origin.impulses))
+    if origin.psf_grid:
+        drawn = Picture(draw_psf_grid(space, code)).save(Path(origin.psf_grid))
         yield Outcome(Job(source, drawn), "what it does to points of light")
 
 

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from unblur.analysis.blur_type import Verdict
 from unblur.media.image import Picture
+from unblur.pipeline.consistency import consistency_steps
 from unblur.pipeline.residual import Residual, measure_residual
 from unblur.pipeline.restore import Pipeline, Progress, load
 from unblur.tasks.blur_check import check_blur, warning_of
 from unblur.tasks.faces import Faces, RestoredFaces
-from unblur.tasks.inputs import Source, consistency_steps, name_of, open_picture
+from unblur.tasks.inputs import Source, name_of, open_picture
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,14 +19,14 @@ from unblur.media.image import Picture
 from unblur.media.video import write_clip
 from unblur.models.registry import DEFAULT, network_name
 from unblur.pipeline.compositing import PatchedFilm
-from unblur.pipeline.consistency import STEPS
+from unblur.pipeline.consistency import STEPS, consistency_steps
 from unblur.pipeline.film import AnyFilm
 from unblur.pipeline.refine import Refinement
 from unblur.pipeline.residual import Residual, measure_residual
 from unblur.pipeline.restore import Pipeline, Progress, load
 from unblur.tasks.blur_check import check_blur, warning_of
 from unblur.tasks.faces import Faces, RestoredFaces
-from unblur.tasks.inputs import Source, consistency_steps, name_of, open_picture
+from unblur.tasks.inputs import Source, name_of, open_picture
 
 Method = Literal["paths", "jin", "purohit"]
 

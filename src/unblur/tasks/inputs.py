@@ -6,9 +6,7 @@ from os import PathLike
 
 from torch import Tensor
 
-from unblur.errors import UsageError
 from unblur.media.image import DEFAULT_MAX_PIXELS, Picture, read_image
-from unblur.pipeline.consistency import STEPS
 
 Source = str | PathLike[str] | Picture | Tensor
 
@@ -52,12 +50,3 @@ def _from_tensor(image: Tensor) -> Picture:
 def name_of(picture: Picture) -> str:
     """What to call a picture in messages."""
     return str(picture.path) if picture.path is not None else "the picture"
-
-
-def consistency_steps(steps: int | None, default: int = STEPS) -> int:
-    """Steps of `unblur.pipeline.consistency`, from the argument `data_consistency`."""
-    if steps is None:
-        return default
-    if steps < 0:
-        raise UsageError("data_consistency", steps, "not a number of steps", "use 0 or more")
-    return steps

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from unblur.data.exposure_metadata import Entry, Metadata, Partition
+from unblur.data.exposure_metadata import Entry, Metadata, Split
 from unblur.data.manifest_metadata import exposures_file, open_exposures
 from unblur.datasets.metadata import checked_target, write_beside
 from unblur.errors import UnblurError
@@ -45,7 +45,7 @@ class OrderOptions:
     ----------
     model, device, side
         See `unblur.order`.
-    partition : {"train", "val", "test"}, optional
+    split : {"train", "val", "test"}, optional
         Of metadata; all by default.
     root : str or path, optional
         Where the paths of metadata start; see `unblur.data.exposure_metadata.read_metadata`.
@@ -54,7 +54,7 @@ class OrderOptions:
     model: Model = None
     device: str = "auto"
     side: int = SIDE
-    partition: Partition | None = None
+    split: Split | None = None
     root: str | PathLike[str] | None = None
 
 
@@ -64,7 +64,7 @@ class _Clip:
 
     id: str
     place: str
-    partition: Partition | None
+    split: Split | None
     read: Callable[[], tuple[Tensor, Tensor, int]]
 
 
@@ -84,12 +84,12 @@ def score_files(
     return ScoreReport("order score", order_scorer.as_dict(), rows, errors, time.perf_counter() - begun)
 
 
-def check_files(
+def eval_files(
     inputs: Sequence[str], options: OrderOptions | None = None, listener: Listener | None = None
 ) -> Measured:
     """Measure hit, con@2 and con@3 over the same inputs as `score_files`, and name the clips that are inconsistent."""
     rows, errors, order_scorer, begun = _scored(inputs, options or OrderOptions(), listener or Silent())
-    return Measured("order check", order_scorer.as_dict(), rows, errors, time.perf_counter() - begun)
+    return Measured("order eval", order_scorer.as_dict(), rows, errors, time.perf_counter() - begun)
 
 
 def label_files(
@@ -124,7 +124,7 @@ def label_files(
         raise UnblurError(source, "is no metadata", "make some of it: unblur data metadata")
     target = checked_target(path.with_suffix(f"{ORDERED}.json") if out is None else out, path)
     order_scorer = load_order_scorer(options.model, options.device)
-    chosen = metadata.part(options.partition)
+    chosen = metadata.part(options.split)
     rows, errors = _all_scored(_clips_of(chosen, check_side(options.side)), order_scorer, listener)
     found = {row.id: row.scored for row in rows}
     labelled = tuple(_labelled(entry, found.get(entry.id), order_scorer.as_dict()) for entry in metadata.entries)
@@ -162,7 +162,7 @@ def _scored(
                 wrong += errors
                 clips += [_file(path, side) for path in paths]
             else:
-                clips += _clips_of(metadata.part(options.partition), side)
+                clips += _clips_of(metadata.part(options.split), side)
         except UnblurError as error:
             wrong.append(error)
     for one in wrong:
@@ -187,7 +187,7 @@ def _entry(metadata: Metadata, entry: Entry, side: int) -> _Clip:
         frames = ((str(paths[i]), read_image(paths[i]).pixels) for i in indices.tolist())
         return gathered(frames, side), indices, len(paths)
 
-    return _Clip(entry.id, f"{metadata.name}, {entry.id}", entry.partition, read)
+    return _Clip(entry.id, f"{metadata.name}, {entry.id}", entry.split, read)
 
 
 def _all_scored(
@@ -199,7 +199,7 @@ def _all_scored(
     for number, (clip, frames) in enumerate(_ahead(clips)):
         listener.progress("scoring", number, len(clips))
         try:
-            rows.append(Row(clip.id, clip.partition, order_scorer.score(*frames(), clip.place)))
+            rows.append(Row(clip.id, clip.split, order_scorer.score(*frames(), clip.place)))
         except Exception as cause:
             errors.append(cause if isinstance(cause, UnblurError) else unexpected(clip.place, cause))
             listener.failed(errors[-1], cause)

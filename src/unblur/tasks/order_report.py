@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from unblur._version import __version__
-from unblur.data.exposure_metadata import Partition
+from unblur.data.exposure_metadata import Split
 from unblur.errors import UnblurError
 from unblur.metrics.ordering import consistent, hit
 from unblur.pipeline.frame_order import Scored
@@ -27,7 +27,7 @@ class Row:
     """A clip and its order."""
 
     id: str
-    partition: Partition | None
+    split: Split | None
     scored: Scored
 
     def as_dict(self) -> dict[str, object]:
@@ -35,7 +35,7 @@ class Row:
         direction = self.scored.direction
         return {
             "id": self.id,
-            "partition": self.partition,
+            "partition": self.split,
             "frames": self.scored.frames,
             "direction": direction.sign,
             "score": direction.score,
@@ -141,7 +141,7 @@ class ScoreReport:
 
 @dataclass(frozen=True)
 class Measured(ScoreReport):
-    """hit and con@k over clips, for each partition and for all."""
+    """hit and con@k over clips, for each split and for all."""
 
     def as_dict(self) -> dict[str, object]:
         """For a machine-readable report."""
@@ -165,14 +165,12 @@ class Measured(ScoreReport):
         names = self.inconsistent
         if not names:
             return ""
-        more = f" and {len(names) - LISTED} more, all with --json" if len(names) > LISTED else ""
+        more = f" and {len(names) - LISTED} more, all with `json`" if len(names) > LISTED else ""
         return f"inconsistent: {', '.join(names[:LISTED])}{more}\n"
 
     def _parts(self) -> list[tuple[str, list[Row]]]:
-        names = sorted({row.partition for row in self.rows if row.partition})
-        parts: list[tuple[str, list[Row]]] = [
-            (name, [row for row in self.rows if row.partition == name]) for name in names
-        ]
+        names = sorted({row.split for row in self.rows if row.split})
+        parts: list[tuple[str, list[Row]]] = [(name, [row for row in self.rows if row.split == name]) for name in names]
         return [*(parts if len(parts) > 1 else []), ("all", list(self.rows))]
 
 

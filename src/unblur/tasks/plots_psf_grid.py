@@ -21,7 +21,7 @@ FAINTEST = 0.02
 GREY, RULE = 0.06, 0.16
 
 
-def draw_impulses(space: BlurSpace, code: BlurCode) -> Tensor:
+def draw_psf_grid(space: BlurSpace, code: BlurCode) -> Tensor:
     """Points of light on black, blurred as `code` says, each brightened by itself to be seen.
 
     Returns

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unblur.errors import UnblurError, UsageError
 from unblur.media.image import Picture
 from unblur.metrics.fidelity import psnr
-from unblur.pipeline.blur_transfer import BlurCode, BlurSpace, load_blur_space
+from unblur.pipeline.blur_transfer import BlurCode, BlurSpace, Model, load_blur_space, seed_of
 from unblur.tasks.inputs import Source, name_of, open_picture
-
-Model = str | PathLike[str] | nn.Module | BlurSpace | None
 
 
 @dataclass(frozen=True)
@@ -188,11 +185,6 @@ def each_sample(picture: Picture, n: int, seed: int, space: BlurSpace) -> Iterat
     for number in range(n):
         code = space.draw(picture.height, picture.width, seed_of(seed, number))
         yield Reblurred(picture.with_pixels(space.apply(picture.pixels, code, name_of(picture))), code, space)
-
-
-def seed_of(seed: int, number: int) -> int:
-    """A seed for each of several draws, the same on every machine."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {number}".encode()).digest()[:7], "big")
 
 
 def _pair(sharp: Source, blurry: Source, max_pixels: int | None) -> tuple[Picture, Picture]:

@@ -18,6 +18,7 @@ from unblur.losses.perceptual import Backbone
 from unblur.models.backbones import load_backbone
 from unblur.models.registry import choose_from
 from unblur.pipeline.blur_transfer import BlurCode, BlurSpace, load_blur_space
+from unblur.pipeline.consistency import consistency_steps
 from unblur.pipeline.residual import decibels
 from unblur.pipeline.restore import Pipeline, Progress, load
 from unblur.pipeline.search import SearchResult, search
@@ -26,7 +27,7 @@ from unblur.runtime.runner import to_output_range
 from unblur.runtime.tiling import is_out_of_memory, lay_out, smallest_tile, tiled
 from unblur.tasks.blur_check import check_blur
 from unblur.tasks.deblur import Sharpened
-from unblur.tasks.inputs import Source, consistency_steps, name_of, open_picture
+from unblur.tasks.inputs import Source, name_of, open_picture
 
 STARTS = ("network", "identity", "mean")
 TILE, OVERLAP = 512, 128

@@ -98,7 +98,7 @@ class System(LightningModule):
         raise NotImplementedError
 
     def measure(self, batch: Any) -> Measured:
-        """How well the network does on a held-out batch."""
+        """How well the network does on a validation batch."""
         raise NotImplementedError
 
     def _laid_out(self, image: Tensor) -> Tensor:

@@ -20,14 +20,14 @@ from unblur.data.clip_windows import ClipSequences
 from unblur.data.exposure_metadata import Metadata
 from unblur.data.initial_estimates import check_weights, noted, unsaid
 from unblur.data.manifest_metadata import open_exposures
-from unblur.data.pair_batches import ExposurePairs, PairBatches, heldout_batches
+from unblur.data.pair_batches import ExposurePairs, PairBatches, val_batches
 from unblur.data.pairs import Pairs, open_pairs
 from unblur.data.path_fields import SyntheticFields
 from unblur.data.sequences import (
     MetadataSequences,
     SequenceBatches,
     Sequences,
-    heldout_sequences,
+    val_sequences,
 )
 from unblur.data.stills import Still, load_stills
 from unblur.data.synthetic_batches import SyntheticExposures
@@ -46,11 +46,11 @@ from unblur.training.export_weights import export_weights, start_from, take_evid
 from unblur.training.film_training import FilmTraining
 from unblur.training.frames_training import Frames
 from unblur.training.gan_training import GanTraining, no_half
-from unblur.training.heldout import heldout_exposures
 from unblur.training.metrics_log import Journal
 from unblur.training.order_training import Ordering
 from unblur.training.recipe import is_blur_space, is_film, is_frames, is_order, read_recipe
 from unblur.training.schema import PairSet, SequenceSet
+from unblur.training.val_exposures import val_exposures
 
 USAGE = "usage: unblur train RECIPE.yaml [--resume last.ckpt|auto] [--weights FILE] [--max_minutes M] [--KEY VALUE ...]"
 PRIOR_BATCHES = 16
@@ -175,7 +175,7 @@ def make_trainer(recipe: Namespace, folder: Path) -> Trainer:
         val_check_interval=recipe.validate_every * recipe.trainer.accumulate_grad_batches,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
-        limit_val_batches=1.0 if recipe.data.heldout else 0,
+        limit_val_batches=1.0 if recipe.data.val_count else 0,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -200,7 +200,7 @@ def _data(recipe: Namespace, blurs: bool) -> ExposureData:
     options = {"ahead": recipe.data.ahead, "reuse": recipe.data.reuse, "pool": recipe.data.pool}
     options["accumulate"] = recipe.trainer.accumulate_grad_batches
     if not blurs:
-        _check_drafts(recipe)
+        _check_estimates(recipe)
     if not blurs and recipe.sequences.train:
         return ExposureData(_sequences(recipe), _heldout_of_sequences(recipe), **options)
     if not blurs:
@@ -232,12 +232,12 @@ def _exposures(recipe: Namespace) -> SyntheticExposures:
 
 
 def _heldout(recipe: Namespace, count: int | None = None) -> list[dict[str, Tensor]]:
-    count = recipe.data.heldout if count is None else count
+    count = recipe.data.val_count if count is None else count
     if not count:
         return []
     stills = _stills(recipe, recipe.data.val)
     frames = recipe.exposures.times if _on_grid(recipe.network.name) else 3
-    return heldout_exposures(stills, count=count, size=recipe.data.heldout_size, frames=frames)
+    return val_exposures(stills, count=count, size=recipe.data.val_size, frames=frames)
 
 
 def _on_grid(network: str) -> bool:
@@ -265,13 +265,13 @@ def _pairs(recipe: Namespace) -> Source:
 
 
 def _heldout_pairs(recipe: Namespace) -> list[dict[str, Tensor]]:
-    if recipe.data.heldout and recipe.pairs.heldout:
-        sets = [_opened(one) for one in recipe.pairs.heldout]
-        return heldout_batches(sets, count=recipe.data.heldout, size=recipe.data.heldout_size)
+    if recipe.data.val_count and recipe.pairs.val:
+        sets = [_opened(one) for one in recipe.pairs.val]
+        return val_batches(sets, count=recipe.data.val_count, size=recipe.data.val_size)
     if recipe.pairs.train:
-        if recipe.data.heldout:
-            remedy = "name some, or set data.heldout to 0"
-            raise UnblurError("pairs.heldout", f"names no pairs, but data.heldout is {recipe.data.heldout}", remedy)
+        if recipe.data.val_count:
+            remedy = "name some, or set data.val_count to 0"
+            raise UnblurError("pairs.val", f"names no pairs, but data.val_count is {recipe.data.val_count}", remedy)
         return []
     return [{"sharp": one["frames"][:, 1], "blurry": one["blurry"]} for one in _heldout(recipe)]
 
@@ -302,11 +302,11 @@ def _sequences(recipe: Namespace) -> Source:
     return Mixture([(clips, 1 - wanted.synthetic), (_exposures(recipe), wanted.synthetic)], recipe.seed)
 
 
-def _check_drafts(recipe: Namespace) -> None:
+def _check_estimates(recipe: Namespace) -> None:
     """Refuse a network that sees estimates where some exposures have none, and estimates that nobody sees."""
     wanted = recipe.sequences
     stills = wanted.synthetic > 0 or not wanted.train
-    named = {one.estimates is not None for one in [*wanted.train, *wanted.heldout]} | ({False} if stills else set())
+    named = {one.estimates is not None for one in [*wanted.train, *wanted.val]} | ({False} if stills else set())
     sees = bool(getattr(recipe.network.arguments, "estimates", False))
     if named != {sees}:
         problem = f"is {sees}".lower() + ", and that is not so of all exposures"
@@ -315,22 +315,22 @@ def _check_drafts(recipe: Namespace) -> None:
 
 
 def _heldout_of_sequences(recipe: Namespace) -> list[dict[str, Tensor]]:
-    if not recipe.data.heldout:
+    if not recipe.data.val_count:
         return []
-    if not recipe.sequences.heldout:
-        remedy = "name some, or set data.heldout to 0"
-        raise UnblurError("sequences.heldout", f"names none, but data.heldout is {recipe.data.heldout}", remedy)
-    count, size = recipe.data.heldout, recipe.data.heldout_size
+    if not recipe.sequences.val:
+        remedy = "name some, or set data.val_count to 0"
+        raise UnblurError("sequences.val", f"names none, but data.val_count is {recipe.data.val_count}", remedy)
+    count, size = recipe.data.val_count, recipe.data.val_size
     made = round(count * recipe.sequences.synthetic)
-    sets = [_opened_sequences(one, recipe, size) for one in recipe.sequences.heldout]
-    found = heldout_sequences(sets, count=count - made, size=size)
+    sets = [_opened_sequences(one, recipe, size) for one in recipe.sequences.val]
+    found = val_sequences(sets, count=count - made, size=size)
     return found + (_heldout(recipe, made) if made else [])
 
 
 def _opened_sequences(one: SequenceSet, recipe: Namespace, size: int) -> Sequences:
     metadata, frames = open_exposures(one.path, one.root), one.frames or recipe.sequences.frames
     if metadata is not None:
-        part = metadata.part(one.partition)
+        part = metadata.part(one.split)
         if one.direction == "estimates":
             part = replace(part, entries=tuple(replace(entry, order="ignore") for entry in part.entries))
         sequences = MetadataSequences(part, frames, recipe.seed, one.estimates)
@@ -358,18 +358,18 @@ def _check_weights(metadata: Metadata, model: str) -> None:
 
 
 def _opened(one: PairSet) -> Pairs:
-    return open_pairs(one.path, layout=one.layout, part=one.part, exclude=one.exclude)
+    return open_pairs(one.path, layout=one.layout, split=one.split, exclude=one.exclude)
 
 
 def _protocol(recipe: Namespace) -> str:
     """What the numbers of the journal are measured on, for the card."""
     if is_blur_space(recipe.network.name):
-        if recipe.pairs.heldout:
-            return f"{recipe.data.heldout} held-out pairs, {recipe.data.heldout_size} pixels a side"
-        return f"{recipe.data.heldout} held-out synthetic pairs, medium blur"
+        if recipe.pairs.val:
+            return f"{recipe.data.val_count} validation pairs, {recipe.data.val_size} pixels a side"
+        return f"{recipe.data.val_count} validation synthetic pairs, medium blur"
     if recipe.sequences.train:
-        return f"{recipe.data.heldout} held-out exposures, {recipe.data.heldout_size} pixels a side"
-    return f"{recipe.data.heldout} held-out synthetic exposures, medium blur"
+        return f"{recipe.data.val_count} validation exposures, {recipe.data.val_size} pixels a side"
+    return f"{recipe.data.val_count} validation synthetic exposures, medium blur"
 
 
 def _checkpoint(resume: str | None, folder: Path) -> Path | None:
@@ -379,7 +379,7 @@ def _checkpoint(resume: str | None, folder: Path) -> Path | None:
         return own if own.exists() else None
     if resume is None:
         if own.exists():
-            raise UnblurError(folder, "already holds a run", "pass --resume auto to go on, or another --out")
+            raise UnblurError(folder, "already holds a run", "pass `resume=auto` to go on, or another `out`")
         return None
     if not Path(resume).exists():
         raise UnblurError(resume, "no such checkpoint", "name a last.ckpt, or auto")

@@ -100,7 +100,7 @@ class ExposureData(LightningDataModule):
         return Steps(self.trainer.global_step * (self.accumulate or self.trainer.accumulate_grad_batches))
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        """The held-out batches."""
+        """The validation batches."""
         return DataLoader(self.heldout, batch_size=None)  # type: ignore[arg-type]
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

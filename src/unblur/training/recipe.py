@@ -166,7 +166,7 @@ def _check_sets(document: dict[str, Any]) -> None:
     for group, kind in (("pairs", PairSet), ("sequences", SequenceSet)):
         known = [one.name for one in fields(kind)]
         section = document.get(group)
-        for part in ("train", "heldout"):
+        for part in ("train", "val"):
             sets = section.get(part) if isinstance(section, dict) else None
             for number, one in enumerate(sets if isinstance(sets, list) else []):
                 for key in one if isinstance(one, dict) else []:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from unblur.data.exposure_metadata import Partition
-from unblur.data.layouts import LayoutName, Part
+from unblur.data.exposure_metadata import Split
+from unblur.data.layouts import LayoutName, PairSplit
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Data:
-    """Where the stills are. `heldout` exposures of `val` are measured; `cache` keeps the stills found in clips.
+    """Where the stills are. `val_count` exposures of `val` are measured; `cache` keeps the stills found in clips.
 
     Attributes
     ----------
@@ -74,9 +74,9 @@ class Data:
         Folder.
     frames_per_clip : int
         Stills taken from each clip.
-    heldout : int
+    val_count : int
         Exposures to validate on; 0 for no validation.
-    heldout_size : int
+    val_size : int
         Their height and width.
     ahead : bool
         Render the next batch while the network trains on this one.
@@ -89,8 +89,8 @@ class Data:
     exclude: list[str] = field(default_factory=list)
     cache: str | None = None
     frames_per_clip: int = 8
-    heldout: int = 24
-    heldout_size: int = 256
+    val_count: int = 24
+    val_size: int = 256
     ahead: bool = False
     reuse: int = 1
     pool: int = 32
@@ -113,7 +113,7 @@ class PairSet:
     path: str
     weight: float = 1.0
     layout: LayoutName = "auto"
-    part: Part = "train"
+    split: PairSplit = "train"
     exclude: list[str] = field(default_factory=list)
 
 
@@ -123,8 +123,8 @@ class PairData:
 
     Attributes
     ----------
-    train, heldout : list of PairSet
-        To train on, and to measure: ``data.heldout`` of the latter, ``data.heldout_size`` pixels a side. Where `train`
+    train, val : list of PairSet
+        To train on, and to measure: ``data.val_count`` of the latter, ``data.val_size`` pixels a side. Where `train`
         is empty, exposures are made of the stills in ``data.train``.
     size, batch_size : int
         Of the crops.
@@ -133,7 +133,7 @@ class PairData:
     """
 
     train: list[PairSet] = field(default_factory=list)
-    heldout: list[PairSet] = field(default_factory=list)
+    val: list[PairSet] = field(default_factory=list)
     size: int = 256
     batch_size: int = 16
     threads: int = 4
@@ -149,21 +149,21 @@ class SequenceSet:
         A ``metadata.json``, a manifest, a folder with either; or a clip, a folder of clips, a pattern.
     weight : float
         How often each of its exposures counts, where there are several sets.
-    partition : {"train", "val", "test"}, optional
+    split : {"train", "val", "test"}, optional
         Of metadata; all of it by default.
     root : str, optional
         Where the paths of metadata start; see `data.exposure_metadata.read_metadata`.
     frames : int, optional
         Of each of its exposures, as ``sequences.frames`` by default.
     estimates : str, optional
-        The model whose estimates the network sees beside the blurry picture; see ``unblur data estimates``.
+        The model whose estimates the network sees beside the blurry picture; see ``unblur data precompute``.
     direction : {"stored", "estimates"}
         Which way frames run: as the metadata say, or as the estimates do.
     """
 
     path: str
     weight: float = 1.0
-    partition: Partition | None = None
+    split: Split | None = None
     root: str | None = None
     frames: int | None = None
     estimates: str | None = None
@@ -180,8 +180,8 @@ class SequenceData:
 
     Attributes
     ----------
-    train, heldout : list of SequenceSet
-        To train on, and to measure: ``data.heldout`` of the latter, ``data.heldout_size`` pixels a side. Where `train`
+    train, val : list of SequenceSet
+        To train on, and to measure: ``data.val_count`` of the latter, ``data.val_size`` pixels a side. Where `train`
         is empty, exposures are made of the stills in ``data.train``.
     frames : int
         Of each exposure.
@@ -202,7 +202,7 @@ class SequenceData:
     """
 
     train: list[SequenceSet] = field(default_factory=list)
-    heldout: list[SequenceSet] = field(default_factory=list)
+    val: list[SequenceSet] = field(default_factory=list)
     frames: int = 7
     size: int = 256
     batch_size: int = 8

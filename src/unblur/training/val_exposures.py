@@ -14,7 +14,7 @@ from unblur.exposure.camera import MotionSpec
 from unblur.exposure.synthetic_exposure import render
 
 
-def heldout_exposures(
+def val_exposures(
     stills: Sequence[Still],
     *,
     count: int = 24,
