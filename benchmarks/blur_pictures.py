@@ -15,7 +15,7 @@ from torch import Tensor
 import unblur
 from unblur.media.image import Picture, read_image
 from unblur.metrics.fidelity import psnr
-from unblur.tasks.plots_psf_grid import draw_impulses
+from unblur.tasks.plots_psf_grid import draw_psf_grid
 from unblur.tasks.reblur import read_blur
 
 SHOWN = (("medium", 0, 1, 3), ("medium", 1, 0, 4), ("strong", 1, 0, 5))
@@ -49,7 +49,7 @@ def main() -> None:
     drawn = [made.image for made in unblur.sample_blur(photo, 3, SEED, space)]
     print(Picture(beside([photo.pixels, *drawn])).save(args.out / "samples.jpg", quality=88))
     reading = read_blur(ROOT / "examples/pan_truth.png", ROOT / "examples/pan.png", space)
-    print(Picture(draw_impulses(space, reading.code)).save(args.out / "impulses.png"), reading)
+    print(Picture(draw_psf_grid(space, reading.code)).save(args.out / "impulses.png"), reading)
 
 
 def beside(pictures: list[Tensor]) -> Tensor:

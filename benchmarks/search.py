@@ -29,7 +29,7 @@ from unblur.media.image import Picture
 from unblur.metrics.fidelity import psnr
 from unblur.pipeline.blur_transfer import load_blur_space
 from unblur.pipeline.restore import load
-from unblur.pipeline.search import Found, search
+from unblur.pipeline.search import SearchResult, search
 from unblur.pipeline.search_options import SearchOptions
 from unblur.tasks.search import start_code
 
@@ -90,11 +90,11 @@ def shown(arguments: argparse.Namespace) -> Iterator[tuple[str, Tensor, Tensor]]
 
 def row(name: str, blurry: Tensor, truth: Tensor, pipeline: Any, space: Any, arguments: argparse.Namespace) -> Tensor:
     """Measure one exposure and print what it came to; the pictures side by side."""
-    plain = pipeline.see(blurry, name, consistency=0).sharp.clamp(0, 1)
+    plain = pipeline.restore(blurry, name, data_consistency=0).sharp.clamp(0, 1)
     begun = time.perf_counter()
-    sharp = pipeline.see(blurry, name).sharp.clamp(0, 1)
+    sharp = pipeline.restore(blurry, name).sharp.clamp(0, 1)
     seconds = [time.perf_counter() - begun]
-    run: Callable[..., Found] = lambda start, *more: search(  # noqa: E731
+    run: Callable[..., SearchResult] = lambda start, *more: search(  # noqa: E731
         space.network,
         blurry.to(space.device),
         sharp.to(space.device),

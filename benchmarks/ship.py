@@ -2,7 +2,7 @@
 
     python benchmarks/ship.py runs/film-small/last.safetensors --name film-small --data data/val --steps 12000
 
-Then enter the printed line into `unblur/zoo/table.py`.
+Then enter the printed line into `unblur/models/registry.py`.
 """
 
 import argparse
@@ -51,9 +51,9 @@ def main() -> None:
     args = parser.parse_args()
     loaded = load_weights(args.weights)
     file = f"{args.name}.safetensors"
-    sources = (FIELDS if hasattr(loaded.network, "reblur") else "") + SOURCES
+    sources = (FIELDS if loaded.network.kind == "blur_space" else "") + SOURCES
     sources += MORE if isinstance(loaded.network, HyperCUT) else LESS
-    measure = measure_space if hasattr(loaded.network, "reblur") else measure_film
+    measure = measure_space if loaded.network.kind == "blur_space" else measure_film
     if getattr(loaded.network, "estimates", False):
         measure, sources = partial(measure_faces, lpips=args.lpips), FACES
     if isinstance(loaded.network, HyperCUT):

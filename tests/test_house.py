@@ -23,8 +23,8 @@ def test_imports_point_down():
 
 
 def test_style():
-    run("ruff", "check", "src", "tests", "benchmarks", "examples")
-    run("ruff", "format", "--check", "src", "tests", "benchmarks", "examples")
+    run("ruff", "check", "src", "tests", "benchmarks", "research", "examples")
+    run("ruff", "format", "--check", "src", "tests", "benchmarks", "research", "examples")
 
 
 def test_types():
@@ -49,7 +49,9 @@ def test_no_file_can_run_code(path):
 
 
 def test_no_machine_in_the_tree():
-    names = [path for folder in ("src", "recipes", "docs", "benchmarks") for path in (ROOT / folder).rglob("*")]
+    names = [
+        path for folder in ("src", "recipes", "docs", "benchmarks", "research") for path in (ROOT / folder).rglob("*")
+    ]
     for path in names:
         if path.suffix in {".py", ".yaml", ".md"}:
             assert "/work/" not in path.read_text(encoding="utf-8"), path

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unblur.analysis.blur_length import LENGTHS, Length, joined, medians, predict_length, seen
-from unblur.analysis.blur_length_coefficients import MEAN, TABLE
+from unblur.analysis.coefficients import coefficients
 from unblur.analysis.motion_field import measure_field
 
 
@@ -57,8 +57,8 @@ def test_the_median_of_a_distribution():
 
 
 def test_half_of_the_size_counts_for_nothing_where_it_is_not_known():
-    fine = torch.randn(3, len(TABLE[0]) // 4)
-    half = torch.tensor(MEAN[1])[None]
+    fine = torch.randn(3, coefficients()["blur_length.table"].shape[1] // 4)
+    half = coefficients()["blur_length.mean"][1:]
     assert torch.allclose(joined(seen(fine), half), joined(seen(fine), half[:0]), atol=1e-5)
 
 

@@ -5,7 +5,7 @@ spectrum of the path, a sinc if it is straight and steady, has its first zero. S
 `analysis.blur_type`, tell how long it is as well: at the size of the photo and at half of it, where long motions fall
 into bands that are finer for them. Nothing sharp is needed, so a middle frame that kept some blur does not shorten it.
 
-A logistic regression on the numbers and their squares, `analysis.blur_length_coefficients`, gives each place a
+A logistic regression on the numbers and their squares, with fitted `analysis.coefficients`, gives each place a
 distribution over `LENGTHS`; the mean of the places' logits is that of the photo, and its median the length. What is
 longer than `LONG` is looked at again at half the size, and so is what is soft all round.
 """
@@ -13,14 +13,13 @@ longer than `LONG` is looked at again at half the size, and so is what is soft a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from unblur.analysis.blur_length_coefficients import MEAN, TABLE
 from unblur.analysis.blur_type import HALVINGS, KINDS, SURE, Spectra, probabilities, quadratic
+from unblur.analysis.coefficients import coefficients
 
 LENGTHS = tuple(1.75 * (48 / 1.75) ** (step / 11) for step in range(12))
 """Pixels, equally spaced in their logarithm: the middles of the classes."""
@@ -79,19 +78,19 @@ def _is_soft(numbers: Tensor) -> bool:
 
 def seen(numbers: Tensor) -> Tensor:
     """What is regressed on of places (N, K) as `verdict.described` gives them: (N, 2 K), with the squares."""
-    return quadratic(numbers) if len(numbers) else numbers.new_zeros(0, len(MEAN[0]))
+    return quadratic(numbers) if len(numbers) else numbers.new_zeros(0, coefficients()["blur_length.mean"].shape[1])
 
 
-def joined(fine: Tensor, half: Tensor, mean: Sequence[Sequence[float]] = MEAN) -> Tensor:
+def joined(fine: Tensor, half: Tensor, mean: Tensor | None = None) -> Tensor:
     """(N, 4 K): places at a size, and beside each the mean of those at half of it; zero where nothing is known."""
-    here, there = torch.tensor(mean).to(fine)
+    here, there = (coefficients()["blur_length.mean"] if mean is None else mean).to(fine)
     rest = half.mean(0) - there if len(half) else torch.zeros_like(there)
     return torch.cat((fine - here, rest.expand_as(fine)), 1)
 
 
 def predict(fine: Tensor, half: Tensor) -> Length:
     """The length in pixels at the size of the first, of which there are some; both as `seen` gives them."""
-    table = torch.tensor(TABLE).to(fine)
+    table = coefficients()["blur_length.table"].to(fine)
     logits = joined(fine, half) @ table[:, :-1].T + table[:, -1]
     whole = logits.mean(0, keepdim=True)
     places = medians(torch.lerp(whole, logits, OWN).softmax(1))

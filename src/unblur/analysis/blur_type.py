@@ -5,8 +5,8 @@ along its direction and leaves those across it; a lens out of focus takes them i
 them. So each place of the photo (128 x 128 pixels, nine windows under Hann's) is described by the logarithm of its
 power, above the noise, in six bands of frequency: how it falls along the direction of least power and across it, how
 unlike the two are, how well the windows agree on that direction. A logistic regression on these numbers and their
-squares, `analysis.blur_type_coefficients`, gives three probabilities, and their means over all places with texture the
-verdict.
+squares, with fitted `analysis.coefficients`, gives three probabilities, and their means over all places with texture
+the verdict.
 
 What is drawn out in one direction by itself, waves or grass, can look sharp still when it has moved along it. So if
 paths were found they are asked too, before a photo is called sharp. And a photo with a soft background is not out of
@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.analysis.blur_type_coefficients import CENTRE, TABLE
+from unblur.analysis.coefficients import coefficients
 from unblur.layers.spectral import faded
 
 KINDS = ("sharp", "motion", "defocus")
@@ -131,8 +131,9 @@ def _decided(places: Tensor, length: float | None) -> str:
 
 def probabilities(described: Tensor) -> Tensor:
     """Of sharp, motion and defocus, (N, 3), for places (N, K) as `describe` gives them."""
-    table = described.new_tensor(TABLE)
-    return (quadratic(described - described.new_tensor(CENTRE)) @ table[:, :-1].T + table[:, -1]).softmax(1)
+    known = coefficients()
+    centre, table = known["blur_type.centre"].to(described), known["blur_type.table"].to(described)
+    return (quadratic(described - centre) @ table[:, :-1].T + table[:, -1]).softmax(1)
 
 
 def quadratic(numbers: Tensor) -> Tensor:

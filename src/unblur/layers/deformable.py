@@ -5,7 +5,7 @@ picture, multiplied by mask_k(p), and summed with the tap's weights:
 
     y(p) = sum_k w_k  x(p + p_k + offset_k(p))  mask_k(p)
 
-How it is computed was found by measuring (``benchmarks/deformable.py``):
+How it is computed was found by measuring (``research/deformable.py``):
 
 * the picture is a table of rows, one per pixel, of C numbers each, with rows of zeros around it so that no corner needs
   a test; a sample is a weighted sum of four rows, which `embedding_bag` does in one pass over contiguous memory;

@@ -1,7 +1,7 @@
 """Is it motion blur? How often `unblur inspect` says so rightly, on made exposures whose blur is known.
 
-    python benchmarks/verdicts.py --val VAL/photos                        the tables of docs/inspect.md
-    python benchmarks/verdicts.py --train TRAIN/photos --fit              the coefficients, anew
+    python research/blur_verdicts.py --val VAL/photos                        the tables of docs/inspect.md
+    python research/blur_verdicts.py --train TRAIN/photos --fit              the coefficients, anew
 
 Every photo is shrunk until it is sharp, and made into exposures of 288 x 384 pixels: moved along smooth paths, four in
 ten with something else moving in front; seen out of focus, through discs and Gaussians in linear light; left sharp,
@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import argparse
 import math
-import subprocess
-import sys
-import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from time import process_time
 
@@ -29,10 +27,9 @@ from torch import Tensor
 
 import unblur
 from unblur.analysis import blur_length as length
-from unblur.analysis import blur_length_coefficients as length_coefficients
 from unblur.analysis import blur_type as verdict
-from unblur.analysis import blur_type_coefficients as coefficients
 from unblur.analysis.blur_type import KINDS
+from unblur.analysis.coefficients import write_coefficients
 from unblur.analysis.motion_field import Field, Motion, textured
 from unblur.data.stills import Still, load_stills
 from unblur.exposure.camera import MotionSpec
@@ -41,6 +38,7 @@ from unblur.exposure.synthetic_exposure import SensorSpec, random_masks, render
 from unblur.media.folder import find_images
 from unblur.media.image import read_image
 
+COMMAND = "python research/blur_verdicts.py --train TRAIN/photos"
 SIZE = (288, 384)
 PER_STILL = {"sharp": 6, "motion": 8, "defocus": 6}
 STILL = MotionSpec(length=(0.0, 0.0), layer=0.0)
@@ -207,11 +205,11 @@ def find(root: Path, seed: int, model: str | None, limit: int | None) -> list[Fo
     found = []
     for made in examples(load_stills(root)[:limit], seed):
         image = made.image.float() / 255
-        kind, motion, truth = verdict.judge(image).kind, None, None
+        kind, motion, truth = verdict.classify_blur(image).kind, None, None
         if pipeline:
             seen = unblur.inspect(image, model=pipeline)
             # Whatever the verdict: how long it is if it moved.
-            kind, motion = seen.verdict.kind, seen.field.motion(length.measure_length(image))
+            kind, motion = seen.verdict.kind, seen.field.motion(length.predict_length(image))
             truth = None if made.paths is None else truth_of(made)
         found.append(Found(made, verdict.describe(image), kind, motion, truth))
     return found
@@ -242,8 +240,8 @@ def regress(inputs: Tensor, loss: Callable[[Tensor], Tensor], decay: float, clas
     return torch.cat((weights, constant), 1).tolist()
 
 
-def fit(found: list[Found]) -> str:
-    """The text of `unblur.analysis.blur_type_coefficients`.
+def fit(found: list[Found]) -> dict[str, Tensor]:
+    """The coefficients of `unblur.analysis.blur_type`.
 
     The mean of the places' probabilities is to be the photo's, which leaves it open which of them moved. The classes
     count alike; photos of which only a part is in focus are left out.
@@ -262,16 +260,11 @@ def fit(found: list[Found]) -> str:
     places = torch.cat([each.places for each in found])
     centre = places.mean(0)
     table = regress(verdict.quadratic(places - centre), loss, 3e-4)
-    text = '"""Coefficients of `unblur.analysis.blur_type`, fitted by `benchmarks/verdicts.py --fit`."""\n'
-    text += "\n# Of each number of `verdict.describe`, what is taken off first.\n"
-    text += f"CENTRE = {_rounded([centre.tolist()])[0]}\n"
-    text += "\n# Rows: sharp, motion, defocus. Columns: the numbers, their squares, a constant.\n"
-    return text + f"TABLE = {_rounded(table)}\n"
+    return {"centre": rounded([centre.tolist()])[0], "table": rounded(table)}
 
 
-def fit_lengths(made: Iterable[Example]) -> str:
-    """The text of `unblur.analysis.blur_length_coefficients`: the mean of the places' logits is to tell the photo's
-    length.
+def fit_lengths(made: Iterable[Example]) -> dict[str, Tensor]:
+    """The coefficients of `unblur.analysis.blur_length`: the mean of the places' logits is to tell the photo's length.
 
     The classes next to the true length are right as well, as far as they are near: else a length between two would be
     told as one of them.
@@ -279,36 +272,24 @@ def fit_lengths(made: Iterable[Example]) -> str:
     seen, wanted = [], []
     for each in made:
         grey = verdict.grey_of(each.image.float() / 255)
-        fine, enough = verdict.described(grey)
-        half, _ = verdict.described(F.avg_pool2d(grey[None], 2)[0])
+        fine, enough = verdict.spectral_features(grey)
+        half, _ = verdict.spectral_features(F.avg_pool2d(grey[None], 2)[0])
         if enough:
             seen.append((length.seen(fine).mean(0, keepdim=True), length.seen(half)))
             wanted.append(math.log(max(truth_of(each).path_length, 1.0)))
     fine = torch.cat([each for each, _ in seen])
     half = torch.stack([each.mean(0) for _, each in seen if len(each)])
-    mean = _rounded([fine.mean(0).tolist(), half.mean(0).tolist()])
+    mean = rounded([fine.mean(0).tolist(), half.mean(0).tolist()])
     inputs = torch.cat([length.joined(*each, mean=mean) for each in seen])
     classes = torch.tensor(length.LENGTHS).log()
     right = (-0.5 * ((torch.tensor(wanted)[:, None] - classes) / NEAR).square()).softmax(1)
     loss = lambda logits: -(right * logits.log_softmax(1)).sum(1).mean()  # noqa: E731
-    table = _rounded(regress(inputs, loss, 1e-2, len(classes)))
-    text = '"""Coefficients of `unblur.analysis.blur_length`, fitted by `benchmarks/verdicts.py --fit-lengths`."""\n\n'
-    text += "# fmt: off\n# Of what a place shows, and its square, the mean: at the size of the photo, at half of it.\n"
-    text += f"MEAN = {_filled(mean)}\n\n# Rows: `length.LENGTHS`. Columns: what is seen at either size, a constant.\n"
-    return text + f"TABLE = {_filled(table)}\n"
+    return {"mean": mean, "table": rounded(regress(inputs, loss, 1e-2, len(classes)))}
 
 
-def _filled(rows: tuple[tuple[float, ...], ...]) -> str:
-    """Rows of numbers, many to a line."""
-    lines = (
-        textwrap.fill(", ".join(map(repr, row)) + ",", 116, initial_indent="        ", subsequent_indent="        ")
-        for row in rows
-    )
-    return "(\n" + "".join(f"    (\n{line}\n    ),\n" for line in lines) + ")"
-
-
-def _rounded(rows: list[list[float]]) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(float(f"{value:.4g}") for value in row) for row in rows)
+def rounded(rows: list[list[float]]) -> Tensor:
+    """Four digits are all that such a fit tells."""
+    return torch.tensor([[float(f"{value:.4g}") for value in row] for row in rows])
 
 
 def confusion(found: list[Found]) -> str:
@@ -352,7 +333,7 @@ def accuracy(found: list[Found]) -> str:
 
 def untouched(root: Path) -> str:
     """The verdicts on the photos as they are, in a line."""
-    counts = Counter(verdict.judge(read_image(path).pixels).kind for path in find_images([f"{root}/**/*"])[0])
+    counts = Counter(verdict.classify_blur(read_image(path).pixels).kind for path in find_images([f"{root}/**/*"])[0])
     return f"{counts.total()} photos as they are: {', '.join(f'{n} {kind}' for kind, n in counts.most_common())}"
 
 
@@ -406,20 +387,19 @@ def main() -> None:
     parser.add_argument("--model", default="fast")
     parser.add_argument("--limit", type=int, help="of the photos")
     args = parser.parse_args()
+    facts = {"data": str(args.train.name) if args.train else "", "date": date.today().isoformat()}
     if args.fit_lengths:
-        text = fit_lengths(moved(load_stills(args.train)[: args.limit], 7))
-        Path(length_coefficients.__file__).write_text(text, encoding="utf-8")
+        made = fit_lengths(moved(load_stills(args.train)[: args.limit], 7))
+        write_coefficients("blur_length", made, facts | {"command": f"{COMMAND} --fit-lengths"})
         return
     if args.fit:
-        text = fit(find(args.train, 2, None, args.limit))
-        file = Path(coefficients.__file__)
-        file.write_text(text, encoding="utf-8")
-        subprocess.run([sys.executable, "-m", "ruff", "format", "-q", str(file)], check=True)
+        made = fit(find(args.train, 2, None, args.limit))
+        write_coefficients("blur_type", made, facts | {"command": f"{COMMAND} --fit"})
         return
     found = find(args.val, 1, args.model, args.limit)
     print(f"{accuracy(found)}\n\n{confusion(found)}\n\n{untouched(args.val)}\n\n{measures(found)}\n")
-    print(f"a verdict on 12 megapixels: {seconds(verdict.judge):.2f} s of one core, ", end="")
-    print(f"a length {seconds(length.measure_length):.2f} s")
+    print(f"a verdict on 12 megapixels: {seconds(verdict.classify_blur):.2f} s of one core, ", end="")
+    print(f"a length {seconds(length.predict_length):.2f} s")
 
 
 if __name__ == "__main__":

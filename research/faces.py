@@ -2,8 +2,8 @@
 
     unblur data fmr data/train/face_video -o data/faces/train --split train --size 128
     unblur data fmr data/val/face_video -o data/faces/val --split test --size 128
-    python benchmarks/faces.py --train data/faces/train --val data/faces/val --out faces.jsonl
-    python benchmarks/faces.py --out faces.jsonl --table
+    python research/faces.py --train data/faces/train --val data/faces/val --out faces.jsonl
+    python research/faces.py --out faces.jsonl --table
 
 Small networks, each trained with three seeds from nothing, without a critic, on the same windows of faces:
 

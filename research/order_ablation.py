@@ -1,7 +1,7 @@
 """What does it bring to choose a direction of time for films that are learned? Same exposures, steps and seeds.
 
-    python benchmarks/order_ablation.py --train data/train --val data/val --cache runs/stills --out ablation.jsonl
-    python benchmarks/order_ablation.py --out ablation.jsonl --table
+    python research/order_ablation.py --train data/train --val data/val --cache runs/stills --out ablation.jsonl
+    python research/order_ablation.py --out ablation.jsonl --table
 
 Exposures of stills, 6 to 12 pixels long, of a camera that moves nearly straight and steadily, each stored in a
 direction that a coin chose. A network learns them

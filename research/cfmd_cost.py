@@ -11,7 +11,7 @@ Each runs in a process of its own, with random weights of the released size, on 
 the process. A busy machine stretches the time, and less so the processor time of all threads; the methods take turns, a
 sixth of the frames at a time, so that all suffer alike. Differences are the largest, relative to the largest value.
 
-    python benchmarks/moments.py --frames 51 --only released --only unblur
+    python research/cfmd_cost.py --frames 51 --only released --only unblur
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How well, and how soon, the forms of the order network learn which way time runs. Same exposures, steps and seeds.
 
-    python benchmarks/order_forms.py --train data/train --val data/val --cache runs/stills --out forms.jsonl
-    python benchmarks/order_forms.py --out forms.jsonl --table
+    python research/order_forms.py --train data/train --val data/val --cache runs/stills --out forms.jsonl
+    python research/order_forms.py --out forms.jsonl --table
 
 * ``released``: as in HyperCUT's program: a linear stem, a hyperplane through the origin;
 * ``offset``: the same with working activations and a true offset;

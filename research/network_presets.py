@@ -1,7 +1,7 @@
 """Which small network learns most in equal processor time? Trains each candidate and compares the films.
 
-    python benchmarks/presets.py --data data/train --val data/val/photos --seconds 300
-    python benchmarks/presets.py --only cascade --muon 8 --data data/train --val data/val/photos
+    python research/network_presets.py --data data/train --val data/val/photos --seconds 300
+    python research/network_presets.py --only cascade --muon 8 --data data/train --val data/val/photos
 
 From the photo alone:
 

@@ -1,6 +1,6 @@
 """Does the direction that an order network tells hang on motion, or on what a picture shows?
 
-    python benchmarks/order_alike.py --val data/val --cache runs/stills [--model FILE]
+    python research/order_alike.py --val data/val --cache runs/stills [--model FILE]
 
 Pairs of different pictures that move along the very same path: the share that get one direction, and the share of all
 whose direction is that of the motion (`exposure.camera.is_canonical`); far from a half either way is one that hangs on

