@@ -37,9 +37,9 @@ from typing import Any
 import torch
 from learning import add_line, learn, read_lines, spread
 from torch import Tensor
+from unblur.data.face_exposures import FaceExposures, Order, load_faces
 
 from unblur.data.augmentation import Augmentation
-from unblur.data.face_exposures import FaceExposures, Order, load_faces
 from unblur.data.sequences import MetadataSequences, SequenceBatches
 from unblur.evaluation.evaluator import Found, Judge
 from unblur.evaluation.film_table import INPUT

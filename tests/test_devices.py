@@ -16,10 +16,9 @@ from written_faces import write_faces
 import unblur
 from unblur.analysis.blur_type import classify_blur
 from unblur.analysis.motion_field import measure_field
-from unblur.data.face_exposures import load_faces
-from unblur.data.path_fields import SyntheticFields
+from unblur.data.metadata_exposures import load_faces
 from unblur.data.stills import Still
-from unblur.data.synthetic_batches import SyntheticExposures
+from unblur.data.synthetic_batches import SyntheticExposures, SyntheticFields
 from unblur.evaluation.evaluator import Judge
 from unblur.evaluation.options import Measures
 from unblur.evaluation.protocols import score

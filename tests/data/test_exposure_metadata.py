@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from unblur.data.exposure_metadata import Entry, Metadata, read_metadata, write_metadata
@@ -232,7 +232,7 @@ FRAMES = ["frame001_path", "frame003_path", "frame999999999_path"]
 KEYS = st.sampled_from(["id", "order", "partition", "blur_path", *FRAMES, "bbox", "more"])
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(KEYS, VALUES), st.dictionaries(st.sampled_from(["name", "frame_per_seq", "data", "x"]), VALUES))
 def test_whatever_a_file_says_it_is_read_or_refused_in_one_line(change: dict[str, Any], head: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -243,7 +243,7 @@ def test_whatever_a_file_says_it_is_read_or_refused_in_one_line(change: dict[str
         _read_or_refused(path)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text() | st.binary())
 def test_whatever_bytes_are_refused_in_one_line(contents: str | bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:

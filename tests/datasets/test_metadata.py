@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from unblur.data.exposure_metadata import read_metadata, write_metadata
-from unblur.data.manifest import Record, read_manifest, write_manifest
-from unblur.data.manifest_metadata import open_exposures
+from unblur.data.manifest import Record, open_exposures, read_manifest, write_manifest
 from unblur.datasets.metadata import MetadataOptions, make_metadata
 from unblur.errors import UnblurError
 from unblur.exposure.average import average

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unblur.data.path_fields import SyntheticFields
+from unblur.data.synthetic_batches import SyntheticFields
 from unblur.networks.path_blur_space import PathBlurSpace
 from unblur.training.code_statistics import fit_prior
 

@@ -11,10 +11,9 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal, get_args
 
-from unblur.data.manifest import is_inside
 from unblur.errors import UnblurError
 from unblur.media.folder import atomic_path
 
@@ -188,6 +187,13 @@ def write_metadata(path: str | os.PathLike[str], metadata: Metadata) -> Path:
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="ascii")
     return Path(path)
+
+
+def is_inside(value: Any) -> bool:
+    """Whether a path points nowhere outside the folder that it starts from, on any system, links aside."""
+    if not isinstance(value, str) or not value:
+        return False
+    return not any(path.anchor or ".." in path.parts for path in (PurePosixPath(value), PureWindowsPath(value)))
 
 
 class _Fault(Exception):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from unblur.errors import UnblurError
 from unblur.media.decode import picture_size
 from unblur.media.folder import IMAGE_SUFFIXES
 from unblur.media.header import read_contents
-from unblur.media.image import decode_image
+from unblur.media.image import Picture, decode_image
 
 Pixels = NDArray[Any]  # uint8
 
@@ -136,3 +138,50 @@ def _walk(root: Path) -> Iterator[str]:
         for name in files:
             if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
                 yield (inside / name).as_posix()
+
+
+SIDE, GAP, HEAD = 256, 6, 26
+
+
+def draw_grid(rows: Sequence[Sequence[Pixels]], titles: Sequence[str]) -> Picture:
+    """Draw pictures in rows and columns.
+
+    Parameters
+    ----------
+    rows : sequence of sequences of ndarray
+        (H, W, 3) uint8 of any sizes; large ones are shrunk to 256 pixels a side.
+    titles : sequence of str
+        Of the columns.
+    """
+    cells = [[_small(picture) for picture in row] for row in rows]
+    wide = [max(row[i].shape[1] for row in cells) for i in range(len(titles))]
+    drawn = [_head(titles, wide)]
+    for row in cells:
+        tall = max(cell.shape[0] for cell in row)
+        drawn.append(np.concatenate([_padded(cell, tall, width) for cell, width in zip(row, wide, strict=True)], 1))
+    sheet = np.concatenate(drawn)
+    return Picture(torch.from_numpy(sheet).permute(2, 0, 1).float() / 255)
+
+
+def _small(picture: Pixels) -> Pixels:
+    height, width = picture.shape[:2]
+    factor = min(1.0, SIDE / max(height, width))
+    if factor == 1:
+        return picture
+    size = (max(1, round(factor * width)), max(1, round(factor * height)))
+    return np.asarray(cv2.resize(np.ascontiguousarray(picture), size, interpolation=cv2.INTER_AREA))
+
+
+def _padded(cell: Pixels, height: int, width: int) -> Pixels:
+    white = np.full((height + GAP, width + GAP, 3), 255, np.uint8)
+    white[: cell.shape[0], : cell.shape[1]] = cell
+    return white
+
+
+def _head(titles: Sequence[str], wide: Sequence[int]) -> Pixels:
+    parts = []
+    for title, width in zip(titles, wide, strict=True):
+        part = np.full((HEAD, width + GAP, 3), 255, np.uint8)
+        cv2.putText(part, title, (2, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+        parts.append(part)
+    return np.concatenate(parts, 1)

@@ -6,24 +6,36 @@ crop of a random sharp picture.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from unblur.data.contact_sheet import draw_grid
+from unblur._version import __version__
 from unblur.data.layouts import PairSplit
-from unblur.datasets.collection import Collection
-from unblur.datasets.transfer import AugmentOptions, Maker
+from unblur.data.lmdb_store import SUFFIX, LmdbWriter, check_picture, key_of
+from unblur.data.pairs import open_pairs, open_sharp
+from unblur.data.pictures import Pixels, draw_grid
+from unblur.data.stills import to_uint8
 from unblur.errors import UnblurError, UsageError
-from unblur.pipeline.blur_transfer import Model, load_blur_space
+from unblur.media.atomic import atomic_path
+from unblur.media.claim import Claim
+from unblur.media.encode import encode
+from unblur.metrics.fidelity import psnr
+from unblur.pipeline.blur_transfer import BlurSpace, Model, load_blur_space, seed_of
 from unblur.run_report import Job, Listener, Outcome, RunReport, Silent, unexpected
 
 PREVIEWED = 6
@@ -216,3 +228,333 @@ def _single_threaded() -> Iterator[int]:
         yield before
     finally:
         torch.set_num_threads(before)
+
+
+Crop = tuple[int, int, int, int]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class AugmentOptions:
+    """What is made.
+
+    Attributes
+    ----------
+    n : int
+        Pairs in all.
+    size : int
+        Height and width of the crops in pixels; 0 takes whole pictures, and fits the codes to them.
+    seed : int
+        Pair number i depends on this, on i and on the pictures alone.
+    split : {"train", "val", "all"}
+        Of data sets that hold pictures out of training; see `unblur.data.layouts`.
+    workers : int, optional
+        Threads, each on one core; whatever their number, the pictures are the same. As many as torch uses on a CPU, 2
+        elsewhere, if left out.
+    """
+
+    n: int = 1000
+    size: int = 256
+    seed: int = 0
+    split: PairSplit = "train"
+    workers: int | None = None
+
+    def checked(self) -> AugmentOptions:
+        """Themselves, if they can be met."""
+        for name, least in (("n", 1), ("size", 0), ("seed", 0), ("workers", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                dashes = "-" if len(name) == 1 else "--"
+                raise UnblurError(f"{dashes}{name} {value}", "too small", f"use {least} or more")
+        return self
+
+
+@dataclass(frozen=True)
+class Made:
+    """A pair that was made.
+
+    Attributes
+    ----------
+    entry : dict
+        Where everything in it came from; see `unblur.datasets.augment`.
+    sharp, blurry : ndarray
+        (H, W, 3) uint8.
+    source : tuple of ndarray
+        Sharp, blurry, and the sharp one with the code put on it; empty for blur that was drawn.
+    """
+
+    entry: dict[str, Any]
+    sharp: Pixels
+    blurry: Pixels
+    source: tuple[Pixels, ...] = ()
+
+    def files(self) -> dict[str, bytes]:
+        """PNG files by their names."""
+        return {self.entry[half]: encode(getattr(self, half), "png", 95, None, None) for half in ("blurry", "sharp")}
+
+
+class Maker:
+    """Makes any pair by its number.
+
+    Attributes
+    ----------
+    faults : list of UnblurError
+        Of pictures whose head cannot be read. They are drawn as the others are, and fail then: once they are mended,
+        another run makes what is missing, the same as if nothing had been wrong.
+    """
+
+    def __init__(self, space: BlurSpace, sources: str | None, targets: str, options: AugmentOptions) -> None:
+        self.space, self.options = space, options
+        self.pairs = None if sources is None else open_pairs(sources, split=options.split)
+        self.targets, names = open_sharp(targets, options.split)
+        self.numbers: list[int] = []
+        self.faults: list[UnblurError] = []
+        if self.pairs is not None:
+            self.numbers = self._large_enough(self.pairs.place, range(len(self.pairs)), self.pairs.size)
+        self.names = self._large_enough(targets, names, self.targets.size)
+        self.places = {"sources": sources, "targets": targets}
+
+    def _large_enough(self, place: str, names: Sequence[T], size_of: Callable[[T], tuple[int, int]]) -> list[T]:
+        """Those whose pictures hold a crop, and those of which nobody knows."""
+        found: list[T] = []
+        known = False
+        for name in names:
+            try:
+                if min(size_of(name)) < self.options.size:
+                    continue
+                known = True
+            except UnblurError as fault:
+                self.faults.append(fault)
+            found.append(name)
+        if not known and self.faults:
+            raise self.faults[-1]
+        if not known:
+            size = self.options.size
+            raise UnblurError(place, f"holds no picture as large as {size} x {size}", "use a smaller `size`")
+        return found
+
+    def about(self) -> dict[str, Any]:
+        """What the pairs depend on; where the pictures lie is for people, their names and sizes count."""
+        sources = [self.pairs.names[number] for number in self.numbers] if self.pairs else []
+        return {
+            "unblur": __version__,
+            "places": self.places,
+            "model": self.space.name,
+            "sha256": self.space.fingerprint,
+            "size": self.options.size,
+            "seed": self.options.seed,
+            "sources": _sum([f"{sharp}\n{blurry}" for sharp, blurry in sources]),
+            "targets": _sum(self.names),
+        }
+
+    def make(self, index: int) -> Made:
+        """Pair number `index`; depends on the seed, that number and the pictures alone."""
+        rng = np.random.default_rng((self.options.seed, index))
+        name = self.names[rng.integers(len(self.names))]
+        sharp, crop = _cropped([self.targets.read(name)], self.options.size, rng)
+        folder, file = f"{index // 1000:03d}", f"{index:08d}.png"
+        entry: dict[str, Any] = {
+            "index": index,
+            "blurry": f"blurry/{folder}/{file}",
+            "sharp": f"sharp/{folder}/{file}",
+            "target": {"picture": name, "crop": crop},
+            "seed": self.options.seed,
+            "model": self.space.name,
+            "sha256": self.space.fingerprint,
+        }
+        target = _tensor(sharp[0])
+        if self.pairs is None:
+            number = seed_of(self.options.seed, index)
+            code = self.space.draw(target.shape[1], target.shape[2], number)
+            return Made(entry | {"drawn": number}, sharp[0], to_uint8(self.space.apply(target, code, name)))
+        number = self.numbers[rng.integers(len(self.numbers))]
+        halves, crop = _cropped(self.pairs.read(number), self.options.size, rng)
+        names = dict(zip(("sharp", "blurry"), self.pairs.names[number], strict=True))
+        one, other = (_tensor(half) for half in halves)
+        code = self.space.encode(one, other, names["blurry"])
+        again = self.space.apply(one, code, names["sharp"])
+        entry["source"] = {**names, "crop": crop}
+        entry["reconstruction_psnr"] = round(float(psnr(again, other, levels=255)), 3)
+        made = to_uint8(self.space.apply(target, code, name))
+        return Made(entry, sharp[0], made, (*halves, to_uint8(again)))
+
+
+def _cropped(pictures: Sequence[Pixels], size: int, rng: np.random.Generator) -> tuple[list[Pixels], Crop]:
+    """The same random crop of each, and its top, left, height and width."""
+    height, width = pictures[0].shape[:2]
+    if size == 0:
+        return list(pictures), (0, 0, height, width)
+    top, left = (int(rng.integers(side - size + 1)) for side in (height, width))
+    return [picture[top : top + size, left : left + size] for picture in pictures], (top, left, size, size)
+
+
+def _tensor(pixels: Pixels) -> Tensor:
+    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float() / 255
+
+
+def _sum(names: Sequence[str]) -> str:
+    """So that other pictures are told from these."""
+    return f"{len(names)}:{hashlib.sha256(chr(0).join(names).encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+
+
+OPTIONS, LINES = "augment.json", "augment.jsonl"
+HALVES = ("blurry", "sharp")
+_FIELDS = {"index": int, "blurry": str, "sharp": str}
+_UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.\w+")  # what `atomic_path` leaves behind when it is killed
+
+
+class _Pictures(Protocol):
+    def has(self, name: str) -> bool: ...
+    def put(self, files: Mapping[str, bytes]) -> None: ...
+    def close(self, names: list[str]) -> None: ...
+
+
+class Collection:
+    """Entries by number, in a folder or in an LMDB.
+
+    Parameters
+    ----------
+    out : path
+        A new or empty place, or one of an earlier run with the same `about`.
+    about : mapping
+        How the entries are made; JSON.
+    free : collection of str
+        Fields of `about` that may differ.
+
+    Attributes
+    ----------
+    entries : dict of int to dict
+        What is there, complete with its pictures: the lines.
+
+    Raises
+    ------
+    UnblurError
+        `out` holds something else, or what was made otherwise, is being written by another run, or cannot be written.
+    """
+
+    def __init__(self, out: str | PathLike[str], about: Mapping[str, Any], free: tuple[str, ...] = ()) -> None:
+        self.out = Path(out)
+        self._claim(json.loads(json.dumps(about)), free)
+        self._pictures: _Pictures = _Store(self.out) if is_store(self.out) else _Folder(self.out)
+        self.entries = {entry["index"]: entry for entry in self._lines() if self._is_whole(entry)}
+        self._write_lines()
+        self._file = (self.out / LINES).open("a", encoding="utf-8")
+
+    def add(self, entry: dict[str, Any], files: Mapping[str, bytes]) -> None:
+        """Keep an entry: first its pictures, then its line.
+
+        Parameters
+        ----------
+        entry : dict
+            With its number in ``index``, and the names of its pictures in ``blurry`` and ``sharp``.
+        """
+        self._pictures.put(files)
+        self._file.write(_line(entry))
+        self._file.flush()
+        self.entries[entry["index"]] = entry
+
+    def close(self, *, finished: bool) -> None:
+        """Put the lines in order, and if all is done, make an LMDB readable."""
+        self._file.close()
+        self._write_lines()
+        names = [entry[half] for entry in self.entries.values() for half in HALVES]
+        self._pictures.close(names if finished else [])
+
+    def _claim(self, about: dict[str, Any], free: tuple[str, ...]) -> None:
+        note = self.out / OPTIONS
+        if note.exists():
+            try:
+                found = json.loads(note.read_text(encoding="utf-8"))
+                other = [name for name in about if name not in free and found.get(name) != about[name]]
+            except (OSError, ValueError, AttributeError) as error:
+                raise UnblurError(note, "cannot be read", "choose an empty folder") from error
+            if other:
+                problem = f"holds pictures made with another {other[0]} ({_short(found.get(other[0]))})"
+                raise UnblurError(self.out, problem, "say the same as then, or choose an empty folder")
+        elif self.out.exists() and (not self.out.is_dir() or any(_others(self.out))):
+            raise UnblurError(self.out, "holds something else", "choose a new or empty folder")
+        with atomic_path(note) as temporary:
+            temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+    def _lines(self) -> list[dict[str, Any]]:
+        path = self.out / LINES
+        if not path.exists():
+            return []
+        found = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:  # half written when the run was killed
+                continue
+            if isinstance(entry, dict) and all(isinstance(entry.get(name), kind) for name, kind in _FIELDS.items()):
+                found.append(entry)
+        return found
+
+    def _is_whole(self, entry: dict[str, Any]) -> bool:
+        return all(self._pictures.has(entry[half]) for half in HALVES)
+
+    def _write_lines(self) -> None:
+        with atomic_path(self.out / LINES) as temporary:
+            temporary.write_text("".join(_line(self.entries[i]) for i in sorted(self.entries)), encoding="utf-8")
+
+
+class _Folder:
+    """Pictures as files below a folder."""
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.claim = out, Claim(out)
+        for path in out.rglob(".*"):
+            if _UNFINISHED.fullmatch(path.name):
+                path.unlink()
+
+    def has(self, name: str) -> bool:
+        return (self.out / name).is_file()
+
+    def put(self, files: Mapping[str, bytes]) -> None:
+        for name, data in files.items():
+            with atomic_path(self.out / name) as temporary:
+                temporary.write_bytes(data)
+
+    def close(self, names: list[str]) -> None:
+        self.claim.release()
+
+
+class _Store:
+    """Pictures in an LMDB."""
+
+    def __init__(self, out: Path) -> None:
+        self.writer = LmdbWriter(out, beside=(OPTIONS, LINES))
+        self.there = self.writer.keys()
+        self.sizes: dict[str, tuple[int, int]] = {}
+        self.added = False
+
+    def has(self, name: str) -> bool:
+        return key_of(name) in self.there
+
+    def put(self, files: Mapping[str, bytes]) -> None:
+        self.sizes |= {name: check_picture(name, data) for name, data in files.items()}
+        self.writer.add(files)
+        self.added = True
+
+    def close(self, names: list[str]) -> None:
+        if names and (self.added or not self.writer.finished):
+            self.writer.finish({name: self.sizes.get(name) or self.writer.measure(name) for name in names})
+        self.writer.close()
+
+
+def is_store(out: str | PathLike[str]) -> bool:
+    """Whether an output of that name is an LMDB."""
+    return Path(out).suffix.lower() == SUFFIX
+
+
+def _others(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+
+
+def _line(entry: dict[str, Any]) -> str:
+    return json.dumps(entry, ensure_ascii=True) + "\n"
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -22,12 +22,18 @@ from torch import Tensor
 
 from unblur.data.exposure_metadata import NAME as METADATA
 from unblur.data.exposure_metadata import Entry, Metadata, Split, read_metadata, write_metadata
-from unblur.data.frame_reordering import FmrStatistics, fmr_order, fmr_statistics
 from unblur.data.manifest import NAME as MANIFEST
-from unblur.data.manifest import write_manifest
-from unblur.data.manifest_metadata import records_of
+from unblur.data.manifest import records_of, write_manifest
 from unblur.datasets.blur import claim
-from unblur.datasets.face_windows import FaceWindow, WindowRules, face_windows, marked_windows
+from unblur.datasets.face_windows import (
+    FaceWindow,
+    FmrStatistics,
+    WindowRules,
+    face_windows,
+    fmr_order,
+    fmr_statistics,
+    marked_windows,
+)
 from unblur.datasets.landmarks import Marks, find_marks, read_annotations, read_marks, write_marks
 from unblur.errors import UnblurError, UsageError
 from unblur.media.folder import atomic_path, find_clips, images_in, is_folder

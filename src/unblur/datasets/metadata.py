@@ -10,12 +10,10 @@ from pathlib import Path
 
 import torch
 
-from unblur.data.baist_boxes import read_box
-from unblur.data.exposure_layouts import AVERAGED, ExposureLayout, Found, find_exposures
 from unblur.data.exposure_metadata import NAME, Entry, Metadata, Split, metadata_text, read_metadata
+from unblur.data.layouts import AVERAGED, ExposureLayout, Found, find_exposures, read_box
 from unblur.data.manifest import NAME as MANIFEST
-from unblur.data.manifest import manifest_text, read_manifest
-from unblur.data.manifest_metadata import eval_files, metadata_of, rebased, records_of
+from unblur.data.manifest import eval_files, manifest_text, metadata_of, read_manifest, rebased, records_of
 from unblur.data.pictures import PictureFolder
 from unblur.errors import UnblurError, UsageError
 from unblur.exposure.average import average
@@ -33,7 +31,7 @@ class MetadataOptions:
     Attributes
     ----------
     layout : {"auto", "rb2v", "baist", "reds"}
-        See `unblur.data.exposure_layouts.find_exposures`.
+        See `unblur.data.layouts.find_exposures`.
     split : {"train", "val", "test"}
         Of exposures in no folder with the name of one.
     name : str, optional

@@ -19,7 +19,7 @@ from unblur.data.initial_estimates import (
     noted,
     unsaid,
 )
-from unblur.data.manifest_metadata import exposures_file, open_exposures
+from unblur.data.manifest import exposures_file, open_exposures
 from unblur.data.pictures import read_pixels
 from unblur.errors import UnblurError
 from unblur.exposure.average import frame_times

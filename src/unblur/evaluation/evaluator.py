@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unblur.data.face_exposures import FaceExposures
+from unblur.data.metadata_exposures import FaceExposures
 from unblur.evaluation.faces_table import BETTER, ORDERS, POOLED, CentreRow, FilmRow, Order
 from unblur.evaluation.film_table import INPUT
 from unblur.evaluation.options import FRECHET, Measures

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unblur.data.face_exposures import FaceExposures
+from unblur.data.metadata_exposures import FaceExposures
 from unblur.data.pictures import Pixels
 from unblur.data.stills import to_uint8
 from unblur.evaluation.faces_table import ORDERS, Example

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from unblur.data.face_exposures import load_faces
+from unblur.data.metadata_exposures import load_faces
 from unblur.evaluation.evaluator import Found, Judge
 from unblur.evaluation.faces_examples import TIMES, Shown, choose
 from unblur.evaluation.faces_table import FacesReport

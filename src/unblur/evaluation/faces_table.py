@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
-from unblur.data.face_exposures import Order
+from unblur.data.metadata_exposures import Order
 from unblur.evaluation.film_table import INPUT
 from unblur.evaluation.html_report import Page, Part, Strip
 from unblur.evaluation.options import FRECHET

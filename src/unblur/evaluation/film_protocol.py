@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from unblur.data.manifest_metadata import exposures_file
+from unblur.data.manifest import exposures_file
 from unblur.data.metadata_exposures import RecordedExposures, load_recorded
 from unblur.errors import UnblurError, UsageError
 from unblur.evaluation.film_table import (

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from unblur.data.exposure_metadata import Entry, Metadata, Split
-from unblur.data.manifest_metadata import exposures_file, open_exposures
+from unblur.data.manifest import exposures_file, open_exposures
 from unblur.datasets.metadata import checked_target, write_beside
 from unblur.errors import UnblurError
 from unblur.media.folder import find_clips

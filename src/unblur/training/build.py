@@ -16,21 +16,19 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from unblur.data.augmentation import NO_CHANGE
-from unblur.data.clip_windows import ClipSequences
 from unblur.data.exposure_metadata import Metadata
 from unblur.data.initial_estimates import check_weights, noted, unsaid
-from unblur.data.manifest_metadata import open_exposures
-from unblur.data.pair_batches import ExposurePairs, PairBatches, val_batches
-from unblur.data.pairs import Pairs, open_pairs
-from unblur.data.path_fields import SyntheticFields
+from unblur.data.manifest import open_exposures
+from unblur.data.pairs import ExposurePairs, PairBatches, Pairs, open_pairs, val_batches
 from unblur.data.sequences import (
+    ClipSequences,
     MetadataSequences,
     SequenceBatches,
     Sequences,
     val_sequences,
 )
 from unblur.data.stills import Still, load_stills
-from unblur.data.synthetic_batches import SyntheticExposures
+from unblur.data.synthetic_batches import SyntheticExposures, SyntheticFields
 from unblur.errors import UnblurError
 from unblur.media.folder import find_clips
 from unblur.models.registry import SHIPPED, network_class

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from unblur.data.path_fields import SyntheticFields
+from unblur.data.synthetic_batches import SyntheticFields
 from unblur.networks.path_blur_space import CELL, PATCH, PathBlurSpace
 
 RIDGE = 1e-4

@@ -12,8 +12,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from unblur.data.augmentation import Augmentation
-from unblur.data.path_fields import SyntheticFields
-from unblur.data.synthetic_batches import SyntheticExposures
+from unblur.data.synthetic_batches import SyntheticExposures, SyntheticFields
 from unblur.errors import UnblurError
 from unblur.exposure.camera import MotionSpec
 from unblur.exposure.synthetic_exposure import SensorSpec
