@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from unblur.models.registry import ALIASES
+from unblur.networks.kinds import FilmNetwork
 from unblur.networks.path_film import PathFilm, UNetRestorer
 from unblur.pipeline import restore as engine_module
 from unblur.pipeline.restore import Pipeline
@@ -49,3 +50,13 @@ def shipped(monkeypatch, film_network, picture_network):
         return SimpleNamespace(network=network, card=SimpleNamespace(name=ALIASES.get(str(name), str(name))))
 
     monkeypatch.setattr(engine_module, "load_weights", load_weights)
+
+
+class SimpleFilm(nn.Module, FilmNetwork):
+    """A film network that is nothing but ``forward(blurry, times)``, which subclasses have."""
+
+    def encode(self, blurry):
+        return blurry
+
+    def decode(self, state, times):
+        return self(state, times)

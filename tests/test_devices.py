@@ -10,7 +10,6 @@ import pytest
 import torch
 from pretended import CPU, CUDA, MixedDevices, Pretended, place, put
 from torch import Tensor, nn
-from unblur.pipeline.function import film_function
 from written_faces import write_faces
 
 import unblur
@@ -69,7 +68,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "maxim": {"features": 4, "stages": 2, "sizes": [4, 2], "groups": 1, "bottlenecks": 1, "reduction": 2},
     "path_blur_space": {
         **{"channels": 5, "widths": (4, 4, 6, 6), "blocks": (1, 1, 1, 1), "features": 8},
-        **{"spectral": EVIDENCE, "looks": 1},
+        **{"spectral": EVIDENCE, "gauss_newton_steps": 1},
     },
     "blur_space": {"features": 4, "front_blocks": 1, "back_blocks": 1, "channels": 8, "encoder_blocks": 1},
     "deep_image_prior": {"inputs": 3, "width": 4, "skip": 2, "scales": 2, "attended": 1},
@@ -483,7 +482,9 @@ def test_tasks():
             parts = [film.tensor(), found.picture.pixels, code.values, blurred.picture.pixels, drawn.picture.pixels]
             assert inspected.motion.path_length > 0
             with torch.inference_mode():
-                again = film_function(pipeline, True, 1)(photo[None].to(device), torch.tensor(film.times).to(device))
+                again = pipeline.frames(
+                    photo[None].to(device), torch.tensor(film.times), refine=True, data_consistency=1
+                )
             parts.append(again[0].cpu())
             made.append(torch.cat([part.flatten() for part in parts]))
     assert all(place(each) == CPU for each in made)

@@ -88,8 +88,8 @@ def test_kind_and_length_share_what_spectra_tell(monkeypatch, leaves, moved, enl
     """Each size of the photo is described once for both, and what they say is what each says alone."""
     photo = moved(F.interpolate(leaves[None], scale_factor=float(enlarged), mode="bicubic")[0].clamp(0, 1), 12, 30)
     alone = classify_blur(photo), predict_length(photo)
-    sizes, described = [], module.described
-    monkeypatch.setattr(module, "described", lambda grey: sizes.append(grey.shape) or described(grey))
+    sizes, described = [], module.spectral_features
+    monkeypatch.setattr(module, "spectral_features", lambda grey: sizes.append(grey.shape) or described(grey))
     spectra = Spectra(photo)
     assert (classify_blur(spectra), predict_length(spectra)) == alone
     assert len(sizes) == len(set(sizes)) >= 2

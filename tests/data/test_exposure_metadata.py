@@ -51,7 +51,7 @@ def test_round_trip_of_any_number_of_frames(tmp_path: Path, count: int) -> None:
 
 def test_a_file_as_released_is_read_from_the_folder_of_its_name(tmp_path: Path) -> None:
     path = stored(tmp_path, entry(1), base=tmp_path / "elsewhere" / "Street")
-    assert "--root" in refused(path)
+    assert "`root`" in refused(path)
     for root in (tmp_path / "elsewhere", tmp_path / "elsewhere" / "Street"):
         assert read_metadata(path, root).root == tmp_path / "elsewhere" / "Street"
 
@@ -70,7 +70,7 @@ def test_partitions(tmp_path: Path) -> None:
     metadata = Metadata("x", 3, (entry(1), replace(entry(2), split="val")))
     assert [e.id for e in metadata.part("val").entries] == ["c2/0"]
     assert metadata.part(None) is metadata
-    with pytest.raises(UnblurError, match="partition test: has no entry; there are: train, val"):
+    with pytest.raises(UnblurError, match="split test: has no entry; there are: train, val"):
         metadata.part("test")
 
 

@@ -48,7 +48,7 @@ def test_metadata_by_partitions_in_their_orders(metadata: Path) -> None:
     assert [len(batch["blurry"]) for batch in test.batches(1)] == [1, 1, 1]
     assert {name: len(each) for name, each in load_recorded(metadata, limit=2).items()} == {"test": 2, "val": 1}
     assert list(load_recorded(metadata, split="val")) == ["val"]
-    with pytest.raises(UnblurError, match="partition train: has no entry"):
+    with pytest.raises(UnblurError, match="split train: has no entry"):
         load_recorded(metadata, split="train")
 
 

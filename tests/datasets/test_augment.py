@@ -232,7 +232,7 @@ def test_an_output_among_the_pictures_is_refused(
 ) -> None:
     before = contents(tmp_path)
     pairs = f"{places[0] / 'sharp'},{places[0] / 'blurry'}" if out.endswith("new") else places[0]
-    with pytest.raises(UnblurError, match=r"-o .*: lies in .*, which pictures are taken from"):
+    with pytest.raises(UnblurError, match=r"out=.*: lies in .*, which pictures are taken from"):
         augment(pairs, places[1], tmp_path / out, 2, size=40, model=space)
     assert contents(tmp_path) == before
 
@@ -318,8 +318,8 @@ def test_the_command_and_its_preview(
         (["PAIRS", "PHOTOS", "-n", "0"], 2, "-n 0: too small"),
         (["PAIRS", "PHOTOS", "--seed", "-1"], 2, "--seed -1: too small"),
         (["PAIRS", "PHOTOS", "--workers", "0"], 2, "--workers 0: too small"),
-        (["PAIRS", "PHOTOS", "--part", "some"], 2, "is not one of train, heldout, all"),
-        (["PAIRS", "PHOTOS", "--part", "val"], 1, "has no validation split"),
+        (["PAIRS", "PHOTOS", "--split", "some"], 2, "is not one of"),
+        (["PAIRS", "PHOTOS", "--split", "val"], 1, "has no validation split"),
         (["PAIRS", "PHOTOS", "--model", "film-small"], 2, "--model film-small: is no blur space"),
         (["PAIRS", "PHOTOS", "--sample"], 2, "name one place with --sample"),
         (["PHOTOS"], 2, "name two places"),

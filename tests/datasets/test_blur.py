@@ -185,7 +185,7 @@ def test_bad_inputs_are_told_and_the_others_done(tmp_path: Path) -> None:
     report = blur_data(inputs, tmp_path / "out", BlurOptions(count=4, size=32, frames=2), listener)
     assert report.exit_code == 1
     assert len(report.errors) == 4
-    assert "130 x 20 is smaller than 32 x 32; use --size 20" in str(report.errors[-1])
+    assert "130 x 20 is smaller than 32 x 32; use `size=20`" in str(report.errors[-1])
     assert listener.heard[-1] == "4 exposures"
     assert not any("\n" in line for line in listener.heard)
     assert json.loads(json.dumps(report.as_dict()))["exposures"] == 4
@@ -204,12 +204,12 @@ def test_nothing_usable(tmp_path: Path) -> None:
         (BlurOptions(count=0), "--count 0"),
         (BlurOptions(size=8), "--size 8"),
         (BlurOptions(frames=0), "--frames 0"),
-        (BlurOptions(length=(5, 2)), "--length 5,2"),
-        (BlurOptions(length=(float("nan"), 2)), "--length nan,2"),
-        (BlurOptions(layer=1.5), "--layer 1.5"),
-        (BlurOptions(max_step=0), "--max-step 0"),
-        (BlurOptions(frames=7, average=12), "--average 12: 7 frames cannot be equally spaced among them; use 13"),
-        (BlurOptions(frames=1, average=4), "--average 4"),
+        (BlurOptions(length=(5, 2)), "length=5,2"),
+        (BlurOptions(length=(float("nan"), 2)), "length=nan,2"),
+        (BlurOptions(layer=1.5), "layer=1.5"),
+        (BlurOptions(max_step=0), "max_step=0"),
+        (BlurOptions(frames=7, average=12), "average=12: 7 frames cannot be equally spaced among them; use 13"),
+        (BlurOptions(frames=1, average=4), "average=4"),
     ],
 )
 def test_options_that_cannot_be_met(options: BlurOptions, problem: str, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_without_faces(tmp_path):
 
 
 def test_what_is_wrong_is_told_in_a_line(tmp_path, monkeypatch, capsys):
-    with pytest.raises(UnblurError, match="--frames 1"):
+    with pytest.raises(UnblurError, match="frames=1"):
         fmr_data([tmp_path], None, FmrOptions(frames=(1, 5)))
     assert fmr_data([tmp_path], None, SMALL).errors[0].problem == "holds no clips"
     film(tmp_path / "a" / "one"), film(tmp_path / "b" / "one")

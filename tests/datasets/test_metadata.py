@@ -70,7 +70,7 @@ def test_a_file_that_says_something_else_stays(tmp_path: Path, name: str) -> Non
     make_metadata(listed, root / name)  # the same once more
     (root / name).write_bytes(first.replace(b"a/sharp", b"b/sharp"))
     labelled = (root / name).read_bytes()
-    with pytest.raises(UnblurError, match=f"{name}: is there already, .*; choose another name .*--overwrite") as caught:
+    with pytest.raises(UnblurError, match=f"{name}: is there already, .*; choose another name .*`overwrite`") as caught:
         make_metadata(listed, root / name)
     assert "\n" not in str(caught.value)
     assert (root / name).read_bytes() == labelled
@@ -137,7 +137,7 @@ def test_files_elsewhere_name_the_pictures_or_say_how(tmp_path: Path) -> None:
     assert read_metadata(above).entries[0].blurry == "sets/Street/a/blur/0000.png"
     beside = tmp_path / "other" / "m.json"
     warning = make_metadata(root, beside).results[0].facts["warning"]
-    assert "--root" in str(warning)
+    assert "`root`" in str(warning)
     assert read_metadata(beside, root).root == root
     with pytest.raises(UnblurError, match="cannot name pictures in"):
         make_metadata(root, tmp_path / "other" / "m.jsonl")
@@ -147,7 +147,7 @@ def test_what_cannot_be_listed(tmp_path: Path) -> None:
     root = layout(tmp_path / "x", "a")
     with pytest.raises(UnblurError, match="does not exist"):
         make_metadata(tmp_path / "none")
-    with pytest.raises(UnblurError, match="--group 1"):
+    with pytest.raises(UnblurError, match="group=1"):
         make_metadata(root, options=MetadataOptions(group=1))
     with pytest.raises(UnblurError, match="would overwrite its input"):
         make_metadata(make_metadata(root).results[0].job.output, root / "metadata.json")

@@ -16,9 +16,10 @@ from unblur.evaluation.blur1 import Transfers
 from unblur.evaluation.blur_space_protocol import evaluate_space
 from unblur.evaluation.val1 import Exposures
 from unblur.layers.code import Code
+from unblur.networks.kinds import BlurSpaceNetwork
 
 
-class Dimming(nn.Module):
+class Dimming(nn.Module, BlurSpaceNetwork):
     """Its code is by how much a picture is darker."""
 
     channels, cell, variational = 1, 128, False

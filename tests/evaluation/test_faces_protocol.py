@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from loaded_networks import SimpleFilm
 from torch import nn
 from written_faces import write_faces
 
@@ -26,7 +27,7 @@ ORDERS = [(2, 1, 0), (0, 1, 2), (1, 0, 2), (4, 2, 0, 1, 3), (0, 3, 2, 1, 4)]
 CPU = {"device": "cpu", "dtype": "float32"}
 
 
-class ByRank(nn.Module):
+class ByRank(SimpleFilm):
     """Makes the true frames in the order of their ranks, or backwards."""
 
     def __init__(self, slope=0.4):

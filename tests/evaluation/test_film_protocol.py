@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from loaded_networks import SimpleFilm
 from torch import Tensor, nn
 
 from unblur.cli import main
@@ -25,8 +26,10 @@ from unblur.models.lpips import PACKAGE
 from unblur.models.weights import save_weights
 from unblur.networks.hypercut import HyperCUT
 from unblur.networks.jin import Jin
+from unblur.networks.kinds import RestorerNetwork
 from unblur.networks.purohit import Purohit
-from unblur.pipeline import function
+from unblur.pipeline import refine as refine_module
+from unblur.pipeline.refine import Correction
 
 
 def exposures(count: int, verified: Any = "exact") -> Exposures:
@@ -48,12 +51,12 @@ def protocol(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return asked
 
 
-class Film(nn.Module):
+class Film(SimpleFilm):
     def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
         return blurry[:, None] * (0.5 + times).view(-1, 1, 1, 1)
 
 
-class Single(nn.Module):
+class Single(nn.Module, RestorerNetwork):
     def forward(self, blurry: Tensor) -> list[Tensor]:
         return [blurry, blurry * 0.9]
 
@@ -108,7 +111,7 @@ def test_of_networks_for_single_pictures_the_films_are_measured(shipped: None, f
     consistent = evaluate(Single(), device="cpu", dtype="float32").row().values
     assert consistent["reblur"] > with_one["reblur"] + 1
 
-    class Whole(nn.Module):
+    class Whole(SimpleFilm):
         forward = staticmethod(film)
 
     assert with_one == evaluate(Whole(), device="cpu", dtype="float32").row().values
@@ -135,20 +138,20 @@ def test_what_stands_between_the_frames_of_a_network_is_not_measured(
 ) -> None:
     five = exposures(1)
     monkeypatch.setattr(type(five), "times", property(lambda self: torch.linspace(0, 1, 5)))
-    with pytest.raises(UnblurError, match=r"makes 7 frames and none between, .*; measure it on exposures of as many"):
+    with pytest.raises(UnblurError, match=r"makes 7 frames and none between, .*; use `n=7`, or a model"):
         evaluate(Jin(8, 4, 8, 4), device="cpu", dtype="float32")
 
 
 def test_refined_films_are_measured(monkeypatch: pytest.MonkeyPatch, film_network: nn.Module) -> None:
-    options = {"data": "x", "device": "cpu", "dtype": "float32", "consistency": 0}
+    options = {"data": "x", "device": "cpu", "dtype": "float32", "data_consistency": 0}
     plain = evaluate(film_network, **options)
-    halved = lambda blurry, state: torch.cat((state[:, :3], 0.5 * state[:, 3:]), 1)  # noqa: E731
-    monkeypatch.setattr(function, "refined", halved)
+    found = Correction(torch.ones(1, 4, 6, 6), 1.0, (2.0, 1.0))
+    monkeypatch.setattr(refine_module, "find_correction", lambda *_, **__: found)
     report = evaluate(film_network, refine=True, **options)
     assert (plain.model["refined"], report.model["refined"]) == (False, True)
     assert report.row().values["psnr@0.5"] == pytest.approx(plain.row().values["psnr@0.5"], abs=1e-3)
     assert report.row().values["psnr@0"] != pytest.approx(plain.row().values["psnr@0"], abs=1e-3)
-    with pytest.raises(UnblurError, match="--refine"):
+    with pytest.raises(UnblurError, match="refine: needs paths"):
         evaluate(Film(), refine=True, **options)
 
 

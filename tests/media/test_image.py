@@ -723,16 +723,16 @@ def with_png_size(width: int, height: int) -> bytes:
 def test_bomb_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unblur.media.image.decode", lambda *_: pytest.fail("decoded"))
     (tmp_path / "a.png").write_bytes(with_png_size(30000, 30000))
-    refused(tmp_path / "a.png", "30000 x 30000", str(DEFAULT_MAX_PIXELS), "--max-pixels 900000000")
+    refused(tmp_path / "a.png", "30000 x 30000", str(DEFAULT_MAX_PIXELS), "`max_pixels=900000000")
     vp8x = b"VP8X" + struct.pack("<I", 10) + bytes(4) + (99_999).to_bytes(3, "little") * 2
     (tmp_path / "a.webp").write_bytes(b"RIFF" + struct.pack("<I", 4 + len(vp8x)) + b"WEBP" + vp8x)
-    refused(tmp_path / "a.webp", "100000 x 100000", "--max-pixels")
+    refused(tmp_path / "a.webp", "100000 x 100000", "`max_pixels")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP", "BMP", "PNG16", "TIFF16"])
 def test_limit_counts_pixels_and_can_be_raised(tmp_path: Path, kind: str) -> None:
     (tmp_path / "a.bin").write_bytes(encoded(kind))
-    refused(tmp_path / "a.bin", "32 x 24 = 768", "--max-pixels 768", max_pixels=767)
+    refused(tmp_path / "a.bin", "32 x 24 = 768", "`max_pixels=768", max_pixels=767)
     assert read_image(tmp_path / "a.bin", max_pixels=768).width == 32
 
 

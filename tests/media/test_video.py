@@ -443,12 +443,12 @@ def test_bomb(tmp_path: Path) -> None:
         path = write_clip(f"{tmp_path}/{name}", moving(2))
         with pytest.raises(UnblurError) as caught:
             read_clip(path, max_pixels=48 * 32 - 1)
-        one_line(caught.value, "48 x 32", "--max-pixels 1536")
+        one_line(caught.value, "48 x 32", "`max_pixels=1536")
         assert read_clip(path, max_pixels=48 * 32).count == 2
     gif = bytearray((tmp_path / "a.gif").read_bytes())
     gif[6:10] = struct.pack("<HH", 65535, 65535)
     (tmp_path / "a.gif").write_bytes(gif)
-    refused(tmp_path / "a.gif", "65535 x 65535", "--max-pixels")
+    refused(tmp_path / "a.gif", "65535 x 65535", "`max_pixels")
 
 
 def test_sound_without_pictures(tmp_path: Path) -> None:
@@ -475,7 +475,7 @@ def test_unknown_kind_of_output(tmp_path: Path, name: str) -> None:
 def test_impossible_rate(tmp_path: Path, name: str, fps: float) -> None:
     with pytest.raises(UnblurError) as caught:
         write_clip(tmp_path / name, moving(2), fps=fps)
-    one_line(caught.value, name, "--fps")
+    one_line(caught.value, name, "`fps")
     assert not list(tmp_path.iterdir())
 
 

@@ -98,7 +98,7 @@ def test_a_report_for_machines(folder, instant, tmp_path, capsys):
 def test_a_file_that_is_there_stays(folder, instant, tmp_path):
     target = tmp_path / "a.onnx"
     target.write_bytes(b"mine")
-    with pytest.raises(UnblurError, match=r"a\.onnx: is there already; .* --overwrite"):
+    with pytest.raises(UnblurError, match=r"a\.onnx: is there already; .* `overwrite`"):
         export_model(folder / "tiny.safetensors", target)
     assert target.read_bytes() == b"mine"
     export_model(folder / "tiny.safetensors", target, overwrite=True)

@@ -124,7 +124,7 @@ def test_a_graph_that_answers_otherwise_is_refused(tmp_path, monkeypatch):
     program = type("Program", (), {"model_proto": onnx.load(path)})
     monkeypatch.setattr(export, "_traced", lambda *_: program)
     assert write_graph(graph, path) < 1e-4
-    with pytest.raises(UnblurError, match="--opset 19: torch wrote opset 18 instead"):
+    with pytest.raises(UnblurError, match="opset=19: torch wrote opset 18 instead"):
         write_graph(graph, path, opset=19)
     # No line of code of this machine, and nothing that hides behind a number.
     assert "unet.py" not in path.read_bytes().decode("latin-1")
@@ -141,5 +141,5 @@ def test_a_graph_that_answers_otherwise_is_refused(tmp_path, monkeypatch):
 
 def test_an_opset_that_cannot_be_is_refused_in_one_line(tmp_path):
     graph = graphs_of(lively(PathFilm(dict(SMALL), dict(SMALL))))["restorer"]
-    with pytest.raises(UnblurError, match="--opset 99: is not one that can be written; use 18 to"):
+    with pytest.raises(UnblurError, match="opset=99: is not one that can be written; use 18 to"):
         write_graph(graph, tmp_path / "graph.onnx", opset=99)

@@ -164,7 +164,7 @@ def test_steps_of_gauss_and_newton_find_a_motion(leaves):
     sharp = leaves[None]
     blurry = space.expose(sharp, moving(3.0, 1.2, 256, 320))
     explained = []
-    for space.looks in (0, 6):
+    for space.gauss_newton_steps in (0, 6):
         fine = F.interpolate(space.read(sharp, blurry), scale_factor=16, mode="bilinear")
         explained.append(float(psnr(space.expose(sharp, fine), blurry)))
     assert explained[1] > explained[0] + 8

@@ -246,7 +246,7 @@ def test_the_twin_and_reverse(photos: list[Path], pipeline: Pipeline) -> None:
 
 
 def test_an_order_network_is_refused_by_the_name_of_its_own_option(photos: list[Path], pipeline: Pipeline) -> None:
-    with pytest.raises(UnblurError, match=r"--order PathFilm: does not score the order of frames"):
+    with pytest.raises(UnblurError, match=r"order=PathFilm: does not score the order of frames"):
         unblur.burst(photos[:1], n=3, model=pipeline, order=pipeline.film.network)
 
 

@@ -11,6 +11,7 @@ from unblur.cli import main
 from unblur.errors import UnblurError
 from unblur.media.image import Picture, read_image, write_image
 from unblur.networks.cfmd import CFMD
+from unblur.networks.kinds import FilmNetwork
 from unblur.pipeline.restore import Pipeline
 from unblur.tasks import faces as task
 from unblur.tasks.deblur import deblur
@@ -18,7 +19,7 @@ from unblur.tasks.faces import load_faces
 from unblur.tasks.frames import frames
 
 
-class Tinted(nn.Module):
+class Tinted(nn.Module, FilmNetwork):
     """A film network that moves nothing: it adds `by` at every time, and `drift` more at the end."""
 
     def __init__(self, by=0.0, drift=0.0):
@@ -141,7 +142,7 @@ def test_boxes_by_hand(photo):
     # With a detector too, a face is not restored twice.
     both = deblur(photo, pipeline(Tinted()), check=False, faces=faces_of(Tinted(0.05), boxes=[(18, 28, 54, 64)]))
     assert [status.found for status in both.faces.statuses] == ["hand", "detector", "detector"]
-    with pytest.raises(UnblurError, match="--face-box 5,5,5,9"):
+    with pytest.raises(UnblurError, match="boxes=5,5,5,9"):
         load_faces(pipeline(Tinted()), detect=False, boxes=[(5, 5, 5, 9)])
 
 

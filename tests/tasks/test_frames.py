@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from unblur.pipeline.function import film_function
 
 import unblur
 from unblur.errors import UnblurError
@@ -16,6 +15,7 @@ from unblur.models.weights import load_weights, save_weights
 from unblur.networks.cfmd import CFMD
 from unblur.networks.jin import Jin
 from unblur.networks.purohit import Purohit
+from unblur.pipeline import refine as refine_module
 from unblur.pipeline import restore as engine_module
 from unblur.pipeline.refine import Correction
 from unblur.pipeline.restore import Pipeline
@@ -188,13 +188,13 @@ def test_refined_paths_keep_the_middle_frame(pipeline):
 
 def test_refined_paths_are_used_where_they_help(monkeypatch, pipeline):
     found = Correction(torch.ones(1, 4, 6, 6), 1.0, (2.0, 1.0))
-    monkeypatch.setattr(engine_module, "find_correction", lambda *_, **__: found)
+    monkeypatch.setattr(refine_module, "find_correction", lambda *_, **__: found)
     plain, refined = (
         unblur.frames(noise(), n=3, model=pipeline, refine=refine, data_consistency=0) for refine in (False, True)
     )
     assert refined.refinement.kept
     assert torch.allclose(refined._film.state[:, 3:], plain._film.state[:, 3:] + 1)
-    monkeypatch.setattr(engine_module, "find_correction", lambda *_, **__: replace(found, shrinkage=0.2))
+    monkeypatch.setattr(refine_module, "find_correction", lambda *_, **__: replace(found, shrinkage=0.2))
     left = unblur.frames(noise(), n=3, model=pipeline, refine=True, data_consistency=0)
     assert not left.refinement.kept
     assert torch.equal(left.tensor(), plain.tensor())
@@ -202,7 +202,7 @@ def test_refined_paths_are_used_where_they_help(monkeypatch, pipeline):
 
 def test_only_paths_are_refined():
     pipeline = Pipeline(CFMD(), device="cpu", dtype="float32")
-    with pytest.raises(UnblurError, match="--refine: needs paths"):
+    with pytest.raises(UnblurError, match="refine: needs paths"):
         unblur.frames(noise(), model=pipeline, refine=True)
 
 
@@ -213,7 +213,7 @@ def test_the_middle_frame_is_made_consistent_unless_it_is_the_users(pipeline):
     assert torch.equal(unblur.frames(smooth, n=3, model=pipeline).tensor(), made.tensor())
     own = unblur.frames(noise(), n=3, model=pipeline, sharp=noise()).tensor()
     assert torch.allclose(own[1], noise(), atol=1e-5)
-    with pytest.raises(UnblurError, match="--consistency -1"):
+    with pytest.raises(UnblurError, match="data_consistency=-1"):
         unblur.frames(noise(), model=pipeline, data_consistency=-1)
 
 
@@ -284,7 +284,7 @@ def test_what_is_shown_is_what_is_measured(shipped, request, kind, steps):
     pipeline = Pipeline(request.getfixturevalue(kind), device="cpu", dtype="float32")
     shown = unblur.frames(noise(40, 36), n=7, model=pipeline, data_consistency=steps).tensor()
     with torch.inference_mode():
-        measured = film_function(pipeline, False, steps)(noise(40, 36)[None], torch.arange(7) / 6)[0].clamp(0, 1)
+        measured = pipeline.frames(noise(40, 36)[None], torch.arange(7) / 6, data_consistency=steps)[0]
     torch.testing.assert_close(shown, measured, atol=2e-3, rtol=0)
 
 
@@ -311,8 +311,8 @@ def test_methods_of_the_command(shipped, monkeypatch, tmp_path, cascade, recurre
     monkeypatch.setattr(engine_module, "load_weights", files_too)
     photo = Picture(noise(), bits=8).save(tmp_path / "photo.png")
     weights = {
-        name: str(save_weights(tmp_path / f"{name}.safetensors", network, Card(name, f"frame_{name}")))
-        for name, network in (("cascade", cascade), ("recurrent", recurrent))
+        name: str(save_weights(tmp_path / f"{name}.safetensors", network, Card(name, name)))
+        for name, network in (("jin", cascade), ("purohit", recurrent))
     }
 
     def run(method=None, model=None, **options):
@@ -320,19 +320,19 @@ def test_methods_of_the_command(shipped, monkeypatch, tmp_path, cascade, recurre
         given = Options(model=model, device="cpu", dtype="float32", data_consistency=0)
         return frames_files([str(photo)], str(tmp_path / "film") + "/", given, _Silent(), film)
 
-    assert run("cascade", weights["cascade"]).results[0].facts["frames"] == 7
-    moved = run("recurrent", weights["recurrent"], n=4)
+    assert run("jin", weights["jin"]).results[0].facts["frames"] == 7
+    moved = run("purohit", weights["purohit"], n=4)
     assert moved.results[0].facts["frames"] == 4
-    assert "with recurrent behind maxim" in moved.by
+    assert "with purohit behind maxim" in moved.by
     for method, model, options, said in (
-        ("cascade", None, {}, "--method cascade: no weights of it come with this package; name a file"),
-        ("cascade", weights["recurrent"], {}, "--model recurrent makes its films in another way"),
-        ("recurrent", weights["cascade"], {}, "--model cascade makes its films in another way"),
-        ("paths", weights["cascade"], {}, "--model cascade makes its films in another way"),
-        ("cascade", weights["cascade"], {"n": 51}, "-n 51: --model cascade makes 7 frames"),
-        (None, weights["cascade"], {"times": [0.1]}, "--times: --model cascade makes 7 frames"),
-        (None, weights["cascade"], {"refine": True}, "--refine: needs paths"),
-        (None, weights["cascade"], {"sharp": str(photo)}, "--sharp: takes the place"),
+        ("jin", None, {}, "method=jin: no weights of it come with this package; name a file"),
+        ("jin", weights["purohit"], {}, "method=jin: purohit makes its films in another way"),
+        ("purohit", weights["jin"], {}, "--model cascade makes its films in another way"),
+        ("paths", weights["jin"], {}, "--model cascade makes its films in another way"),
+        ("jin", weights["jin"], {"n": 51}, "-n 51: --model cascade makes 7 frames"),
+        (None, weights["jin"], {"times": [0.1]}, "--times: --model cascade makes 7 frames"),
+        (None, weights["jin"], {"refine": True}, "refine: needs paths"),
+        (None, weights["jin"], {"sharp": str(photo)}, "--sharp: takes the place"),
     ):
         with pytest.raises(UnblurError) as caught:
             run(method, model, **options)

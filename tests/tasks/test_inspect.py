@@ -37,8 +37,8 @@ def test_a_known_shift_is_recovered(trained, leaves, moved, length, degrees):
 
 
 def test_the_whole_photo_is_described_once(monkeypatch, trained, leaves, moved):
-    photo, sizes, described = moved(leaves, 12, 30), [], verdict.described
-    monkeypatch.setattr(verdict, "described", lambda grey: sizes.append(grey.shape) or described(grey))
+    photo, sizes, described = moved(leaves, 12, 30), [], verdict.spectral_features
+    monkeypatch.setattr(verdict, "spectral_features", lambda grey: sizes.append(grey.shape) or described(grey))
     assert unblur.inspect(photo, model=trained).length is not None
     assert sizes.count(photo.shape[1:]) == 1
 

@@ -21,8 +21,8 @@ from unblur.models.card import Card
 from unblur.models.weights import save_weights
 from unblur.networks.hypercut import HyperCUT
 from unblur.networks.path_film import UNetRestorer
+from unblur.pipeline import frame_order
 from unblur.pipeline.frame_order import OrderScorer, shrunk, spread
-from unblur.tasks import order as module
 from unblur.tasks import order_files
 from unblur.tasks.order import order, score_frames
 from unblur.tasks.order_files import OrderOptions, eval_files, label_files, score_files
@@ -127,7 +127,7 @@ def test_large_frames_are_scored_small(monkeypatch: pytest.MonkeyPatch) -> None:
     assert wanted.frames == 40
     assert seen == [(1, 8, 3, 64, 64, 28)]
     # Few pairs at a time give the same score.
-    monkeypatch.setattr(module, "MOST", 3 * 64 * 64)
+    monkeypatch.setattr(frame_order, "MOST", 3 * 64 * 64)
     again = score_frames(OrderScorer(net, device="cpu"), list(frames(1, 40, 128)), 64)
     assert max(shape[-1] for shape in seen[1:]) == 3
     assert again.direction == pytest.approx(wanted.direction, rel=1e-4)
@@ -296,9 +296,9 @@ def test_what_cannot_be_labelled(model: str, metadata: Path, tmp_path: Path) -> 
     with pytest.raises(UnblurError, match="is no name of metadata"):
         label_files(metadata, frame, options)
     assert frame.read_bytes() == before
-    with pytest.raises(UnblurError, match="--side 5"):
+    with pytest.raises(UnblurError, match="side=5"):
         label_files(metadata, options=replace(options, side=5))
-    with pytest.raises(UnblurError, match="partition test: has no entry"):
+    with pytest.raises(UnblurError, match="split test: has no entry"):
         label_files(metadata, options=replace(options, split="test"))
 
 
@@ -329,16 +329,16 @@ def test_a_clip_that_ends_early_is_told_of(monkeypatch: pytest.MonkeyPatch) -> N
     class Short(list[torch.Tensor]):
         count = 5
 
-    monkeypatch.setattr(module, "read_clip", lambda path: Short(frames(0, 4)))
+    monkeypatch.setattr(frame_order, "read_clip", lambda path: Short(frames(0, 4)))
     with pytest.raises(UnblurError, match=r"a\.mp4: promises 5 frames and holds fewer"):
         order("a.mp4", network())
 
 
 def test_sides_from_64_on_are_taken() -> None:
-    assert [module.check_side(side) for side in (0, 64, 500)] == [0, 64, 500]
+    assert [frame_order.check_side(side) for side in (0, 64, 500)] == [0, 64, 500]
     for side in (63, -1):
         with pytest.raises(UnblurError, match="too small"):
-            module.check_side(side)
+            frame_order.check_side(side)
 
 
 def test_nothing_at_all_is_no_success() -> None:

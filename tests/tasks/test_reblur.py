@@ -15,10 +15,10 @@ from unblur.models.weights import save_weights
 from unblur.networks.blur_kernel_space import BlurKernelSpace
 from unblur.networks.path_blur_space import PathBlurSpace
 from unblur.pipeline.blur_transfer import BlurCode, BlurSpace, load_blur_space
-from unblur.tasks.plots_psf_grid import draw_impulses
+from unblur.tasks.plots_psf_grid import draw_psf_grid
 from unblur.tasks.reblur import read_blur, seed_of
 
-ARGUMENTS = {"widths": (4, 4, 6, 6), "blocks": (1, 1, 1, 1), "features": 8, "looks": 1}
+ARGUMENTS = {"widths": (4, 4, 6, 6), "blocks": (1, 1, 1, 1), "features": 8, "gauss_newton_steps": 1}
 EVIDENCE = {"hidden": 8, "blocks": 1, "window": 16, "reaches": (2, 3)}
 
 
@@ -118,7 +118,7 @@ def test_what_is_refused(tmp_path, space, leaves):
     plain.variational = False
     with pytest.raises(UnblurError, match="is not variational, so no blur can be drawn"):
         unblur.sample_blur(leaves, 1, 0, BlurSpace(plain, device="cpu"))
-    with pytest.raises(UnblurError, match="--sample 0: not a number"):
+    with pytest.raises(UnblurError, match="n=0: not a number"):
         unblur.sample_blur(leaves, 0, 0, space)
 
 
@@ -137,13 +137,13 @@ def test_weights_are_no_code(file):
 
 
 def test_the_picture_of_a_blur(space):
-    drawn = draw_impulses(space, space.draw(200, 300, 0))
+    drawn = draw_psf_grid(space, space.draw(200, 300, 0))
     assert drawn.shape == (3, 3 * 256, 3 * 320)
     light = (drawn[0] - 0.06).clamp_min(0).unflatten(0, (4, -1)).unflatten(2, (5, -1)).amax((1, 3))
     # A point in every square that the picture reaches the middle of.
     assert bool((light[:3, :4] > 0.5).all())
     assert drawn.max() <= 1
-    wide = draw_impulses(space, space.draw(64, 4000, 0))
+    wide = draw_psf_grid(space, space.draw(64, 4000, 0))
     assert wide.shape == (3, 192, 4032)
 
 
@@ -156,7 +156,7 @@ class Shifted:
 
 def test_the_picture_shows_the_blur_and_nothing_else():
     code = BlurCode(torch.zeros(1, 1, 1), 150, 90, "x", "y")
-    drawn = draw_impulses(Shifted(), code)[0]  # three by two squares, seven times as large
+    drawn = draw_psf_grid(Shifted(), code)[0]  # three by two squares, seven times as large
     assert drawn.shape == (192 * 5, 128 * 5)
     bright = (drawn > 0.5).nonzero()
     middles = torch.tensor([32, 96])[:, None].expand(2, 1)
@@ -169,7 +169,7 @@ def test_the_picture_shows_the_blur_and_nothing_else():
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (20, 33), (40, 500)])
 def test_small_pictures_have_a_point_too(space, height, width):
-    drawn = draw_impulses(space, space.draw(height, width, 0))
+    drawn = draw_psf_grid(space, space.draw(height, width, 0))
     assert float(drawn.max()) > 0.9
 
 
@@ -270,7 +270,7 @@ def test_networks_without_a_file_are_told_apart(leaves):
         ((), "--like and --sample: are both missing"),
         (("--sample", "2", "--code", "x"), "--code and --sample: are given at once"),
         (("--sample", "0"), "--sample 0: not a number of blurs"),
-        (("--sample", "1", "--save-code", "x"), "--save-code and --impulses: want one blur"),
+        (("--sample", "1", "--save-code", "x"), "--save-code and --psf-grid: want one blur"),
         (("--code", "nothing.safetensors"), "nothing.safetensors: no such file"),
         (("--like", "nothing.png", "nothing.png"), "nothing.png: does not exist"),
         (("--sample", "1", "--model", "fast"), "--model film-small: is no blur space"),

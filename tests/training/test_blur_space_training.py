@@ -139,7 +139,7 @@ def test_the_shipped_kind_of_network_learns_from_all_terms(pair: dict[str, Tenso
 RECIPE = """
 name: tiny
 network:
-  name: blur_space
+  name: blur_kernel_space
   arguments: {{features: 4, front_blocks: 1, back_blocks: 1, channels: 8, encoder_blocks: 1}}
 out: {run}
 pairs: {{train: [{{path: {pairs}}}], heldout: [{{path: {pairs}}}], size: 32, batch_size: 2}}

@@ -16,7 +16,7 @@ from unblur.training.build import main
 RECIPE = """
 name: tiny
 network:
-  name: film
+  name: path_film
   arguments:
     restorer: {{widths: [8, 8], blocks: [1, 1]}}
     paths: {{widths: [8, 8], blocks: [1, 1]}}

@@ -19,7 +19,7 @@ log_every: 10
 save_minutes: 60
 ema: 0
 network:
-  name: path_space
+  name: path_blur_space
   arguments: {{channels: 8, widths: [16, 16, 16, 16], blocks: [1, 1, 1, 1]}}
 fields: {{size: 8, batch_size: 4, noise: 0.1, motion: {{length: [4.0, 12.0], layer: 0.0}}}}
 data: {{heldout: 0}}

@@ -283,7 +283,7 @@ def test_the_small_recipe_is_for_cpus() -> None:
 
 RECIPE = """
 name: tiny
-network: {{name: moments, arguments: {{channels: 4, blocks: 1, {ablation}}}}}
+network: {{name: cfmd, arguments: {{channels: 4, blocks: 1, {ablation}}}}}
 out: {run}
 data: {{train: {stills}, val: {stills}, heldout: 2, val_size: 24}}
 exposures: {{size: 16, batch_size: 2, times: 2, motion: {{length: [2, 6]}}}}
@@ -317,7 +317,7 @@ def test_recipes_are_trained_and_resumed_and_begun_from_weights(
     assert [line["step"] for line in _lines(run)] == [1, 2, 2]
     critic = load_weights(run / "critic.safetensors")
     assert (critic.card.network, critic.network.arguments) == ("cfmd_critic", TINY)
-    assert load_weights(run / "last.safetensors").card.network == "moments"
+    assert load_weights(run / "last.safetensors").card.network == "cfmd"
     assert main([str(recipe), "--resume", "auto", "--trainer.max_steps", "3", "--trainer.precision", "bf16-mixed"]) == 0
     weights = ["--weights", str(run / "last.safetensors"), "--critic.weights", str(run / "critic.safetensors")]
     still = ["--optimizer.lr", "0", "--critic.optimizer.lr", "0", "--ema", "0", "--trainer.max_steps", "1"]

@@ -10,7 +10,7 @@ from unblur.training.recipe import read_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 SMALL = """
-network: {name: film, arguments: {restorer: {widths: [8, 8], blocks: [1, 1]}}}
+network: {name: path_film, arguments: {restorer: {widths: [8, 8], blocks: [1, 1]}}}
 exposures: {size: 32, motion: {length: [2, 10]}}
 optimizer: {lr: 1e-3}
 """
@@ -34,7 +34,7 @@ def test_shipped_recipes_are_valid(path: Path) -> None:
 
 def test_there_are_recipes() -> None:
     names = {path.stem for path in RECIPES}
-    assert {"film-small", "moments", "mimo-unet"} <= names
+    assert {"film-small", "cfmd", "mimo-unet"} <= names
     assert {f"blur-space-{data}" for data in ("reds", "gopro", "gopro-variational", "mix")} <= names
 
 
@@ -80,7 +80,7 @@ LEARNING_RATES = {
 
 
 BLUR = """
-network: {name: blur_space, arguments: {features: 8}}
+network: {name: blur_kernel_space, arguments: {features: 8}}
 pairs: {train: [{path: a, weight: 2}]}
 """
 
@@ -185,8 +185,8 @@ def test_network_arguments_are_checked_too(small: Path) -> None:
 
 
 def test_unknown_network(small: Path) -> None:
-    with pytest.raises(UnblurError, match=r"network\.name momets: no such network; the nearest is moments"):
-        read_recipe(small, ["--network.name=momets"])
+    with pytest.raises(UnblurError, match=r"network\.name cfmdd: no such network; the nearest is cfmd"):
+        read_recipe(small, ["--network.name=cfmdd"])
 
 
 @pytest.mark.parametrize("text", ["", "- 1", "a: [", "a: {lr: 1}"])

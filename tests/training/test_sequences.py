@@ -41,9 +41,12 @@ log_every: 1
 validate_every: 2
 trainer: {{max_steps: 2, accelerator: cpu}}
 """
-FILM = "{name: film, arguments: {restorer: {widths: [8, 8], blocks: [1, 1]}, paths: {widths: [8, 8], blocks: [1, 1]}}}"
-FRAMES = "{name: frame_recurrent, arguments: {width: 4, hidden: 4, flow_widths: [2, 2, 2], steps: 3}}"
-ORDER = "{name: order_net, arguments: {width: 4, channels: 4, blocks: 1}}"
+FILM = (
+    "{name: path_film, arguments: {restorer: {widths: [8, 8], blocks: [1, 1]}, "
+    "motion: {widths: [8, 8], blocks: [1, 1]}}}"
+)
+FRAMES = "{name: purohit, arguments: {width: 4, hidden: 4, flow_widths: [2, 2, 2], steps: 3}}"
+ORDER = "{name: hypercut, arguments: {width: 4, channels: 4, blocks: 1}}"
 
 
 def exposures(root: Path) -> Path:
@@ -139,7 +142,7 @@ def test_mistakes_in_sets_are_named(tmp_path: Path) -> None:
 
 DRAFTED = """
 name: tiny
-network: {{name: moments, arguments: {{channels: 12, blocks: 1, deformable: false, estimates: {sees}}}}}
+network: {{name: cfmd, arguments: {{channels: 12, blocks: 1, deformable: false, estimates: {sees}}}}}
 out: {run}
 data: {{heldout: 2, val_size: 32, train: {root}, val: {root}}}
 sequences:

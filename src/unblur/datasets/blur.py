@@ -83,7 +83,7 @@ class BlurOptions:
         """Themselves, if they can be met."""
         for name, least in (("count", 1), ("size", 16), ("frames", 1)):
             if getattr(self, name) < least:
-                raise UnblurError(f"--{name} {getattr(self, name)}", "too small", f"use {least} or more")
+                raise UsageError(name, getattr(self, name), "too small", f"use {least} or more")
         low, high = self.length
         if not 0 <= low <= high:
             raise UsageError("length", f"{low:g},{high:g}", "not a range of pixels", "use for instance 3,28")

@@ -58,6 +58,11 @@ class Tiled(Network, Protocol):
     is_local: bool = True
     tile_size: int | None = None
 
+    @property
+    def stride(self) -> int:
+        """Of which the sides of a picture must be where nothing pads it, as in an exported graph."""
+        return self.multiple
+
 
 class RestorerNetwork(Tiled, Protocol):
     """One blurry picture to the sharp one of the middle of the exposure."""

@@ -38,8 +38,12 @@ class UNetRestorer(nn.Module, RestorerNetwork):
         super().__init__()
         self.arguments: dict[str, object] = {"widths": list(widths), "blocks": list(blocks)}
         self.unet = UNet(3, 12, widths, blocks)
-        self.multiple = self.unet.multiple
         self.tile_overlap = 12 * self.unet.multiple
+
+    @property
+    def stride(self) -> int:
+        """That of the U-Net; tiles are laid out by larger steps."""
+        return self.unet.multiple
 
     def forward(self, blurry: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] to the same, sharp, unclamped; any size."""

@@ -325,7 +325,7 @@ class Pipeline:
         ------
         UsageError
         """
-        if self.kind == "refiner" or self.film.network.starts_from != "sharp":
+        if self.kind != "film" or self.film.network.starts_from != "sharp":
             raise UsageError("sharp", None, f"takes the place of what {self.name} makes", "leave one of the two out")
 
     def as_dict(self) -> dict[str, object]:
