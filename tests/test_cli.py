@@ -210,7 +210,7 @@ def test_a_model_for_one_picture_makes_pictures_and_films(capsys, photos, tmp_pa
     code, out, _ = run(capsys, "deblur", *arguments)
     report = json.loads(out)
     assert code == 0
-    assert (report["model"]["name"], report["model"]["kind"]) == ("maxim", "picture")
+    assert (report["model"]["name"], report["model"]["kind"]) == ("maxim", "restorer")
     assert report["model"]["paths"] == "film-small"
     assert report["results"][0]["residual"]["stored_values"]["db"] > 0
     code, out, _ = run(capsys, "frames", *arguments, "-n", 3, "-o", f"{tmp_path / 'frames'}/")

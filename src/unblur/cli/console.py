@@ -128,7 +128,7 @@ class Console:
 
             Screen().print(report.table())
         else:
-            typer.echo(report.markdown())
+            typer.echo(self.spelling.text(report.markdown()))
 
     def close(self, report: Closing) -> int:
         """Print the report, or one line of it; return the exit code."""

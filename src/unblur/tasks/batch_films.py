@@ -73,7 +73,7 @@ def frames_files(
         An option cannot be met. What concerns one file is in the report, and told to `listener`.
     """
     checked_times(film.n or FRAMES, film.times)
-    if film.method in ("cascade", "recurrent") and options.model is None:
+    if film.method in ("jin", "purohit") and options.model is None:
         remedy = "name a file of weights with `model`"
         raise UsageError("method", film.method, "no weights of it come with this package", remedy)
     report = RunReport("frames", "filmed")
