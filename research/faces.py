@@ -37,7 +37,7 @@ from typing import Any
 import torch
 from learning import add_line, learn, read_lines, spread
 from torch import Tensor
-from unblur.data.face_exposures import FaceExposures, Order, load_faces
+from unblur.data.metadata_exposures import FaceExposures, Order, load_faces
 
 from unblur.data.augmentation import Augmentation
 from unblur.data.sequences import MetadataSequences, SequenceBatches

@@ -66,7 +66,7 @@ def test_orders() -> None:
     assert 60 < tossed.count(1) < 140
 
 
-def test_partitions(tmp_path: Path) -> None:
+def test_splits(tmp_path: Path) -> None:
     metadata = Metadata("x", 3, (entry(1), replace(entry(2), split="val")))
     assert [e.id for e in metadata.part("val").entries] == ["c2/0"]
     assert metadata.part(None) is metadata
@@ -155,7 +155,7 @@ def test_files_that_are_nearly_metadata(tmp_path: Path, more: str, problem: str)
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"frame_per_seq": 1}, "'frame_per_seq' cannot be 1"),
+        ({"frame_per_seq": 0}, "'frame_per_seq' cannot be 0"),
         ({"frame_per_seq": True}, "'frame_per_seq' cannot be true"),
         ({"frame_per_seq": "7"}, "'frame_per_seq' cannot be"),
         ({"name": ""}, "'name' cannot be"),

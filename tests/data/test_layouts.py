@@ -72,9 +72,9 @@ def test_no_pairs() -> None:
         find_pairs("x", ["a/0.png", "b/0.png"])
     with pytest.raises(UnblurError, match="holds no pairs in the layout reds"):
         find_pairs("x", RELEASED, layout="reds")
-    with pytest.raises(UnblurError, match="has no validation split"):
+    with pytest.raises(UnblurError, match="has no pair of the split val"):
         find_pairs("x", RELEASED, split="val")
-    with pytest.raises(UnblurError, match="nothing but its validation split"):
+    with pytest.raises(UnblurError, match="has no pair of the split train"):
         find_pairs("x", [name for name in GOPRO if name.startswith("test")])
 
 

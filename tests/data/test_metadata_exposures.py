@@ -11,8 +11,7 @@ from PIL import Image
 from written_faces import light, write_faces
 
 from unblur.data.exposure_metadata import Entry, Metadata, read_metadata, write_metadata
-from unblur.data.manifest import Record, write_manifest
-from unblur.data.metadata_exposures import load_faces, load_recorded, spread
+from unblur.data.metadata_exposures import load_exposures, load_faces, spread
 from unblur.data.sequences import MetadataSequences
 from unblur.errors import UnblurError
 
@@ -34,8 +33,8 @@ def metadata(tmp_path: Path) -> Path:
     return write_metadata(tmp_path / "metadata.json", Metadata("toy", 3, tuple(entries)))
 
 
-def test_metadata_by_partitions_in_their_orders(metadata: Path) -> None:
-    classes = load_recorded(metadata)
+def test_metadata_by_splits_in_their_orders(metadata: Path) -> None:
+    classes = load_exposures(metadata)
     assert {name: len(each) for name, each in classes.items()} == {"test": 3, "val": 1}
     test = classes["test"]
     assert (test.averaged, test.response) == (3, "srgb")
@@ -46,42 +45,47 @@ def test_metadata_by_partitions_in_their_orders(metadata: Path) -> None:
     assert levels == [[0, 1, 2], [12, 11, 10]]
     assert (batches[1]["blurry"][0, 0, 0, 0] * 255).round() == 102
     assert [len(batch["blurry"]) for batch in test.batches(1)] == [1, 1, 1]
-    assert {name: len(each) for name, each in load_recorded(metadata, limit=2).items()} == {"test": 2, "val": 1}
-    assert list(load_recorded(metadata, split="val")) == ["val"]
+    assert {name: len(each) for name, each in load_exposures(metadata, limit=2).items()} == {"test": 2, "val": 1}
+    assert list(load_exposures(metadata, split="val")) == ["val"]
     with pytest.raises(UnblurError, match="split train: has no entry"):
-        load_recorded(metadata, split="train")
+        load_exposures(metadata, split="train")
 
 
-def test_manifests_tell_how_they_were_averaged(tmp_path: Path) -> None:
-    record = Record("0.png", ("1.png", "2.png"), (0.0, 1.0), "clip", "srgb", "unknown", (20, 24))
+def test_metadata_tell_how_exposures_were_averaged(tmp_path: Path) -> None:
+    entry = Entry("0", "ignore", "test", "0.png", ("1.png", "2.png"), response="srgb", source="clip")
     for i in range(3):
         picture(tmp_path / f"{i}.png", i)
-    records = [replace(record, span=(3, 15)), replace(record, response="linear", span=(3, 15)), replace(record, seed=1)]
-    (class_,) = load_recorded(write_manifest(tmp_path / "manifest.jsonl", records[:1])).values()
+    entries = (
+        replace(entry, span=(3, 15)),
+        replace(entry, id="1", response="linear", span=(3, 15)),
+        replace(entry, id="2", seed=1),
+    )
+    write_metadata(tmp_path / "metadata.json", Metadata("toy", 2, entries[:1]))
+    (class_,) = load_exposures(tmp_path).values()
     assert (class_.averaged, class_.response) == (13, "srgb")
-    classes = load_recorded(write_manifest(tmp_path / "manifest.jsonl", records))
+    write_metadata(tmp_path / "metadata.json", Metadata("toy", 2, entries))
+    classes = load_exposures(tmp_path / "metadata.json")
     kinds = {name: (each.averaged, each.response) for name, each in classes.items()}
     assert kinds == {
         "test, all the time, srgb": (None, "srgb"),
         "test, 13 frames, linear": (13, "linear"),
         "test, 13 frames, srgb": (13, "srgb"),
     }
-    assert load_recorded(tmp_path) == classes
     assert torch.equal(next(class_.batches())["frames"][0, :, 0, 0, 0], torch.tensor([1, 2]) / 255)
 
 
 def test_what_cannot_be_measured_on(metadata: Path) -> None:
-    with pytest.raises(UnblurError, match=r"is no metadata.json and no manifest.jsonl; name one"):
-        load_recorded(metadata.parent / "0.png")
+    with pytest.raises(UnblurError, match=r"is no metadata.json; name one"):
+        load_exposures(metadata.parent / "0.png")
     document = json.loads(metadata.read_text())
     metadata.write_text(json.dumps({**document, "data": []}))
     with pytest.raises(UnblurError, match="holds no exposure"):
-        load_recorded(metadata)
+        load_exposures(metadata)
     for i, name in enumerate(("0.png", "0_0.png", "0_1.png", "0_2.png")):
         picture(metadata.parent / name, i, 20, 10)
     metadata.write_text(json.dumps({**document, "data": document["data"][:1]}))
     with pytest.raises(UnblurError, match=r"0.png: is smaller than 11 x 11 pixels; remove its entry"):
-        list(load_recorded(metadata)["test"].batches())
+        list(load_exposures(metadata)["test"].batches())
 
 
 def test_some_are_spread_evenly() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from unblur.data.manifest import Record, write_manifest
+from unblur.data.exposure_metadata import Entry, Metadata, write_metadata
 from unblur.data.pairs import ExposurePairs, PairBatches, Pairs, open_pairs, open_sharp, val_batches
 from unblur.data.stills import Still
 from unblur.data.synthetic_batches import SyntheticExposures
@@ -39,28 +40,37 @@ def test_two_places(root: Path) -> None:
     places = f"{root.parent / 'sharp.lmdb'},{root.parent / 'blur.lmdb'}"
     assert halves(open_pairs(places)) == [True] * 4
     assert halves(open_pairs(f"{root / 'sharp_imgs'}, {root / 'blur_imgs'}")) == [True] * 4
-    with pytest.raises(UnblurError, match="has no validation split"):
+    with pytest.raises(UnblurError, match="has no split val"):
         open_pairs(places, split="val")
     shutil.rmtree(root / "blur_imgs" / "s")
     with pytest.raises(UnblurError, match="holds no picture"):
         open_pairs(f"{root / 'sharp_imgs'},{root / 'blur_imgs'}")
 
 
-def test_a_manifest_gives_the_middle(tmp_path: Path, picture: Write) -> None:
+def test_metadata_give_the_middle(tmp_path: Path, picture: Write) -> None:
     files = ["blurry/a.png", *(f"sharp/a/{i:02d}.png" for i in range(3))]
     for file in files:
         picture(tmp_path / file)
-    record = Record(files[0], tuple(files[1:]), (0.0, 0.5, 1.0), "a", "srgb", "as_stored", (20, 24))
-    manifest = write_manifest(tmp_path / "manifest.jsonl", [record])
-    for place in (tmp_path, manifest):
+    entry = Entry("a", "reverse", "train", files[0], tuple(files[1:]))
+    metadata = write_metadata(tmp_path / "metadata.json", Metadata("toy", 3, (entry,)))
+    for place in (tmp_path, metadata):
         assert open_pairs(str(place)).names == [("sharp/a/01.png", "blurry/a.png")]
         assert open_sharp(str(place))[1] == ["sharp/a/01.png"]
+    with pytest.raises(UnblurError, match="split val: has no entry; there are: train"):
+        open_pairs(str(tmp_path), split="val")
+    assert len(open_pairs(str(tmp_path), split="all")) == 1
     store_pictures(tmp_path, tmp_path / "a.lmdb", Silent())
     assert open_pairs(str(tmp_path / "a.lmdb")).names == [("sharp/a/01.png", "blurry/a.png")]
     (tmp_path / "sharp/a/01.png").unlink()
-    with pytest.raises(UnblurError, match=r"line 1: names sharp/a/01\.png, which is not there"):
+    with pytest.raises(UnblurError, match=r"metadata.json, a: names sharp/a/01\.png, which is not there"):
         open_pairs(str(tmp_path))
-    write_manifest(manifest, [Record(files[0], (files[1],), (0.0,), "a", "srgb", "unknown", (20, 24))])
+    uneven = replace(entry, times=(0.0, 0.2, 0.5))
+    write_metadata(metadata, Metadata("toy", 3, (uneven,)))
+    assert open_pairs(str(tmp_path)).names == [("sharp/a/02.png", "blurry/a.png")]
+    one = replace(entry, frames=entry.frames[:1])
+    write_metadata(metadata, Metadata("toy", 1, (one,)))
+    assert open_pairs(str(tmp_path)).names == [("sharp/a/00.png", "blurry/a.png")]
+    write_metadata(metadata, Metadata("toy", 2, (replace(entry, frames=entry.frames[:2]),)))
     with pytest.raises(UnblurError, match="no sharp frame of the middle"):
         open_pairs(str(tmp_path))
 
@@ -76,9 +86,6 @@ def test_excluded(root: Path) -> None:
     assert len(open_pairs(str(root), exclude=["*/0.png", "*/1*"])) == 2
     with pytest.raises(UnblurError, match="no pair that is not excluded"):
         open_pairs(str(root), exclude=["*"])
-
-
-Write = Callable[..., Path]
 
 
 def test_sizes_that_differ_are_told_at_once(root: Path, picture: Write) -> None:

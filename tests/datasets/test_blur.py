@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from unblur.data.manifest import Record, read_manifest
+from unblur.data.exposure_metadata import Entry, read_metadata
 from unblur.datasets import blur as module
 from unblur.datasets.blur import BlurOptions, blur_data
 from unblur.errors import UnblurError
@@ -45,7 +45,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def load(out: Path, record: Record) -> tuple[torch.Tensor, torch.Tensor]:
+def load(out: Path, record: Entry) -> tuple[torch.Tensor, torch.Tensor]:
     frames = torch.stack([read_image(out / path).pixels for path in record.frames])
     return read_image(out / record.blurry).pixels, frames
 
@@ -57,9 +57,9 @@ def test_photos_become_exposures(tmp_path: Path) -> None:
     report = blur_data([tmp_path / "in"], out, SMALL)
     assert report.exit_code == 0
     assert [o.facts["exposures"] for o in report.results] == [2, 1]
-    records = read_manifest(out / "manifest.jsonl")
+    records = read_metadata(out / "metadata.json").entries
     assert [r.blurry for r in records] == ["blurry/a_0000.png", "blurry/a_0001.png", "blurry/b_0000.png"]
-    assert records[0].times == pytest.approx([0, 1 / 3, 2 / 3, 1], abs=1e-5)
+    assert records[0].frame_times() == pytest.approx([0, 1 / 3, 2 / 3, 1], abs=1e-5)
     assert len({r.seed for r in records}) == 3
     for record in records:
         blurry, frames = load(out, record)
@@ -68,7 +68,7 @@ def test_photos_become_exposures(tmp_path: Path) -> None:
         # The mean of the sharp frames is nearer to the blurry picture than any of them.
         light, target = to_linear(frames), to_linear(blurry)
         assert (light.mean(0) - target).abs().mean() < (light - target).abs().mean((1, 2, 3)).min()
-        assert (record.source, record.direction) == (record.blurry[7] + Path(record.source).suffix, "as_stored")
+        assert (record.source, record.order) == (record.blurry[7] + Path(str(record.source)).suffix, "keep")
 
 
 def test_clips_are_averaged_and_their_direction_is_told(tmp_path: Path) -> None:
@@ -80,8 +80,8 @@ def test_clips_are_averaged_and_their_direction_is_told(tmp_path: Path) -> None:
     options = BlurOptions(count=4, size=48, frames=4, average=7)
     out = tmp_path / "out"
     blur_data([tmp_path / "film"], out, options)
-    records = read_manifest(out / "manifest.jsonl")
-    assert [r.direction for r in records] == ["reversed"] * 2 + ["as_stored"] * 2
+    records = read_metadata(out / "metadata.json").entries
+    assert [r.order for r in records] == ["reverse"] * 2 + ["keep"] * 2
     assert [r.span for r in records] == [(0, 6), (7, 13)] * 2
     assert all(r.seed is None for r in records)
     blurry, frames = load(out, records[0])
@@ -98,7 +98,7 @@ def test_what_clips_cannot_yield_photos_do(tmp_path: Path) -> None:
     report = blur_data([film, photo(tmp_path / "a.png")], tmp_path / "out", SMALL)
     assert report.exit_code == 1
     assert "no passage that moves" in str(report.errors[0])
-    assert [r.source for r in read_manifest(tmp_path / "out" / "manifest.jsonl")] == ["a.png"] * 3
+    assert [r.source for r in read_metadata(tmp_path / "out" / "metadata.json").entries] == ["a.png"] * 3
 
 
 def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_an_interrupted_run_is_taken_up(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(module, "_moved", failing)
     with pytest.raises(KeyboardInterrupt):
         blur_data([source], out, SMALL)
-    assert len(read_manifest(out / "manifest.jsonl")) == 1
+    assert len(read_metadata(out / "metadata.json").entries) == 1
     report = blur_data([source], out, SMALL)
     assert len(calls) == 4
     assert report.results[0].said == "2 exposures, 1 there already"
@@ -144,8 +144,8 @@ def test_more_can_be_made_later_but_not_otherwise(tmp_path: Path) -> None:
     source, out = photo(tmp_path / "a.png"), tmp_path / "out"
     blur_data([source], out, BlurOptions(count=1, size=32, frames=2))
     blur_data([source], out, BlurOptions(count=2, size=32, frames=2))
-    assert len(read_manifest(out / "manifest.jsonl")) == 2
-    with pytest.raises(UnblurError, match="made with --size 32"):
+    assert len(read_metadata(out / "metadata.json").entries) == 2
+    with pytest.raises(UnblurError, match=r"made with another size \(32\)"):
         blur_data([source], out, BlurOptions(count=2, size=40, frames=2))
     other = photo(tmp_path / "other" / "a.jpg")
     report = blur_data([other], out, BlurOptions(count=2, size=32, frames=2))
@@ -156,9 +156,9 @@ def test_alike_names_do_not_clash(tmp_path: Path) -> None:
     one, two = photo(tmp_path / "1" / "a.png", 1), photo(tmp_path / "2" / "A.png", 2)
     report = blur_data([one, two], tmp_path / "out", BlurOptions(count=2, size=32, frames=1))
     assert report.exit_code == 0
-    records = read_manifest(tmp_path / "out" / "manifest.jsonl")
+    records = read_metadata(tmp_path / "out" / "metadata.json").entries
     assert sorted(r.blurry for r in records) == ["blurry/A-2_0000.png", "blurry/a_0000.png"]
-    assert all(r.times == (0.5,) for r in records)
+    assert all(r.frame_times() == (0.5,) for r in records)
 
 
 def test_bad_inputs_are_told_and_the_others_done(tmp_path: Path) -> None:
@@ -201,9 +201,9 @@ def test_nothing_usable(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (BlurOptions(count=0), "--count 0"),
-        (BlurOptions(size=8), "--size 8"),
-        (BlurOptions(frames=0), "--frames 0"),
+        (BlurOptions(count=0), "count=0"),
+        (BlurOptions(size=8), "size=8"),
+        (BlurOptions(frames=0), "frames=0"),
         (BlurOptions(length=(5, 2)), "length=5,2"),
         (BlurOptions(length=(float("nan"), 2)), "length=nan,2"),
         (BlurOptions(layer=1.5), "layer=1.5"),
@@ -227,10 +227,10 @@ def test_frames_fall_on_averaged_ones(frames: int, averaged: int) -> None:
 def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
     source, out = photo(tmp_path / "a.png"), tmp_path / "out"
     out.mkdir()
-    (out / "manifest.jsonl").write_text("mine")
-    with pytest.raises(UnblurError, match=r"no options\.json"):
+    (out / "metadata.json").write_text("mine")
+    with pytest.raises(UnblurError, match=r"holds something else \(metadata.json\)"):
         blur_data([source], out, SMALL)
-    assert contents(out) == {"manifest.jsonl": b"mine"}
+    assert contents(out) == {"metadata.json": b"mine"}
     (out / "options.json").write_text("[]")
     with pytest.raises(UnblurError, match="cannot be read"):
         blur_data([source], out, SMALL)

@@ -9,7 +9,7 @@ from torch import nn
 from written_faces import write_faces
 
 from unblur.cli import main
-from unblur.data.metadata_exposures import load_recorded
+from unblur.data.metadata_exposures import load_exposures
 from unblur.errors import UnblurError
 from unblur.evaluation import published_faces
 from unblur.evaluation.faces_protocol import _with_metrics, evaluate_faces
@@ -121,7 +121,7 @@ def test_frechet_distances(faces):
     truth, made, still, middles, centres = (Moments(3) for _ in range(5))
     for count, number in ((3, 3), (5, 2)):
         path = faces / f"frames-{count:02d}" / "metadata.json"
-        for batch in load_recorded(path)["test"].batches(4):
+        for batch in load_exposures(path)["test"].batches(4):
             assert len(batch["blurry"]) == number
             truth.add(described(Toy(), batch["frames"]).flatten(0, 1))
             film = ByRank(-0.2)(batch["blurry"], batch["times"]).clamp(0, 1)

@@ -11,7 +11,7 @@ from loaded_networks import SimpleFilm
 from torch import Tensor, nn
 
 from unblur.cli import main
-from unblur.data.manifest import Record, write_manifest
+from unblur.data.exposure_metadata import Entry, Metadata, write_metadata
 from unblur.errors import UnblurError
 from unblur.evaluation import film_protocol as module
 from unblur.evaluation import options as asked_module
@@ -225,11 +225,13 @@ def test_lpips_where_its_weights_are_and_a_word_where_they_are_not(
 
 
 def test_exposures_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str], film_network: nn.Module) -> None:
-    record = Record("0.png", ("1.png", "2.png", "3.png"), (0.0, 0.5, 1.0), "clip", "srgb", "unknown", (48, 40))
+    entries = tuple(
+        Entry(name, "ignore", "test", "0.png", ("1.png", "2.png", "3.png"), response="srgb") for name in ("a", "b")
+    )
     for i in range(4):
         Picture(torch.rand(3, 48, 40, generator=torch.Generator().manual_seed(i))).save(tmp_path / f"{i}.png")
-    manifest = write_manifest(tmp_path / "manifest.jsonl", [record, record])
-    report = evaluate(film_network, str(manifest), device="cpu", dtype="float32")
+    metadata = write_metadata(tmp_path / "metadata.json", Metadata("toy", 3, entries))
+    report = evaluate(film_network, str(metadata), device="cpu", dtype="float32")
     assert [(row.exposures, row.count) for row in report.rows] == [("test", 2)] * 2 + [(ALL, 2)] * 2
     assert report.verified == {}
     assert "published" not in report.summary()
@@ -239,9 +241,9 @@ def test_exposures_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str
     with pytest.raises(UnblurError, match="--metrics fid: no such metric"):
         evaluate(Film(), device="cpu", asked=Asked(["fid"]))
     weights = save_weights(tmp_path / "a.safetensors", film_network, Card("toy", "film"))
-    command = ["eval", str(manifest), "--model", str(weights), "--metrics", "psnr, ssim", "--limit", "1", "--json"]
+    command = ["eval", str(metadata), "--model", str(weights), "--metrics", "psnr, ssim", "--limit", "1", "--json"]
     assert main(command) == 0
     loaded = json.loads(capsys.readouterr().out)
     assert (loaded["results"][0]["count"], len(loaded["frames"])) == (1, 16)
     assert main(["eval", "blur-1", "--metrics", "psnr"]) == 2
-    assert main(["eval", str(manifest), "--split", "all"]) == 2
+    assert main(["eval", str(metadata), "--split", "all"]) == 2

@@ -12,7 +12,7 @@ from loaded_networks import SimpleFilm
 from torch import Tensor, nn
 
 from unblur.cli import main
-from unblur.data.manifest import Record, write_manifest
+from unblur.data.exposure_metadata import Entry, Metadata, write_metadata
 from unblur.errors import UnblurError
 from unblur.evaluation import film_protocol as evaluation
 from unblur.evaluation import options as module
@@ -184,14 +184,16 @@ def test_what_is_asked_in_vain() -> None:
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], film_network: nn.Module) -> None:
-    record = Record("0.png", ("1.png", "2.png", "3.png"), (0.0, 0.5, 1.0), "clip", "srgb", "unknown", (48, 40))
+    entries = tuple(
+        Entry(name, "ignore", "test", "0.png", ("1.png", "2.png", "3.png"), response="srgb") for name in ("a", "b")
+    )
     for i in range(4):
         Picture(torch.rand(3, 48, 40, generator=torch.Generator().manual_seed(i))).save(tmp_path / f"{i}.png")
-    manifest = write_manifest(tmp_path / "manifest.jsonl", [record, record])
+    metadata = write_metadata(tmp_path / "metadata.json", Metadata("toy", 3, entries))
     weights = save_weights(tmp_path / "a.safetensors", film_network, Card("toy", "film"))
 
     def run(*options: Any) -> tuple[int, str, str]:
-        code = main(["eval", str(manifest), "--model", str(weights), "--cache", str(tmp_path), *map(str, options)])
+        code = main(["eval", str(metadata), "--model", str(weights), "--cache", str(tmp_path), *map(str, options)])
         return code, *capsys.readouterr()
 
     code, out, _ = run("--metrics", "psnr8,frechet,identity", "--json")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import unblur
 from unblur.data.exposure_metadata import Entry, Metadata, read_metadata, write_metadata
-from unblur.data.manifest import Record, read_manifest, write_manifest
+from unblur.data.manifest import read_manifest
 from unblur.errors import UnblurError
 from unblur.media import atomic
 from unblur.media.image import Picture
@@ -266,20 +266,14 @@ def test_a_clip_that_cannot_be_read_keeps_its_order(model: str, metadata: Path) 
     assert sum("score" in entry.more for entry in after.entries) == 5
 
 
-def test_a_manifest_is_labelled(model: str, metadata: Path) -> None:
-    root = metadata.parent
-    entries = read_metadata(metadata).entries
-    times = (0.0, 0.25, 0.5, 0.75, 1.0)
-    made = [Record(e.blurry, e.frames, times, "a.mp4", "gamma", "unknown", (64, 64), 3) for e in entries]
-    manifest = write_manifest(root / "manifest.jsonl", made)
-    label_files(manifest, root / "new.jsonl", OrderOptions(model, "cpu"))
+def test_labels_are_exported_as_a_manifest(model: str, metadata: Path) -> None:
+    label_files(metadata, metadata.parent / "new.jsonl", OrderOptions(model, "cpu"))
     report = label_files(metadata, options=OrderOptions(model, "cpu"))
-    found = read_manifest(root / "new.jsonl")
     signs = [row.scored.direction.sign for row in report.rows]
-    assert [record.direction for record in found] == ["as_stored" if sign > 0 else "reversed" for sign in signs]
-    assert [replace(record, direction="unknown") for record in found] == made
-    label_files(root / "new.jsonl", root / "newer.jsonl", OrderOptions(model, "cpu"))
-    assert (root / "newer.jsonl").read_bytes() == (root / "new.jsonl").read_bytes()
+    found = read_manifest(metadata.parent / "new.jsonl", "toy")
+    assert [entry.order for entry in found.entries] == ["keep" if sign > 0 else "reverse" for sign in signs]
+    with pytest.raises(UnblurError, match=r"new\.jsonl: is a manifest; make metadata of it"):
+        label_files(metadata.parent / "new.jsonl", options=OrderOptions(model, "cpu"))
 
 
 def test_what_cannot_be_labelled(model: str, metadata: Path, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def augment(
         list[str],
         typer.Argument(
             metavar="[PAIRS] SHARP",
-            help="Pairs to take the blur from (a folder, an LMDB, a manifest, or SHARP,BLURRY), and sharp pictures.",
+            help="Pairs to take blur from (a folder, an LMDB, a metadata.json, or SHARP,BLURRY), and sharp pictures.",
         ),
     ],
     out: Annotated[str, typer.Option("-o", "--out", metavar="FOLDER|OUT.lmdb", help="For the pairs; goes on there.")],
@@ -69,7 +69,7 @@ def augment(
     size: Annotated[int, typer.Option(help="Side of the crops in pixels; 0 for whole pictures.")] = 256,
     seed: Annotated[int, typer.Option(help="Of what is chosen.")] = 0,
     split: Annotated[
-        Literal["train", "val", "all"], typer.Option(help="Of data sets with pictures kept for validation.")
+        Literal["train", "val", "test", "all"], typer.Option(help="Of data sets with pictures kept for validation.")
     ] = "train",
     workers: Annotated[
         int | None, typer.Option(help="Pictures at a time; all cores if left out. The result is the same.")

@@ -16,7 +16,7 @@ app = typer.Typer(help="Make training data from your own photos and clips.", no_
 def data_blur(
     context: typer.Context,
     sources: Annotated[list[str], typer.Argument(metavar="PHOTO|CLIP", help="Pictures, clips, folders or globs.")],
-    out: Annotated[str, typer.Option("-o", "--out", metavar="FOLDER", help="For blurry/, sharp/ and manifest.jsonl.")],
+    out: Annotated[str, typer.Option("-o", "--out", metavar="FOLDER", help="For blurry/, sharp/ and metadata.json.")],
     count: Annotated[int, typer.Option(help="Exposures in all.")] = 100,
     size: Annotated[int, typer.Option(help="Their height and width in pixels.")] = 256,
     frames: Annotated[int, typer.Option(help="Sharp frames of each, at i / (N - 1) of the exposure.")] = 7,
@@ -28,9 +28,10 @@ def data_blur(
     layer: Annotated[float, typer.Option(help="Photos: share with something moving in front.")] = 0.5,
     max_step: Annotated[float, typer.Option(help="Clips: most motion from frame to frame, pixels.")] = 1.5,
     seed: Annotated[int, typer.Option(help="Of the random paths.")] = 0,
+    split: Annotated[SplitName, typer.Option(help="Of all exposures.")] = "train",
     as_json: Json = False,
 ) -> int:
-    """Make blurry and sharp pictures from photos and clips, with a manifest."""
+    """Make blurry and sharp pictures from photos and clips, and list them in a metadata.json."""
     from unblur.datasets import blur as task
 
     options = task.BlurOptions(
@@ -43,6 +44,7 @@ def data_blur(
         length=_range(length),
         layer=layer,
         max_step=max_step,
+        split=split,
     )
     with context.obj.running(as_json) as console:
         return console.close(task.blur_data(sources, out, options, console))
@@ -70,7 +72,7 @@ def data_metadata(
     ],
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", metavar="FILE", help="ROOT/metadata.json if left out; .jsonl makes a manifest."),
+        typer.Option("-o", "--out", metavar="FILE", help="ROOT/metadata.json if left out; .jsonl exports a manifest."),
     ] = None,
     layout: Annotated[
         Literal["auto", "rb2v", "baist", "reds"], typer.Option(help="How the folder is laid out.")
@@ -136,8 +138,8 @@ def data_fmr(
         return console.close(report)
 
 
-@app.command("estimates", epilog="Example: unblur data precompute faces/ --model best")
-def data_drafts(
+@app.command("precompute", epilog="Example: unblur data precompute faces/ --model best")
+def data_precompute(
     context: typer.Context,
     sources: Annotated[
         list[str],

@@ -43,7 +43,7 @@ class Augmentation:
         Pictures are made larger by a factor between 1 and this before they are cropped; CFMD-GAN has 1.5.
     mirror : float
         Share of exposures that are seen in a mirror, and learned at 1 - t: for frames that are sorted from left to
-        right, see `data.frame_reordering`. Where motion to the right is not what the order is made by, leave it 0.
+        right, see `datasets.face_windows`. Where motion to the right is not what the order is made by, leave it 0.
     """
 
     affine: float = 0.6

@@ -1,4 +1,8 @@
-"""HyperCUT's ``metadata.json``: which pictures are one exposure, and which way its frames run."""
+"""``metadata.json``: which pictures are one exposure, and which way its frames run.
+
+The format is HyperCUT's; an entry may also have the keys ``source``, ``response``, ``size``, ``seed``, ``span`` and
+``times`` of `Entry`. Without ``times`` frame i of N stands at i / (N - 1) of the exposure.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,17 @@ import math
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal, get_args
 
 from unblur.errors import UnblurError
-from unblur.media.folder import atomic_path
+from unblur.exposure.average import frame_times
+from unblur.exposure.response import Response
+from unblur.media.folder import atomic_path, is_folder
 
 NAME = "metadata.json"
 
@@ -24,7 +31,8 @@ Split = Literal["train", "val", "test"]
 Box = tuple[float, ...]
 
 _FRAME = re.compile(r"frame([0-9]{3,9})_path")
-_OWN = ("id", "order", "partition", "blur_path", "bbox")
+_PROVENANCE = ("source", "response", "size", "seed", "span", "times")
+_OWN = ("id", "order", "partition", "blur_path", "bbox", *_PROVENANCE)
 _AGAIN = "make the file again with unblur data metadata"
 
 
@@ -47,6 +55,18 @@ class Entry:
         Left, top, right and bottom of the person, in pixels; a fifth number, how sure the detector was, may follow.
     more : mapping
         Other keys of the entry, such as what ``unblur order label`` found.
+    source : str, optional
+        The clip or photo that it was made from.
+    response : {"srgb", "gamma", "linear"}, optional
+        Camera response through which the light was averaged.
+    size : (int, int), optional
+        Height and width in pixels.
+    seed : int, optional
+        Of a synthetic path.
+    span : (int, int), optional
+        First and last frame of the clip, both averaged.
+    times : tuple of float, optional
+        When each frame was, rising, in [0, 1]; None if they are evenly spaced, ends among them.
     """
 
     id: str
@@ -56,6 +76,16 @@ class Entry:
     frames: tuple[str, ...]
     box: Box | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
+    source: str | None = None
+    response: Response | None = None
+    size: tuple[int, int] | None = None
+    seed: int | None = None
+    span: tuple[int, int] | None = None
+    times: tuple[float, ...] | None = None
+
+    def frame_times(self) -> tuple[float, ...]:
+        """When each frame was, in [0, 1]; one frame alone is at 0.5."""
+        return self.times or tuple(round(float(t), 6) for t in frame_times(len(self.frames)))
 
     def direction(self, seed: int = 0) -> int:
         """+1 if the frames are to be loaded as they are stored, -1 if reversed.
@@ -71,12 +101,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a ``metadata.json`` says. HyperCUT's files have 7 frames per exposure; any number from 2 on is fine here.
+    """What a ``metadata.json`` says. HyperCUT's files have 7 frames per exposure; any number is fine here.
 
     Attributes
     ----------
     name : str
-        Of the data set.
+        Name of the data set.
     frame_count : int
         Sharp frames per exposure.
     entries : tuple of Entry
@@ -113,7 +143,9 @@ class Metadata:
         return self.root / entry.blurry, [self.root / frame for frame in entry.frames]
 
 
-def read_metadata(path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> Metadata:
+def read_metadata(
+    path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None, *, check_pictures: bool = True
+) -> Metadata:
     """Read a ``metadata.json`` strictly, and look whether all pictures are there. Nothing in it is executed.
 
     Parameters
@@ -123,6 +155,8 @@ def read_metadata(path: str | os.PathLike[str], root: str | os.PathLike[str] | N
     root : str or path, optional
         Where the paths in it start, or a folder with one of the data set's name where they do, as the released files
         have it. By default the folder of the file. No path may lead out of it, nor any link.
+    check_pictures : bool
+        Whether all pictures must be there.
 
     Raises
     ------
@@ -132,24 +166,108 @@ def read_metadata(path: str | os.PathLike[str], root: str | os.PathLike[str] | N
         file says, a picture that is missing or outside of the root.
     """
     path = Path(path)
-    document = _load(path)
-    with _told(path):
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise UnblurError(path, f"cannot be read ({reason})", f"name a {NAME}") from error
+    metadata = parse_metadata(text, path)
+    if not check_pictures:
+        return replace(metadata, root=path.parent if root is None else Path(root))
+    place = _Place(Path(root) if root is not None else path.parent, metadata.name, metadata.entries)
+    for number, entry in enumerate(metadata.entries, 1):
+        with _located(path, number, {"id": entry.id}):
+            for picture in (entry.blurry, *entry.frames):
+                place.check(picture)
+    return replace(metadata, root=place.base)
+
+
+def parse_metadata(text: str, where: str | os.PathLike[str]) -> Metadata:
+    """As `read_metadata`, of a text that was found at `where`; no picture is looked for, and the root is empty."""
+    return metadata_of(_load(text, where), where)
+
+
+def metadata_of(document: Any, where: str | os.PathLike[str], unit: str = "entry") -> Metadata:
+    """As `parse_metadata`, of the JSON document; messages say ``WHERE, entry N``, or another `unit`."""
+    with _located(where):
         _check_head(document)
     name, count, entries = document["name"], document["frame_per_seq"], []
     taken: dict[str, int] = {}
     for number, raw in enumerate(document["data"], 1):
-        with _told(path, number, raw):
+        with _located(where, number, raw, unit):
             entries.append(_entry(raw, count))
             first = taken.setdefault(entries[-1].id, number)
             if first != number:
-                raise _Fault(f"has the id of entry {first}", "give each entry an id of its own")
-    place = _Place(Path(root) if root is not None else path.parent, name, entries)
-    for number, entry in enumerate(entries, 1):
-        with _told(path, number, {"id": entry.id}):
-            for picture in (entry.blurry, *entry.frames):
-                place.check(picture)
+                raise _Fault(f"has the id of {unit} {first}", "give each entry an id of its own")
     more = {key: value for key, value in document.items() if key not in ("name", "frame_per_seq", "data")}
-    return Metadata(name, count, tuple(entries), place.base, more)
+    return Metadata(name, count, tuple(entries), Path(), more)
+
+
+def find_metadata(source: str | os.PathLike[str]) -> Path | None:
+    """The metadata file that a user means: itself, or that of a folder; None for anything else.
+
+    Raises
+    ------
+    UnblurError
+        `source` is a manifest.
+    """
+    path = Path(source)
+    if is_folder(path):
+        return path / NAME if (path / NAME).is_file() else None
+    if path.suffix.lower() == ".jsonl":
+        raise UnblurError(path, "is a manifest", f"make metadata of it: unblur data metadata {path}")
+    return path if path.suffix.lower() == ".json" else None
+
+
+def open_metadata(source: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> Metadata | None:
+    """The exposures of a ``metadata.json`` or of a folder with one, for networks; None for anything else.
+
+    Parameters
+    ----------
+    source, root : str or path
+        See `find_metadata` and `read_metadata`.
+
+    Raises
+    ------
+    UnblurError
+        See `read_metadata`; or there is no exposure, one frame of each, or frames that are not evenly spaced in time.
+    """
+    path = find_metadata(source)
+    if path is None:
+        return None
+    metadata = read_metadata(path, root)
+    if not metadata.entries:
+        raise UnblurError(path, "holds no exposure", "name a file with some")
+    if metadata.frame_count < 2:
+        raise UnblurError(path, "has one frame of each exposure", "make it with 2 frames or more")
+    for number, entry in enumerate(metadata.entries, 1):
+        if entry.times is not None:
+            with _located(path, number, {"id": entry.id}):
+                raise _Fault("has times that are not evenly spaced", "remove the entry")
+    return metadata
+
+
+def rebased(metadata: Metadata, folder: Path) -> Metadata | None:
+    """The same pictures by their paths from `folder`; None if they are not in it."""
+    try:
+        below = PurePosixPath(metadata.root.resolve().relative_to(folder.resolve()).as_posix())
+    except ValueError:
+        return None
+    moved = tuple(
+        replace(
+            entry,
+            blurry=(below / entry.blurry).as_posix(),
+            frames=tuple((below / frame).as_posix() for frame in entry.frames),
+        )
+        for entry in metadata.entries
+    )
+    return replace(metadata, entries=moved, root=folder)
+
+
+def id_of(blurry: str) -> str:
+    """An id for the exposure of a blurry picture: its path without the suffix, in printable letters."""
+    path = PurePosixPath(blurry).with_suffix("").as_posix()
+    return "".join(letter if letter.isprintable() else f"\\u{ord(letter):04x}" for letter in path)
 
 
 def metadata_text(metadata: Metadata) -> str:
@@ -205,30 +323,27 @@ class _Fault(Exception):
 
 
 @contextmanager
-def _told(path: Path, number: int | None = None, raw: Any = None) -> Iterator[None]:
-    """Tell of faults with the file and the entry that they are in."""
+def _located(
+    path: str | os.PathLike[str], number: int | None = None, raw: Any = None, unit: str = "entry"
+) -> Iterator[None]:
+    """Name the file and the entry in which a fault is."""
     try:
         yield
     except _Fault as fault:
         name = raw.get("id") if isinstance(raw, dict) else None
         called = f" ({_short(name)})" if isinstance(name, str) else ""
-        where = str(path) if number is None else f"{path}, entry {number}{called}"
+        where = str(path) if number is None else f"{path}, {unit} {number}{called}"
         raise UnblurError(where, fault.problem, fault.remedy) from None
 
 
-def _load(path: Path) -> Any:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise UnblurError(path, f"cannot be read ({reason})", f"name a {NAME}") from error
+def _load(text: str, where: str | os.PathLike[str]) -> Any:
     try:
         return json.loads(
             text, object_pairs_hook=_once, parse_constant=_finite, parse_float=lambda number: _finite(number)
         )
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, ValueError) else "too deep"
-        raise UnblurError(path, f"is not JSON, or is cut short ({reason})", _AGAIN) from None
+        raise UnblurError(where, f"is not JSON, or is cut short ({reason})", _AGAIN) from None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -254,8 +369,8 @@ def _check_head(document: Any) -> None:
     if not _is_text(document["name"]):
         raise _Fault(f"'name' cannot be {_short(document['name'])}", "write the data set's name there")
     count = document["frame_per_seq"]
-    if not isinstance(count, int) or isinstance(count, bool) or count < 2:
-        raise _Fault(f"'frame_per_seq' cannot be {_short(count)}", "write the number of frames there, 2 or more")
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise _Fault(f"'frame_per_seq' cannot be {_short(count)}", "write the number of frames there, 1 or more")
     if not isinstance(document["data"], list):
         raise _Fault(f"'data' cannot be {_short(document['data'])}", "write the list of entries there")
 
@@ -275,9 +390,15 @@ def _entry(raw: Any, count: int) -> Entry:
     for key, value in (("blur_path", raw["blur_path"]), *frames):
         if not _is_text(value) or not is_inside(value):
             raise _Fault(f"{key!r} cannot be {_short(value)}", "use a path that starts at the root and stays in it")
+    given = {key: raw[key] for key in _PROVENANCE if raw.get(key) is not None}
+    for key, value in given.items():
+        if not _CHECKS[key](value) or (key == "times" and len(value) != count):
+            raise _Fault(f"{key!r} cannot be {_short(value)}", "mend or remove it")
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
     more = {key: value for key, value in raw.items() if key not in _OWN and not _FRAME.fullmatch(key)}
     paths = tuple(value for _, value in frames)
-    return Entry(raw["id"], raw["order"], raw["partition"], raw["blur_path"], paths, _box(raw.get("bbox")), more)
+    box = _box(raw.get("bbox"))
+    return Entry(raw["id"], raw["order"], raw["partition"], raw["blur_path"], paths, box, more, **given)
 
 
 def _frames(raw: dict[str, Any], count: int) -> list[tuple[str, Any]]:
@@ -312,7 +433,25 @@ def _raw(entry: Entry) -> dict[str, Any]:
     raw |= {"blur_path": entry.blurry, **{_key(n): frame for n, frame in enumerate(entry.frames, 1)}}
     if entry.box is not None:
         raw["bbox"] = list(entry.box)
+    for key in _PROVENANCE:
+        value = getattr(entry, key)
+        if value is not None:
+            raw[key] = list(value) if isinstance(value, tuple) else value
     return raw | dict(entry.more)
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_pair(value: Any, least: int) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == 2 and all(_is_int(n) and n >= least for n in value)
+
+
+def _is_rising(value: Any) -> bool:
+    is_number = lambda t: _is_int(t) or (isinstance(t, float) and math.isfinite(t))  # noqa: E731
+    numbers = isinstance(value, (list, tuple)) and len(value) > 0 and all(map(is_number, value))
+    return numbers and all(0 <= t <= 1 for t in value) and all(a < b for a, b in pairwise(value))
 
 
 def _is_text(value: Any) -> bool:
@@ -323,6 +462,16 @@ def _is_text(value: Any) -> bool:
     except UnicodeEncodeError:  # half a surrogate pair
         return False
     return True
+
+
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "source": _is_text,
+    "response": lambda value: value in get_args(Response),
+    "size": lambda value: _is_pair(value, 1),
+    "seed": _is_int,
+    "span": lambda value: _is_pair(value, 0) and value[0] < value[1],
+    "times": _is_rising,
+}
 
 
 def _short(value: Any) -> str:

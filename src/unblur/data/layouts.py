@@ -19,7 +19,7 @@ from unblur.data.exposure_metadata import Box, Split
 from unblur.errors import UnblurError
 from unblur.media.folder import IMAGE_SUFFIXES
 
-PairSplit = Literal["train", "val", "all"]
+PairSplit = Literal["train", "val", "test", "all"]
 LayoutName = Literal["auto", "released", "reds", "gopro", "gopro-gamma", "blurry-sharp", "input-target"]
 
 REDS4 = frozenset({"000", "011", "015", "020"})
@@ -83,8 +83,8 @@ def find_pairs(
         Paths below it, with ``/`` between the parts.
     layout : str
         A name in `LAYOUTS`; "auto" takes the first of which there are both blurry and sharp pictures.
-    split : {"train", "val", "all"}
-        Without the pictures that a layout holds out, these alone, or both.
+    split : {"train", "val", "test", "all"}
+        Without the pictures that a layout holds out, these alone (val and test are the same), or both.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def find_pairs(
     Raises
     ------
     UnblurError
-        No such layout there, a picture without its other half, two halves for one, no validation split.
+        No such layout there, a picture without its other half, two halves for one, nothing of that split.
     """
     for candidate in LAYOUTS:
         if layout in ("auto", candidate.name):
@@ -102,7 +102,7 @@ def find_pairs(
             if blurry and sharp:
                 _check_alike(place, blurry, sharp)
                 pairs = [(sharp[key], blurry[key]) for key in blurry]
-                return _part(place, pairs, candidate.heldout, split)
+                return _of_split_before(place, pairs, candidate.heldout, split)
     remedy = "use blur_imgs/... and sharp_imgs/..., or say SHARP,BLURRY: two places with equal names"
     wanted = "pairs" if layout == "auto" else f"pairs in the layout {layout}"
     raise NoPairs(place, f"holds no {wanted}", remedy)
@@ -154,16 +154,16 @@ def _check_alike(place: str, blurry: dict[str, str], sharp: dict[str, str]) -> N
             raise UnblurError(place, problem, "add what is missing, or remove what has no other half")
 
 
-def _part(
+def _of_split_before(
     place: str, pairs: list[tuple[str, str]], heldout: Callable[[tuple[str, ...]], bool] | None, split: PairSplit
 ) -> list[tuple[str, str]]:
     pairs = sorted(pairs, key=lambda pair: pair[1].split("/"))
     if split == "all":
         return pairs
-    chosen = [pair for pair in pairs if bool(heldout and heldout(PurePosixPath(pair[1]).parts)) == (split == "val")]
+    wanted = split != "train"
+    chosen = [pair for pair in pairs if bool(heldout and heldout(PurePosixPath(pair[1]).parts)) == wanted]
     if not chosen:
-        problem = "has no validation split" if split == "val" else "holds nothing but its validation split"
-        raise UnblurError(place, problem, "use `split=all`, or name other pairs")
+        raise UnblurError(place, f"has no pair of the split {split}", "use `split=all`, or name other pairs")
     return chosen
 
 
@@ -177,7 +177,8 @@ ExposureLayout = Literal["auto", "rb2v", "baist", "reds"]
 
 AVERAGED = "blur_"
 """Folders whose names begin so hold what was averaged from frames."""
-_SPLITS: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "test": "test"}
+SPLIT_FOLDERS: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "test": "test"}
+"""Splits by the names of folders, or what precedes an underscore in them."""
 _NOT_SHARP = ("blur", "bicubic")
 _FRAME = re.compile(r"(.+)_([0-9]{1,9})")
 _FIRST = {"rb2v": 1, "baist": 0}
@@ -305,7 +306,7 @@ def _listed(place: str, clips: Clips, first: int, split: Split) -> list[Found]:
             raise UnblurError(place, f"{name} has {len(frames)} frames, most have {usual}", remedy)
         annotation = (PurePosixPath(clip) / "blur_anno" / f"{image}.pkl").as_posix()
         ordered = tuple(frames[n] for n in sorted(frames))
-        found.append(Found(name, _partition(clip, split), blurry[0], ordered, annotation))
+        found.append(Found(name, _split_of(clip, split), blurry[0], ordered, annotation))
     return found
 
 
@@ -317,7 +318,7 @@ def _groups(names: Iterable[str], group: int, averaged: str, split: Split, *, na
         above = path.parts[:-1]
         numbered = path.stem.isascii() and path.stem.isdigit()
         sharp = not any(word in part for part in above for word in _NOT_SHARP)
-        if numbered and sharp and (not named or any(map(_split, above))):
+        if numbered and sharp and (not named or any(map(_split_before, above))):
             folders[path.parent.as_posix()][int(path.stem)] = name
     for folder in sorted(folders, key=lambda name: name.split("/")):
         numbers = sorted(folders[folder])
@@ -328,21 +329,21 @@ def _groups(names: Iterable[str], group: int, averaged: str, split: Split, *, na
                 middle = PurePosixPath(frames[group // 2])
                 blurry = (PurePosixPath(averaged) / middle.with_suffix(".png")).as_posix()
                 identity = PurePosixPath(frames[0]).with_suffix("").as_posix()
-                yield Found(identity, _partition(folder, split), blurry, frames)
+                yield Found(identity, _split_of(folder, split), blurry, frames)
 
 
-def _partition(folder: str, other: Split) -> Split:
+def _split_of(folder: str, other: Split) -> Split:
     for part in folder.split("/"):
-        known = _SPLITS.get(part) or _split(part)
+        known = SPLIT_FOLDERS.get(part) or _split_before(part)
         if known:
             return known
     return other
 
 
-def _split(folder: str) -> Split | None:
+def _split_before(folder: str) -> Split | None:
     """The split in names such as `train_sharp`."""
     head, _, tail = folder.partition("_")
-    return _SPLITS.get(head) if tail else None
+    return SPLIT_FOLDERS.get(head) if tail else None
 
 
 _NUMBERS = frozenset({"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "FLOAT", "BINFLOAT"})

@@ -14,7 +14,7 @@ import os
 import pickle
 import re
 import weakref
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,8 +23,8 @@ import numpy as np
 
 from unblur.data.pictures import Pixels, pixels_of, size_of
 from unblur.errors import UnblurError
-from unblur.media.claim import Claim
 from unblur.media.header import read_header
+from unblur.media.output_folder import OutputFolder
 
 SUFFIX = ".lmdb"
 FORMAT, VERSION = "unblur pictures", 1
@@ -128,8 +128,8 @@ class LmdbWriter:
     ----------
     path : path
         A folder with the LMDB's two files in it; made if it is not there.
-    beside : collection of str
-        Other files that may be in that folder.
+    folder : OutputFolder, optional
+        Where the folder is locked already.
 
     Attributes
     ----------
@@ -142,21 +142,20 @@ class LmdbWriter:
         It cannot be written, is being written by another process, or holds something else.
     """
 
-    def __init__(self, path: str | os.PathLike[str], beside: Collection[str] = ()) -> None:
+    def __init__(self, path: str | os.PathLike[str], folder: OutputFolder | None = None) -> None:
         self.path = Path(path)
-        if self.path.exists() and not self.path.is_dir():
-            raise UnblurError(path, "is a file, not an LMDB", "name a new one, ending in .lmdb")
-        others = [entry.name for entry in self.path.glob("*") if entry.name not in beside and entry.name[0] != "."]
-        if others and "data.mdb" not in others:
-            raise UnblurError(path, f"holds other files ({min(others)})", "name a new folder, ending in .lmdb")
-        if others and (self.path / "data.mdb").stat().st_size:  # it has none where the first run was killed at once
-            _check_whole(self.path)
+        self._folder = folder or OutputFolder(path, marks=("data.mdb",))
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._claim = Claim(self.path)
+            file = self.path / "data.mdb"
+            if file.exists() and file.stat().st_size:  # it is empty where the first run was killed at once
+                _check_whole(self.path)
             self._env = lmdb.open(str(self.path), map_size=FIRST_SIZE, subdir=True)
         except _FAULTS as fault:
+            self._folder.release()
             raise UnblurError(path, f"cannot be written ({_said(fault)})", "choose another place") from fault
+        except UnblurError:
+            self._folder.release()
+            raise
         index = self._get(_INDEX)
         if index is None and self._env.stat()["entries"]:
             self.close()
@@ -173,7 +172,7 @@ class LmdbWriter:
     def close(self) -> None:
         """Let go of the file."""
         self._env.close()
-        self._claim.release()
+        self._folder.release()
 
     def keys(self) -> set[bytes]:
         """Of every picture that is there, `key_of` its name."""

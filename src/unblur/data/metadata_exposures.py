@@ -1,4 +1,4 @@
-"""Exposures that metadata or a manifest tells of, to be measured on as those of a protocol are."""
+"""Exposures that a ``metadata.json`` lists, to be measured on as those of a protocol are; those of faces among them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from unblur.data.exposure_metadata import NAME, Entry, Metadata, Split
-from unblur.data.manifest import open_exposures
+from unblur.data.exposure_metadata import NAME, Entry, Metadata, Split, open_metadata
 from unblur.data.sequences import MetadataSequences
 from unblur.errors import UnblurError
 from unblur.exposure.average import frame_times
@@ -24,7 +23,7 @@ SMALLEST = 11
 
 
 @dataclass(frozen=True)
-class RecordedExposures:
+class MetadataExposures:
     """Exposures with the same number of frames; pictures are read when they are needed.
 
     Attributes
@@ -80,10 +79,10 @@ class RecordedExposures:
         return {"blurry": both[:, 0], "frames": both[:, 1:], "times": self.times}
 
 
-def load_recorded(
+def load_exposures(
     source: Path, *, root: Path | None = None, split: Split | None = None, limit: int | None = None
-) -> dict[str, RecordedExposures]:
-    """The exposures of a ``metadata.json``, a manifest, or a folder with either, by their partitions.
+) -> dict[str, MetadataExposures]:
+    """The exposures of a ``metadata.json``, or of a folder with one, by their splits.
 
     Exposures that were averaged in another way than others are a class of their own.
 
@@ -101,9 +100,9 @@ def load_recorded(
     UnblurError
         The file is damaged, pictures are missing, or there are no such exposures.
     """
-    found = open_exposures(source, root, split or "test")
+    found = open_metadata(source, root)
     if found is None:
-        raise UnblurError(source, "is no metadata.json and no manifest.jsonl", "name one of these, or a folder with it")
+        raise UnblurError(source, f"is no {NAME}", "name one, or a folder with it")
     whole = found.part(split)
     kind = lambda entry: (entry.split, *_kind(entry, whole.frame_count))  # noqa: E731
     kinds = {key: tuple(entries) for key, entries in groupby(sorted(whole.entries, key=kind), key=kind)}
@@ -111,7 +110,7 @@ def load_recorded(
     for (part, averaged, response), entries in kinds.items():
         alone = sum(key[0] == part for key in kinds) == 1
         name = part if alone else f"{part}, {f'{averaged} frames' if averaged else 'all the time'}, {response}"
-        classes[name] = RecordedExposures(replace(whole, entries=spread(entries, limit)), averaged or None, response)
+        classes[name] = MetadataExposures(replace(whole, entries=spread(entries, limit)), averaged or None, response)
     return classes
 
 
@@ -125,12 +124,11 @@ def spread(entries: tuple[Entry, ...], count: int | None) -> tuple[Entry, ...]:
 def _kind(entry: Entry, frames: int) -> tuple[int, Any]:
     """How many frames were averaged, 0 for light gathered all the time, and through which response.
 
-    Metadata do not tell: the blurry picture is then taken for the mean of the frames, as HyperCUT does.
+    Where metadata do not tell, the blurry picture is taken for the mean of the frames, as HyperCUT does.
     """
-    span = entry.more.get("span")
-    if "response" not in entry.more:
+    if entry.response is None:
         return frames, "srgb"
-    return (0 if span is None else span[1] - span[0] + 1), entry.more["response"]
+    return (0 if entry.span is None else entry.span[1] - entry.span[0] + 1), entry.response
 
 
 FOLDERS = "frames-*"
@@ -146,13 +144,13 @@ class FaceExposures:
 
     Attributes
     ----------
-    recorded : RecordedExposures
+    recorded : MetadataExposures
     rank, time : Tensor
         (W, N) int64: which of the frames, as they are loaded, comes first, second, ... by facial-motion reordering and
         in time.
     """
 
-    recorded: RecordedExposures
+    recorded: MetadataExposures
     rank: Tensor
     time: Tensor
 
@@ -170,7 +168,7 @@ class FaceExposures:
         return len(self.rank)
 
     def batches(self, size: int = 4) -> Iterator[dict[str, Tensor]]:
-        """Batches of `RecordedExposures.batches`, with ``rank`` and ``time`` (B, N)."""
+        """Batches of `MetadataExposures.batches`, with ``rank`` and ``time`` (B, N)."""
         done = 0
         for batch in self.recorded.batches(size):
             rows = slice(done, done + len(batch["blurry"]))
@@ -220,7 +218,7 @@ def load_faces(
     """
     if not is_folder(folder):
         raise UnblurError(folder, "is no folder", _MAKE)
-    found = [one for path in sorted(folder.glob(FOLDERS)) if (one := open_exposures(path)) is not None]
+    found = [one for path in sorted(folder.glob(FOLDERS)) if (one := open_metadata(path)) is not None]
     if not found:
         raise UnblurError(folder, f"has no {FOLDERS}/{NAME}", _MAKE)
     notes = [
@@ -248,7 +246,7 @@ def _exposures(metadata: Metadata, split: Split | None, limit: int | None) -> Fa
     rank, time = (
         torch.tensor([both[i] for both in places], dtype=torch.int64).view(-1, metadata.frame_count) for i in (0, 1)
     )
-    return FaceExposures(RecordedExposures(chosen, metadata.frame_count), rank, time)
+    return FaceExposures(MetadataExposures(chosen, metadata.frame_count), rank, time)
 
 
 def _places(metadata: Metadata, entry: Entry) -> tuple[list[int], list[int]]:

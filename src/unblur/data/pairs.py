@@ -1,4 +1,4 @@
-"""Sharp and blurry pictures of the same moment, out of folders, LMDBs and manifests."""
+"""Sharp and blurry pictures of the same moment, out of folders and LMDBs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unblur.data.exposure_metadata import NAME as METADATA
+from unblur.data.exposure_metadata import parse_metadata
 from unblur.data.layouts import LayoutName, NoPairs, PairSplit, find_pairs, match
 from unblur.data.lmdb_store import LmdbPictures, is_lmdb
-from unblur.data.manifest import NAME as MANIFEST
-from unblur.data.manifest import parse_manifest
 from unblur.data.pictures import PictureFolder, Pictures, Pixels
 from unblur.data.synthetic_batches import SyntheticExposures
 from unblur.errors import UnblurError
@@ -106,14 +106,17 @@ def open_pictures(place: str) -> Pictures:
 def open_pairs(
     place: str, *, layout: LayoutName = "auto", split: PairSplit = "train", exclude: Sequence[str] = ()
 ) -> Pairs:
-    """Pairs in a folder or an LMDB, by its manifest or its layout, or in two places with equal names.
+    """Pairs in a folder or an LMDB, by its metadata or its layout, or in two places with equal names.
 
     Parameters
     ----------
     place : str
-        A folder, an LMDB, a manifest written by ``unblur data blur``, or ``SHARP,BLURRY``: two folders or LMDBs.
-    layout, part
-        See `layouts.find_pairs`; they mean nothing to a manifest, nor to two places.
+        A folder, an LMDB, a ``metadata.json`` beside its pictures, or ``SHARP,BLURRY``: two folders or LMDBs.
+    layout : str
+        See `layouts.find_pairs`. "auto" takes a ``metadata.json`` first, and pairs blurry pictures with the frames of
+        the middle.
+    split : {"train", "val", "test", "all"}
+        Of metadata; of a layout val and test are what it holds out, of two places nothing is.
     exclude : sequence of str
         Patterns (``*``, ``?``) of blurry pictures that are left out.
 
@@ -122,9 +125,12 @@ def open_pairs(
     UnblurError
         No pairs there, or some that do not match.
     """
-    whole = _two_places(place) if "," in place and not Path(place).exists() else _one_place(place, layout, split)
-    if split == "val" and whole.names and not _has_parts(whole):
-        raise UnblurError(place, "has no validation split", "use `split=all`, or name other pairs")
+    if "," in place and not Path(place).exists():
+        if split in ("val", "test"):
+            raise UnblurError(place, f"has no split {split}", "use `split=all`, or name other pairs")
+        whole = _two_places(place)
+    else:
+        whole = _one_place(place, layout, split)
     kept = [pair for pair in whole.names if not any(fnmatch.fnmatchcase(pair[1], pattern) for pattern in exclude)]
     if not kept:
         raise UnblurError(place, "has no pair that is not excluded", "exclude less")
@@ -133,7 +139,7 @@ def open_pairs(
 
 def open_sharp(place: str, split: PairSplit = "train") -> tuple[Pictures, list[str]]:
     """Pictures to be blurred, and their names: the sharp halves where there are pairs, else all that there are."""
-    if Path(place).name == MANIFEST:
+    if Path(place).name == METADATA:
         place = str(Path(place).parent)
     pictures = open_pictures(place)
     try:
@@ -142,17 +148,13 @@ def open_sharp(place: str, split: PairSplit = "train") -> tuple[Pictures, list[s
         return pictures, pictures.names
 
 
-def _has_parts(pairs: Pairs) -> bool:
-    return pairs.sharp is pairs.blurry and pairs.sharp.text(MANIFEST) is None
-
-
 def _one_place(place: str, layout: LayoutName, split: PairSplit, pictures: Pictures | None = None) -> Pairs:
-    if Path(place).name == MANIFEST:
+    if Path(place).name == METADATA:
         place = str(Path(place).parent)
     pictures = pictures or open_pictures(place)
-    manifest = pictures.text(MANIFEST)
-    if manifest is not None:
-        return Pairs(place, pictures, pictures, _middles(place, manifest, pictures))
+    text = pictures.text(METADATA) if layout == "auto" else None
+    if text is not None:
+        return Pairs(place, pictures, pictures, _middles(place, text, pictures, split))
     return Pairs(place, pictures, pictures, find_pairs(place, pictures.names, layout=layout, split=split))
 
 
@@ -162,19 +164,21 @@ def _two_places(places: str) -> Pairs:
     return Pairs(places, sharp, blurry, match((first.strip(), second.strip()), sharp.names, blurry.names))
 
 
-def _middles(place: str, manifest: str, pictures: Pictures) -> list[tuple[str, str]]:
-    """Every blurry picture of a manifest and the frame of the middle of its exposure."""
+def _middles(place: str, text: str, pictures: Pictures, split: PairSplit) -> list[tuple[str, str]]:
+    """Every blurry picture that metadata name, and the frame of the middle of its exposure."""
+    where = f"{place}/{METADATA}"
+    whole = parse_metadata(text, where)
     known, pairs = set(pictures.names), []
-    for number, record in enumerate(parse_manifest(manifest, f"{place}/{MANIFEST}"), 1):
-        where = f"{place}/{MANIFEST}, line {number}"
-        middle = [frame for frame, time in zip(record.frames, record.times, strict=True) if abs(time - 0.5) < 1e-3]
-        if not middle:
-            remedy = "make it with an odd number of `frames`"
-            raise UnblurError(where, "has no sharp frame of the middle of the exposure", remedy)
-        for name in (middle[0], record.blurry):
+    for entry in whole.part(None if split == "all" else split).entries:
+        times = zip(entry.frames, entry.frame_times(), strict=True)
+        middle = next((frame for frame, time in times if abs(time - 0.5) < 1e-3), None)
+        if middle is None:
+            remedy = "make it with an odd number of frames, or name a `layout`"
+            raise UnblurError(f"{where}, {entry.id}", "has no sharp frame of the middle of the exposure", remedy)
+        for name in (middle, entry.blurry):
             if name not in known:
-                raise UnblurError(where, f"names {name}, which is not there", "make it again with unblur data blur")
-        pairs.append((middle[0], record.blurry))
+                raise UnblurError(f"{where}, {entry.id}", f"names {name}, which is not there", "make it again")
+        pairs.append((middle, entry.blurry))
     return pairs
 
 

@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unblur._version import __version__
 from unblur.data.layouts import PairSplit
 from unblur.data.lmdb_store import SUFFIX, LmdbWriter, check_picture, key_of
 from unblur.data.pairs import open_pairs, open_sharp
@@ -32,8 +31,8 @@ from unblur.data.pictures import Pixels, draw_grid
 from unblur.data.stills import to_uint8
 from unblur.errors import UnblurError, UsageError
 from unblur.media.atomic import atomic_path
-from unblur.media.claim import Claim
 from unblur.media.encode import encode
+from unblur.media.output_folder import OutputFolder
 from unblur.metrics.fidelity import psnr
 from unblur.pipeline.blur_transfer import BlurSpace, Model, load_blur_space, seed_of
 from unblur.run_report import Job, Listener, Outcome, RunReport, Silent, unexpected
@@ -62,10 +61,10 @@ def augment(
     Parameters
     ----------
     sources : str, path or None
-        Pairs: a folder, an LMDB, a manifest, or ``"SHARP,BLURRY"``; see `unblur.data.pairs.open_pairs`. None draws blur
-        from a variational model.
+        Pairs: a folder, an LMDB, a ``metadata.json``, or ``"SHARP,BLURRY"``; see `unblur.data.pairs.open_pairs`. None
+        draws blur from a variational model.
     targets : str or path
-        Sharp pictures: a folder, an LMDB or a manifest; of pairs the sharp halves.
+        Sharp pictures: a folder, an LMDB or a ``metadata.json``; of pairs the sharp halves.
     out : str or path
         A folder for ``blurry/``, ``sharp/`` and ``augment.jsonl``, which tells where every blur came from; or an LMDB,
         if it ends in ``.lmdb``.
@@ -139,7 +138,7 @@ def _check_apart(out: Path, places: Sequence[str | PathLike[str]]) -> None:
 
 def _fill(maker: Maker, job: Job, workers: int, report: RunReport, listener: Listener) -> Outcome:
     """Make what is not there yet."""
-    collection = Collection(job.output, maker.about(), free=("unblur", "places", "model"))
+    collection = Collection(job.output, maker.about(), free=("places", "model"))
     missing = [index for index in range(maker.options.n) if index not in collection.entries]
     made, finished = 0, False
     try:
@@ -246,7 +245,7 @@ class AugmentOptions:
         Height and width of the crops in pixels; 0 takes whole pictures, and fits the codes to them.
     seed : int
         Pair number i depends on this, on i and on the pictures alone.
-    split : {"train", "val", "all"}
+    split : {"train", "val", "test", "all"}
         Of data sets that hold pictures out of training; see `unblur.data.layouts`.
     workers : int, optional
         Threads, each on one core; whatever their number, the pictures are the same. As many as torch uses on a CPU, 2
@@ -260,12 +259,11 @@ class AugmentOptions:
     workers: int | None = None
 
     def checked(self) -> AugmentOptions:
-        """Themselves, if they can be met."""
+        """Validate; returns self."""
         for name, least in (("n", 1), ("size", 0), ("seed", 0), ("workers", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
-                dashes = "-" if len(name) == 1 else "--"
-                raise UnblurError(f"{dashes}{name} {value}", "too small", f"use {least} or more")
+                raise UsageError(name, value, "too small", f"use {least} or more")
         return self
 
 
@@ -337,7 +335,6 @@ class Maker:
         """What the pairs depend on; where the pictures lie is for people, their names and sizes count."""
         sources = [self.pairs.names[number] for number in self.numbers] if self.pairs else []
         return {
-            "unblur": __version__,
             "places": self.places,
             "model": self.space.name,
             "sha256": self.space.fingerprint,
@@ -434,8 +431,8 @@ class Collection:
 
     def __init__(self, out: str | PathLike[str], about: Mapping[str, Any], free: tuple[str, ...] = ()) -> None:
         self.out = Path(out)
-        self._claim(json.loads(json.dumps(about)), free)
-        self._pictures: _Pictures = _Store(self.out) if is_store(self.out) else _Folder(self.out)
+        folder = OutputFolder(out, about, note=OPTIONS, free=free)
+        self._pictures: _Pictures = _Store(folder) if is_store(self.out) else _Folder(folder)
         self.entries = {entry["index"]: entry for entry in self._lines() if self._is_whole(entry)}
         self._write_lines()
         self._file = (self.out / LINES).open("a", encoding="utf-8")
@@ -459,22 +456,6 @@ class Collection:
         self._write_lines()
         names = [entry[half] for entry in self.entries.values() for half in HALVES]
         self._pictures.close(names if finished else [])
-
-    def _claim(self, about: dict[str, Any], free: tuple[str, ...]) -> None:
-        note = self.out / OPTIONS
-        if note.exists():
-            try:
-                found = json.loads(note.read_text(encoding="utf-8"))
-                other = [name for name in about if name not in free and found.get(name) != about[name]]
-            except (OSError, ValueError, AttributeError) as error:
-                raise UnblurError(note, "cannot be read", "choose an empty folder") from error
-            if other:
-                problem = f"holds pictures made with another {other[0]} ({_short(found.get(other[0]))})"
-                raise UnblurError(self.out, problem, "say the same as then, or choose an empty folder")
-        elif self.out.exists() and (not self.out.is_dir() or any(_others(self.out))):
-            raise UnblurError(self.out, "holds something else", "choose a new or empty folder")
-        with atomic_path(note) as temporary:
-            temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
     def _lines(self) -> list[dict[str, Any]]:
         path = self.out / LINES
@@ -501,9 +482,9 @@ class Collection:
 class _Folder:
     """Pictures as files below a folder."""
 
-    def __init__(self, out: Path) -> None:
-        self.out, self.claim = out, Claim(out)
-        for path in out.rglob(".*"):
+    def __init__(self, folder: OutputFolder) -> None:
+        self.folder, self.out = folder, folder.path
+        for path in self.out.rglob(".*"):
             if _UNFINISHED.fullmatch(path.name):
                 path.unlink()
 
@@ -516,14 +497,14 @@ class _Folder:
                 temporary.write_bytes(data)
 
     def close(self, names: list[str]) -> None:
-        self.claim.release()
+        self.folder.release()
 
 
 class _Store:
     """Pictures in an LMDB."""
 
-    def __init__(self, out: Path) -> None:
-        self.writer = LmdbWriter(out, beside=(OPTIONS, LINES))
+    def __init__(self, folder: OutputFolder) -> None:
+        self.writer = LmdbWriter(folder.path, folder)
         self.there = self.writer.keys()
         self.sizes: dict[str, tuple[int, int]] = {}
         self.added = False
@@ -547,14 +528,5 @@ def is_store(out: str | PathLike[str]) -> bool:
     return Path(out).suffix.lower() == SUFFIX
 
 
-def _others(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir() if not path.name.startswith(".")]
-
-
 def _line(entry: dict[str, Any]) -> str:
     return json.dumps(entry, ensure_ascii=True) + "\n"
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."

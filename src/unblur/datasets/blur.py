@@ -2,8 +2,8 @@
 
     OUT/blurry/NAME_0000.png       the exposure
     OUT/sharp/NAME_0000/00.png     what was there at each time
-    OUT/manifest.jsonl             which belongs to which; see `unblur.data.manifest`
-    OUT/options.json               how all this was made
+    OUT/metadata.json              which belongs to which; see `unblur.data.exposure_metadata`
+    OUT/options.json               the options of the run
 
 A photo is moved along random smooth paths; of a clip, consecutive frames are averaged where they leave no ghosts.
 """
@@ -11,30 +11,28 @@ A photo is moved along random smooth paths; of a clip, consecutive frames are av
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from math import ceil
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from unblur._version import __version__
 from unblur.data.clips import Limits, clip_exposures
-from unblur.data.manifest import NAME as MANIFEST
-from unblur.data.manifest import Direction, Record, read_manifest, write_manifest
+from unblur.data.exposure_metadata import NAME as METADATA
+from unblur.data.exposure_metadata import Entry, Metadata, Order, Split, id_of, read_metadata, write_metadata
 from unblur.data.stills import sharp_factor, shrink, to_uint8
 from unblur.errors import UnblurError, UsageError
 from unblur.exposure.average import frame_times
 from unblur.exposure.camera import MotionSpec
 from unblur.exposure.response import Response
 from unblur.exposure.synthetic_exposure import CLEAN, render
-from unblur.media.folder import CLIP_SUFFIXES, atomic_path, find_clips, find_images, output_paths
+from unblur.media.folder import CLIP_SUFFIXES, find_clips, find_images, output_paths
 from unblur.media.image import Picture, read_image, write_image
+from unblur.media.output_folder import OutputFolder
 from unblur.media.video import read_clip
 from unblur.media.webp import is_animated
 from unblur.run_report import Job, Listener, Outcome, RunReport, Silent, run
@@ -65,6 +63,8 @@ class BlurOptions:
         Photos: pixels that a path is long over the exposure.
     layer : float
         Photos: share of exposures in which something else moves in front.
+    split : {"train", "val", "test"}
+        Split of the exposures.
     max_step : float
         Clips: largest motion from frame to frame in pixels; above about 2 ghosts appear.
     """
@@ -78,9 +78,10 @@ class BlurOptions:
     length: tuple[float, float] = (3.0, 28.0)
     layer: float = 0.5
     max_step: float = 1.5
+    split: Split = "train"
 
     def checked(self) -> BlurOptions:
-        """Themselves, if they can be met."""
+        """Validate; returns self."""
         for name, least in (("count", 1), ("size", 16), ("frames", 1)):
             if getattr(self, name) < least:
                 raise UsageError(name, getattr(self, name), "too small", f"use {least} or more")
@@ -113,7 +114,7 @@ class _Made:
 
     blurry: Tensor
     frames: Tensor
-    direction: Direction
+    order: Order
     seed: int | None = None
     span: tuple[int, int] | None = None
 
@@ -155,32 +156,34 @@ def blur_data(
         maker = _Maker(Path(out), options, clips, photos, listener)
         report.about = {"out": str(out), "options": asdict(options)}
         jobs = [Job(source, Path(out)) for source in maker.names]
-        run(jobs, maker.expose, report, on_begin=listener.begin, on_done=listener.done, on_error=listener.failed)
-        report.about |= {"manifest": str(maker.manifest), "exposures": len(maker.records)}
+        with maker.folder:
+            run(jobs, maker.expose, report, on_begin=listener.begin, on_done=listener.done, on_error=listener.failed)
+        report.about |= {"metadata": str(maker.metadata), "exposures": len(maker.entries)}
     return report
 
 
 @dataclass
 class _Maker:
-    """Exposes one source after the other, and keeps the manifest."""
+    """Exposes one source after the other, and keeps the metadata."""
 
     out: Path
     options: BlurOptions
     clips: list[Path]
     photos: list[Path]
     listener: Listener
-    records: dict[str, Record] = field(default_factory=dict)
+    entries: dict[str, Entry] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # Clips first: what they cannot yield, photos can.
         sources = self.clips + self.photos
         stems = output_paths(sources, self.out / "blurry", suffix="", many=True)
         self.names = {source: path.name for source, path in zip(sources, stems, strict=True)}
-        self.manifest = self.out / MANIFEST
+        self.metadata = self.out / METADATA
         self.remaining, self.waiting = self.options.count, len(sources)
-        claim(self.out, self.options)
-        if self.manifest.exists():
-            self.records = {Path(record.blurry).stem: record for record in read_manifest(self.manifest)}
+        self.folder = OutputFolder(self.out, asdict(self.options), free=("count",))
+        if self.metadata.exists():
+            found = read_metadata(self.metadata, check_pictures=False)
+            self.entries = {Path(entry.blurry).stem: entry for entry in found.entries}
 
     def expose(self, job: Job) -> Outcome:
         """Make this source's share of the exposures."""
@@ -199,7 +202,7 @@ class _Maker:
                     self.listener.progress("exposing", number + 1, share)
         finally:
             self.remaining -= kept + made
-            write_manifest(self.manifest, [self.records[name] for name in sorted(self.records)])
+            self._write_metadata()
         if share and not kept + made:
             remedy = "use a slower clip or one with more frames per second, a smaller `size` or a larger `max_step`"
             raise UnblurError(job.source, "holds no passage that moves, and slowly enough to leave no ghosts", remedy)
@@ -221,7 +224,7 @@ class _Maker:
         ):
             step = (average - 1) // max(options.frames - 1, 1)
             frames = made.frames[::step] if options.frames > 1 else made.frames[average // 2][None]
-            yield _Made(made.blurry, frames, "as_stored" if made.direction > 0 else "reversed", span=made.span)
+            yield _Made(made.blurry, frames, "keep" if made.direction > 0 else "reverse", span=made.span)
 
     def _of_photo(self, source: Path, names: list[str]) -> Iterator[_Made | None]:
         """One exposure per name, None for what is there already."""
@@ -237,13 +240,13 @@ class _Maker:
             yield _moved(pixels, self.options, seed)
 
     def _is_there(self, name: str, source: Path) -> bool:
-        record = self.records.get(name)
-        if record is None:
+        entry = self.entries.get(name)
+        if entry is None:
             return False
-        if record.source != source.name:
-            problem = f"{name} in it was made from {record.source}, not from {source.name}"
+        if entry.source != source.name:
+            problem = f"{name} in it was made from {entry.source}, not from {source.name}"
             raise UnblurError(self.out, problem, "choose an empty folder")
-        return all((self.out / path).is_file() for path in (record.blurry, *record.frames))
+        return all((self.out / path).is_file() for path in (entry.blurry, *entry.frames))
 
     def _store(self, name: str, source: Path, made: _Made) -> None:
         files = [f"sharp/{name}/{i:02d}.png" for i in range(len(made.frames))]
@@ -251,17 +254,25 @@ class _Maker:
             write_image(self.out / path, Picture(frame))
         # Last, so that a blurry picture is never without its sharp ones.
         write_image(self.out / "blurry" / f"{name}.png", Picture(made.blurry))
-        self.records[name] = Record(
-            blurry=f"blurry/{name}.png",
-            frames=tuple(files),
-            times=tuple(round(float(t), 6) for t in frame_times(len(files))),
+        blurry = f"blurry/{name}.png"
+        self.entries[name] = Entry(
+            id_of(blurry),
+            made.order,
+            self.options.split,
+            blurry,
+            tuple(files),
             source=source.name,
             response=self.options.response,
-            direction=made.direction,
             size=(self.options.size, self.options.size),
             seed=made.seed,
             span=made.span,
         )
+
+    def _write_metadata(self) -> None:
+        if self.entries:
+            entries = tuple(self.entries[name] for name in sorted(self.entries))
+            # Not the folder's name: the same options give the same files everywhere.
+            write_metadata(self.metadata, Metadata("blur", self.options.frames, entries))
 
 
 def _moved(pixels: np.ndarray, options: BlurOptions, seed: int) -> _Made:
@@ -284,7 +295,7 @@ def _moved(pixels: np.ndarray, options: BlurOptions, seed: int) -> _Made:
         scale=min(SCALE, side / options.size),
         generator=generator,
     )
-    return _Made(exposure.blurry[0], exposure.frames[0], "as_stored", seed=seed)
+    return _Made(exposure.blurry[0], exposure.frames[0], "keep", seed=seed)
 
 
 def _find(
@@ -317,25 +328,6 @@ def _is_clip(path: Path) -> bool:
     except OSError:
         return False
     return len(head) == 21 and is_animated(head)
-
-
-def claim(out: Path, options: Any) -> None:
-    """Say in `out` how its pictures are made; refuse a folder of pictures that were made otherwise."""
-    wanted: dict[str, Any] = {"unblur": __version__, **json.loads(json.dumps(asdict(options)))}
-    note = out / "options.json"
-    if note.exists():
-        try:
-            found = json.loads(note.read_text(encoding="utf-8"))
-            other = [name for name in wanted if name not in ("count", "unblur") and found.get(name) != wanted[name]]
-        except (OSError, ValueError, AttributeError) as error:
-            raise UnblurError(note, "cannot be read", "choose an empty folder") from error
-        if other:
-            problem = f"holds pictures made with --{other[0].replace('_', '-')} {found.get(other[0])}"
-            raise UnblurError(out, problem, "use the same options or choose an empty folder")
-    elif (out / MANIFEST).exists():
-        raise UnblurError(out, "holds a manifest, but no options.json", "choose an empty folder")
-    with atomic_path(note) as temporary:
-        temporary.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
 
 
 def _check_size(source: Path, height: int, width: int, size: int) -> None:

@@ -2,7 +2,7 @@
 
 OUT/frames-07/blurry/NAME_000120.png      the exposure that begins with frame 120
 OUT/frames-07/sharp/NAME_000120/00.png    its frames, sorted
-OUT/frames-07/metadata.json               for training (`sequences` in recipes), and the same as manifest.jsonl
+OUT/frames-07/metadata.json               for training (`sequences` in recipes)
 OUT/landmarks/NAME.csv                    where the face was, if a detector looked for it
 OUT/options.json, OUT/statistics.json     how all this was made, and what sorting did
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -22,9 +23,7 @@ from torch import Tensor
 
 from unblur.data.exposure_metadata import NAME as METADATA
 from unblur.data.exposure_metadata import Entry, Metadata, Split, read_metadata, write_metadata
-from unblur.data.manifest import NAME as MANIFEST
-from unblur.data.manifest import records_of, write_manifest
-from unblur.datasets.blur import claim
+from unblur.data.layouts import SPLIT_FOLDERS
 from unblur.datasets.face_windows import (
     FaceWindow,
     FmrStatistics,
@@ -38,6 +37,7 @@ from unblur.datasets.landmarks import Marks, find_marks, read_annotations, read_
 from unblur.errors import UnblurError, UsageError
 from unblur.media.folder import atomic_path, find_clips, images_in, is_folder
 from unblur.media.image import Picture, write_image
+from unblur.media.output_folder import OutputFolder
 from unblur.media.video import read_clip
 from unblur.models.mtcnn_weights import load_face_cascade
 from unblur.pipeline.face_detection import CascadeDetector, Detector
@@ -50,7 +50,6 @@ ANNOTATED = "annot"
 LANDMARKS = "landmarks"
 DEEP = 3
 """Folders below one that is named, in which clips are looked for."""
-_SPLITS: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class FmrOptions(WindowRules):
     split: Split = "train"
 
     def checked(self) -> FmrOptions:
-        """Themselves, if they can be met."""
+        """Validate; returns self."""
         if not self.frames or min(self.frames) < 2 or len(set(self.frames)) < len(self.frames):
             said = ",".join(map(str, self.frames))
             raise UsageError("frames", said, "are no lengths of windows", "use for instance 5,7,9,11,13")
@@ -167,7 +166,8 @@ def fmr_data(
     found = {clip.path: clip for clip in clips}
     jobs = [Job(clip.path, Path(out) if out is not None else clip.path) for clip in clips]
     work = lambda job: maker.one(job, found[job.source])  # noqa: E731
-    run(jobs, work, report, on_begin=listener.begin, on_done=listener.done, on_error=listener.failed)
+    with maker.folder:
+        run(jobs, work, report, on_begin=listener.begin, on_done=listener.done, on_error=listener.failed)
     report.statistics = fmr_statistics(maker.orders())
     count = sum(one.clips for one in report.statistics)
     report.by = f"with {count} windows of faces"
@@ -195,10 +195,11 @@ class _Maker:
         self.marks = Path(landmarks) if landmarks is not None else out / LANDMARKS if out is not None else None
         if self.marks is not None and clips > 1 and self.marks.is_file():
             raise UnblurError(self.marks, f"holds the marks of one clip, but there are {clips}", "name a folder")
+        self.folder: AbstractContextManager[object] = nullcontext()
         self._seen: list[list[int]] = []
         self.entries: dict[int, dict[str, Entry]] = {count: {} for count in self.rules.frames}
         if out is not None:
-            claim(out, options)
+            self.folder = OutputFolder(out, asdict(options), beside=(LANDMARKS,))
             for count in self.rules.frames:
                 path = self._folder(count) / METADATA
                 if path.exists():
@@ -213,7 +214,7 @@ class _Maker:
 
     def one(self, job: Job, clip: _Clip) -> Outcome:
         """All windows of a clip."""
-        there = sum(entry.more.get("source") == clip.name for all_ in self.entries.values() for entry in all_.values())
+        there = sum(entry.source == clip.name for all_ in self.entries.values() for entry in all_.values())
         if there:
             return Outcome(job, f"{there} windows there already", {"windows": there, "skipped": True})
         marks = self._marks_of(clip)
@@ -273,36 +274,33 @@ class _Maker:
         blurry = f"blurry/{name}.png"
         for path, pixels in zip((*files, blurry), (*window.pictures[1:], window.pictures[0]), strict=True):
             write_image(folder / path, Picture(torch.from_numpy(pixels).permute(2, 0, 1).float() / 255))
-        more = {
-            "source": clip.name,
-            "response": self.rules.response,
-            "size": [self.rules.size, self.rules.size],
-            "span": [window.start, window.start + count - 1],
-            "sort": self.rules.sort,
-            "fmr": list(window.ranks),
-            "crop": list(window.crop),
-        }
         # Sorted frames have the direction that is to be learned; of others nobody knows one.
-        order = "keep" if self.rules.sort == "fmr" else "ignore"
-        entry = Entry(name, order, clip.split, blurry, tuple(files), None, more)  # type: ignore[arg-type]
-        self.entries[count][name] = entry
+        self.entries[count][name] = Entry(
+            name,
+            "keep" if self.rules.sort == "fmr" else "ignore",
+            clip.split,
+            blurry,
+            tuple(files),
+            more={"sort": self.rules.sort, "fmr": list(window.ranks), "crop": list(window.crop)},
+            source=clip.name,
+            response=self.rules.response,
+            size=(self.rules.size, self.rules.size),
+            span=(window.start, window.start + count - 1),
+        )
 
     def _list(self) -> None:
-        size = (self.rules.size, self.rules.size)
         for count, entries in self.entries.items():
-            if not entries:
-                continue
-            folder = self._folder(count)
-            metadata = Metadata(folder.name, count, tuple(entries[name] for name in sorted(entries)), folder)
-            write_manifest(folder / MANIFEST, records_of(metadata, lambda _: size))
-            write_metadata(folder / METADATA, metadata)
+            if entries:
+                folder = self._folder(count)
+                metadata = Metadata(folder.name, count, tuple(entries[name] for name in sorted(entries)), folder)
+                write_metadata(folder / METADATA, metadata)
 
 
 def _clips(source: Path, split: Split, above: str = "", deep: int = DEEP) -> list[_Clip]:
     """The clips that a name stands for; those of 300VW with their annotations."""
     if not is_folder(source):
         return [_Clip(path, path.stem, None, split) for path in _sure(source)]
-    split = _SPLITS.get(source.name.partition("_")[0], split)
+    split = SPLIT_FOLDERS.get(source.name.partition("_")[0], split)
     name = f"{above}{source.name}"
     films = [path for path in find_clips([source])[0] if not path.is_dir()]
     if (source / ANNOTATED).is_dir():

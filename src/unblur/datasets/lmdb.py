@@ -5,8 +5,8 @@ from __future__ import annotations
 from os import PathLike
 from pathlib import Path
 
+from unblur.data.exposure_metadata import NAME as METADATA
 from unblur.data.lmdb_store import SUFFIX, LmdbWriter, check_picture, key_of
-from unblur.data.manifest import NAME as MANIFEST
 from unblur.data.pictures import PictureFolder
 from unblur.errors import UnblurError
 from unblur.run_report import Job, Listener, Outcome, RunReport
@@ -53,8 +53,8 @@ def store_pictures(source: str | PathLike[str], out: str | PathLike[str], listen
         storing.run()
         report.errors, report.count = storing.errors, storing.added
         if not storing.errors:
-            manifest = pictures.text(MANIFEST)
-            writer.finish(storing.sizes, {} if manifest is None else {MANIFEST: manifest})
+            metadata = pictures.text(METADATA)
+            writer.finish(storing.sizes, {} if metadata is None else {METADATA: metadata})
             kept = len(pictures.names) - storing.added
             said = f"{len(pictures.names)} pictures" + (f", {kept} there already" if kept else "")
             facts: dict[str, object] = {"pictures": len(pictures.names), "added": storing.added}

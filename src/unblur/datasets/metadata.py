@@ -1,4 +1,4 @@
-"""A metadata file for pictures that are there already: data sets in the layouts of their authors, and our manifests."""
+"""A metadata file for pictures that are there already: data sets in the layouts of their authors, and manifests."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
-from unblur.data.exposure_metadata import NAME, Entry, Metadata, Split, metadata_text, read_metadata
+from unblur.data.exposure_metadata import NAME, Entry, Metadata, Split, metadata_text, read_metadata, rebased
 from unblur.data.layouts import AVERAGED, ExposureLayout, Found, find_exposures, read_box
 from unblur.data.manifest import NAME as MANIFEST
-from unblur.data.manifest import eval_files, manifest_text, metadata_of, read_manifest, rebased, records_of
+from unblur.data.manifest import manifest_text, read_manifest
 from unblur.data.pictures import PictureFolder
 from unblur.errors import UnblurError, UsageError
 from unblur.exposure.average import average
@@ -62,14 +62,15 @@ def make_metadata(
     *,
     overwrite: bool = False,
 ) -> RunReport:
-    """List the exposures of a folder in a ``metadata.json``; or of a manifest, or turn metadata into a manifest.
+    """List the exposures of a folder or of a manifest in a ``metadata.json``, or export metadata as a manifest.
 
     Parameters
     ----------
     source : str or path
         A folder, a ``manifest.jsonl``, or a ``metadata.json``.
     out : str or path, optional
-        The file to write; ``metadata.json`` in the folder by default. A name that ends in ``.jsonl`` makes a manifest.
+        The file to write; ``metadata.json`` in the folder by default. A name that ends in ``.jsonl`` exports a
+        manifest, of the folder's ``metadata.json`` if there is one.
     overwrite : bool
         Replace a file that says something else: labels, or the work of hours, may be in it.
 
@@ -83,12 +84,12 @@ def make_metadata(
         raise UsageError("group", options.group, "too few frames", "use 2 or more")
     root = source if source.is_dir() else source.parent
     target = checked_target(root / NAME if out is None else out, source)
-    layout, metadata = _listed(source, root, options, listener)
+    layout, metadata = _listed(source, root, options, listener, exports=target.suffix.lower() == ".jsonl")
     warning = write_beside(target, metadata, overwrite=overwrite)
     said = f"{len(metadata.entries)} x {metadata.frame_count} frames, {layout}"
     parts = Counter[str](entry.split for entry in metadata.entries)
     facts: dict[str, object] = {"layout": layout, "entries": len(metadata.entries), "frames": metadata.frame_count}
-    facts |= {"partitions": dict(parts), "root": str(metadata.root), **({"warning": warning} if warning else {})}
+    facts |= {"splits": dict(parts), "root": str(metadata.root), **({"warning": warning} if warning else {})}
     report = RunReport("data metadata", "listed", count=len(metadata.entries))
     report.results.append(Outcome(Job(source, target), said, facts))
     listener.done(report.results[0])
@@ -149,23 +150,21 @@ def _as_manifest(target: Path, metadata: Metadata, moved: Metadata | None) -> st
     if moved is None:
         remedy = "write it into the folder of the pictures, or into one above"
         raise UnblurError(target, f"cannot name pictures in {metadata.root}", remedy)
-    try:
-        return manifest_text(records_of(moved, _size_of))
-    except ValueError as error:
-        raise UnblurError(target, f"cannot be written ({error})", "remove what a manifest cannot hold") from error
+    return manifest_text(moved, _size_of)
 
 
-def _listed(source: Path, root: Path, options: MetadataOptions, listener: Listener) -> tuple[str, Metadata]:
+def _listed(
+    source: Path, root: Path, options: MetadataOptions, listener: Listener, *, exports: bool
+) -> tuple[str, Metadata]:
     if not source.exists():
         raise UnblurError(source, "does not exist", "name a folder of pictures, a manifest or metadata")
     name = options.name or root.resolve().name or "data"
     manifest = source / MANIFEST if source.is_dir() and options.layout == "auto" else source
     if manifest.suffix.lower() == ".jsonl" and manifest.is_file():
-        metadata = metadata_of(read_manifest(manifest), str(manifest), root, name, options.split)
-        eval_files(metadata, manifest)
-        return "manifest", metadata
-    if source.is_file():
-        return "metadata", read_metadata(source)
+        return "manifest", read_manifest(manifest, name, options.split)
+    listed = source / NAME if source.is_dir() and exports else source
+    if listed.is_file():
+        return "metadata", read_metadata(listed)
     layout, found = find_exposures(
         str(source),
         PictureFolder(source).names,

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unblur.data.exposure_metadata import NAME, Entry, Metadata
+from unblur.data.exposure_metadata import NAME, Entry, Metadata, find_metadata, open_metadata
 from unblur.data.initial_estimates import (
     check_weights,
     estimate_paths,
@@ -19,7 +19,6 @@ from unblur.data.initial_estimates import (
     noted,
     unsaid,
 )
-from unblur.data.manifest import exposures_file, open_exposures
 from unblur.data.pictures import read_pixels
 from unblur.errors import UnblurError
 from unblur.exposure.average import frame_times
@@ -80,7 +79,7 @@ def precompute(
 
 
 def _precomputed(job: Job, pipeline: Pipeline, limit: int | None, listener: Listener) -> Outcome:
-    metadata = open_exposures(job.source)
+    metadata = open_metadata(job.source)
     assert metadata is not None
     _check_apart(metadata, pipeline.name)
     times = frame_times(metadata.frame_count)
@@ -161,8 +160,8 @@ def _write(metadata: Metadata, entry: Entry, model: str, frames: Tensor) -> None
 
 def _metadata_of(source: Path) -> list[Path]:
     """The metadata that a name stands for."""
-    found = exposures_file(source)
-    if found is not None and found.suffix.lower() == ".json":
+    found = find_metadata(source)
+    if found is not None:
         return [found]
     below = sorted(source.glob(f"*/{NAME}")) if is_folder(source) else []
     if not below:

@@ -1,6 +1,6 @@
 """How good models are on faces, by the protocol faces-1: CFMD-GAN's tables 2 to 5 on exposures of `unblur data fmr`.
 
-The frames of an exposure have two orders, that of FMR and that of time (see `data.frame_reordering`), and in half of
+The frames of an exposure have two orders, that of FMR and that of time (see `datasets.face_windows`), and in half of
 the exposures another frame is in the middle. So whatever depends on it is told for both: the frame of t = 0.5 against
 either middle, and films at t = i / (N - 1) against either order, as they were made and each in its better direction.
 """

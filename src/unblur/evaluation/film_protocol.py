@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from unblur.data.manifest import exposures_file
-from unblur.data.metadata_exposures import RecordedExposures, load_recorded
+from unblur.data.exposure_metadata import find_metadata
+from unblur.data.metadata_exposures import MetadataExposures, load_exposures
 from unblur.errors import UnblurError, UsageError
 from unblur.evaluation.film_table import (
     ALL,
@@ -39,7 +39,7 @@ __all__ = ["ALL", "COLUMNS", "INPUT", "PROTOCOLS", "Asked", "Report", "Row", "ev
 
 PROTOCOLS = {"val-1": load_val1}
 Progress = Callable[[str, int, int], None]
-OfAClass = Exposures | RecordedExposures
+OfAClass = Exposures | MetadataExposures
 
 
 def evaluate(
@@ -66,7 +66,7 @@ def evaluate(
         that follow from them are measured.
     protocol : str
         ``"val-1"``; see `unblur.evaluation.val1` for the exposures, `unblur.evaluation.protocols` for the numbers. Or
-        the path of a metadata.json or a manifest.jsonl, or of a folder with either.
+        the path of a metadata.json, or of a folder with one.
     data : path
         Folder with the protocol's pictures and clips.
     refine : bool
@@ -188,11 +188,11 @@ def _classes(
 ) -> Mapping[str, OfAClass]:
     """What is measured on."""
     if protocol not in PROTOCOLS:
-        if exposures_file(protocol) is None:
-            known = f"use {', '.join(PROTOCOLS)}, blur-1 or order-1, or name a metadata.json or a manifest.jsonl"
+        if find_metadata(protocol) is None:
+            known = f"use {', '.join(PROTOCOLS)}, blur-1 or order-1, or name a metadata.json"
             raise UnblurError(protocol, "no such protocol", known)
         root = Path(asked.root) if asked.root is not None else None
-        return load_recorded(Path(protocol), root=root, split=asked.split, limit=limit)
+        return load_exposures(Path(protocol), root=root, split=asked.split, limit=limit)
     if asked.split is not None or asked.root is not None:
         argument = "split" if asked.split is not None else "root"
         raise UsageError(argument, None, f"means nothing to {protocol}", "leave it out, or name a metadata.json")

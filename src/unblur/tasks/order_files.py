@@ -12,8 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from unblur.data.exposure_metadata import Entry, Metadata, Split
-from unblur.data.manifest import exposures_file, open_exposures
+from unblur.data.exposure_metadata import Entry, Metadata, Split, find_metadata, open_metadata
 from unblur.datasets.metadata import checked_target, write_beside
 from unblur.errors import UnblurError
 from unblur.media.folder import find_clips
@@ -71,7 +70,7 @@ class _Clip:
 def score_files(
     inputs: Sequence[str], options: OrderOptions | None = None, listener: Listener | None = None
 ) -> ScoreReport:
-    """Score clips, folders of clips or pictures, globs, and all exposures of metadata and manifests.
+    """Score clips, folders of clips or pictures, globs, and all exposures of metadata.
 
     Whatever the order in metadata says, frames are scored as they are stored.
 
@@ -107,9 +106,9 @@ def label_files(
     Parameters
     ----------
     source : str or path
-        A ``metadata.json``, a manifest, or a folder with either.
+        A ``metadata.json``, or a folder with one.
     out : str or path, optional
-        Another file; ``NAME.ordered.json`` beside the first by default. A name in ``.jsonl`` makes a manifest.
+        Another file; ``NAME.ordered.json`` beside the first by default. A name in ``.jsonl`` exports a manifest.
 
     Raises
     ------
@@ -118,8 +117,8 @@ def label_files(
         had, and are in the report.
     """
     options, listener, begun = options or OrderOptions(), listener or Silent(), time.perf_counter()
-    path = exposures_file(source)
-    metadata = None if path is None else open_exposures(path, options.root)
+    path = find_metadata(source)
+    metadata = None if path is None else open_metadata(path, options.root)
     if path is None or metadata is None:
         raise UnblurError(source, "is no metadata", "make some of it: unblur data metadata")
     target = checked_target(path.with_suffix(f"{ORDERED}.json") if out is None else out, path)
@@ -156,7 +155,7 @@ def _scored(
     wrong: list[UnblurError] = []
     for name in inputs:
         try:
-            metadata = open_exposures(name, options.root)
+            metadata = open_metadata(name, options.root)
             if metadata is None:
                 paths, errors = find_clips([name])
                 wrong += errors

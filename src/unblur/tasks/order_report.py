@@ -35,7 +35,7 @@ class Row:
         direction = self.scored.direction
         return {
             "id": self.id,
-            "partition": self.split,
+            "split": self.split,
             "frames": self.scored.frames,
             "direction": direction.sign,
             "score": direction.score,

@@ -23,7 +23,7 @@ class Pair(TypedDict, total=False):
     """A training batch: sharp and blurry (B, 3, H, W) in [0, 1]; of synthetic ones also how everything moved.
 
     times (B, T); paths (B, T, 2, H, W), the true displacements in pixels. Or, without any picture, a field of paths and
-    what is seen of it, (B, 2 * degree, h, w) in pixels; see `data.path_fields`.
+    what is seen of it, (B, 2 * degree, h, w) in pixels; see `data.synthetic_batches.SyntheticFields`.
     """
 
     sharp: Tensor

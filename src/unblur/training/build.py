@@ -16,9 +16,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from unblur.data.augmentation import NO_CHANGE
-from unblur.data.exposure_metadata import Metadata
+from unblur.data.exposure_metadata import Metadata, open_metadata
 from unblur.data.initial_estimates import check_weights, noted, unsaid
-from unblur.data.manifest import open_exposures
 from unblur.data.pairs import ExposurePairs, PairBatches, Pairs, open_pairs, val_batches
 from unblur.data.sequences import (
     ClipSequences,
@@ -326,7 +325,7 @@ def _heldout_of_sequences(recipe: Namespace) -> list[dict[str, Tensor]]:
 
 
 def _opened_sequences(one: SequenceSet, recipe: Namespace, size: int) -> Sequences:
-    metadata, frames = open_exposures(one.path, one.root), one.frames or recipe.sequences.frames
+    metadata, frames = open_metadata(one.path, one.root), one.frames or recipe.sequences.frames
     if metadata is not None:
         part = metadata.part(one.split)
         if one.direction == "estimates":

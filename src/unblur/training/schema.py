@@ -103,7 +103,7 @@ class PairSet:
     Attributes
     ----------
     path : str
-        A folder, an LMDB, a manifest, or ``SHARP,BLURRY``; see `data.pairs.open_pairs`.
+        A folder, an LMDB, a ``metadata.json``, or ``SHARP,BLURRY``; see `data.pairs.open_pairs`.
     weight : float
         How often each of its pairs counts, where there are several sets.
     layout, part, exclude
@@ -146,7 +146,7 @@ class SequenceSet:
     Attributes
     ----------
     path : str
-        A ``metadata.json``, a manifest, a folder with either; or a clip, a folder of clips, a pattern.
+        A ``metadata.json``, or a folder with one; or a clip, a folder of clips, a pattern.
     weight : float
         How often each of its exposures counts, where there are several sets.
     split : {"train", "val", "test"}, optional
