@@ -238,7 +238,7 @@ def test_exposures_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "| 3 frames |" in report.markdown()
     with pytest.raises(UnblurError, match="split: means nothing to val-1"):
         evaluate(Film(), device="cpu", asked=Asked(split="val"))
-    with pytest.raises(UnblurError, match="--metrics fid: no such metric"):
+    with pytest.raises(UnblurError, match="metrics=fid: no such metric"):
         evaluate(Film(), device="cpu", asked=Asked(["fid"]))
     weights = save_weights(tmp_path / "a.safetensors", film_network, Card("toy", "film"))
     command = ["eval", str(metadata), "--model", str(weights), "--metrics", "psnr, ssim", "--limit", "1", "--json"]
