@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from os import PathLike
+from typing import Any
 
 
 class UnblurError(Exception):
@@ -52,3 +54,24 @@ class UsageError(UnblurError):
     def __init__(self, argument: str, value: object, problem: str, remedy: str) -> None:
         self.argument, self.value = argument, value
         super().__init__(argument if value is None else f"{argument}={value}", problem, remedy)
+
+
+def require(module: str, extra: str) -> Any:
+    """Import a module of an extra, when it is needed.
+
+    Parameters
+    ----------
+    module : str
+        Its name, such as ``"lmdb"``.
+    extra : str
+        The extra of this package that brings it, such as ``"train"``.
+
+    Raises
+    ------
+    UnblurError
+        It is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise UnblurError(module, "is not installed", f"needs pip install 'unblur[{extra}]'") from error

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 import tempfile
 import tracemalloc
 from collections.abc import Callable
@@ -229,3 +230,12 @@ def test_resolutions(tmp_path: Path, resolution: Any) -> None:
     found = read_meta_info(tmp_path / "m.pkl")
     assert found["a"] == (4, 6, 3)
     assert found["b"] == ((9, 8, 1) if len(resolution) == 2 else (4, 6, 3))
+
+
+def test_without_the_library_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.lmdb")
+    monkeypatch.setitem(sys.modules, "lmdb", None)
+    for use in (LmdbPictures, LmdbWriter):
+        with pytest.raises(UnblurError, match=r"lmdb: is not installed; needs pip install 'unblur\[train\]'"):
+            use(tmp_path / "new.lmdb" if use is LmdbWriter else path)
+    assert not (tmp_path / "new.lmdb").exists()

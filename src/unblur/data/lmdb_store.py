@@ -18,11 +18,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-import lmdb
 import numpy as np
 
 from unblur.data.pictures import Pixels, pixels_of, size_of
-from unblur.errors import UnblurError
+from unblur.errors import UnblurError, require
 from unblur.media.header import read_header
 from unblur.media.output_folder import OutputFolder
 
@@ -32,10 +31,14 @@ AGAIN = "copy it again, or make it again with unblur data lmdb"
 FIRST_SIZE = 1 << 26  # bytes; grows as needed
 _INDEX, _TEXT, _HASHED, _STAMP = b"\0unblur", b"\0text ", b"\0sha256 ", b"\0stamp "  # no path holds a zero byte
 _LONGEST = 511  # bytes of a key: the library's limit
-_FAULTS = (lmdb.Error, OSError)
 
 # The library refuses to open a file twice in one process, so that readers of one file share it while there are any.
 _open: weakref.WeakValueDictionary[str, _Environment] = weakref.WeakValueDictionary()
+
+
+def _lmdb() -> Any:
+    """The library, which only those need who store pictures in it."""
+    return require("lmdb", "train")
 
 
 def is_lmdb(path: str | os.PathLike[str]) -> bool:
@@ -144,13 +147,14 @@ class LmdbWriter:
 
     def __init__(self, path: str | os.PathLike[str], folder: OutputFolder | None = None) -> None:
         self.path = Path(path)
+        lmdb = _lmdb()
         self._folder = folder or OutputFolder(path, marks=("data.mdb",))
         try:
             file = self.path / "data.mdb"
             if file.exists() and file.stat().st_size:  # it is empty where the first run was killed at once
                 _check_whole(self.path)
             self._env = lmdb.open(str(self.path), map_size=FIRST_SIZE, subdir=True)
-        except _FAULTS as fault:
+        except (lmdb.Error, OSError) as fault:
             self._folder.release()
             raise UnblurError(path, f"cannot be written ({_said(fault)})", "choose another place") from fault
         except UnblurError:
@@ -225,6 +229,7 @@ class LmdbWriter:
             return value
 
     def _put(self, values: Mapping[bytes, bytes]) -> None:
+        lmdb = _lmdb()
         while True:
             try:
                 with self._env.begin(write=True) as change:
@@ -233,7 +238,7 @@ class LmdbWriter:
                 return
             except lmdb.MapFullError:
                 self._env.set_mapsize(2 * self._env.info()["map_size"])
-            except _FAULTS as fault:
+            except (lmdb.Error, OSError) as fault:
                 remedy = "free some space, or choose another place"
                 raise UnblurError(self.path, f"cannot be written ({_said(fault)})", remedy) from fault
 
@@ -262,10 +267,11 @@ class _Environment:
     """An LMDB that is open for reading."""
 
     def __init__(self, path: Path) -> None:
+        lmdb = _lmdb()
         _check_whole(path)
         try:
             self._env = lmdb.open(str(path), readonly=True, lock=False, subdir=path.is_dir(), readahead=False)
-        except _FAULTS as fault:
+        except (lmdb.Error, OSError) as fault:
             raise UnblurError(path, f"cannot be read as an LMDB ({_said(fault)})", AGAIN) from fault
 
     def get(self, key: bytes) -> bytes | None:
@@ -296,6 +302,7 @@ def _check_whole(path: Path) -> None:
     if not file.is_file():
         problem = "does not exist" if not path.exists() else "holds no data.mdb"
         raise UnblurError(path, problem, "name an LMDB, such as one made with unblur data lmdb")
+    lmdb = _lmdb()
     try:
         with lmdb.open(str(path), readonly=True, lock=False, subdir=path.is_dir()) as env:
             wanted = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
