@@ -186,7 +186,7 @@ def test_what_is_not_whole_is_named(names: list[str], problem: str) -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("protocol", range(2, 6))
+@pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize("sure", [[], [0.75]])
 @pytest.mark.parametrize("kind", [list, tuple, np.float32, np.float64, np.int64])
 def test_boxes_out_of_pickles(tmp_path: Path, protocol: int, sure: list[float], kind: type) -> None:
@@ -194,8 +194,7 @@ def test_boxes_out_of_pickles(tmp_path: Path, protocol: int, sure: list[float], 
     box = kind(numbers) if kind in (list, tuple) else np.array(numbers, kind)
     path = tmp_path / "0.pkl"
     path.write_bytes(pickle.dumps({"track_id": 0, "bbox": box, "keypoints": np.ones((4, 4))}, protocol))
-    old_array = protocol < 3 and kind not in (list, tuple)
-    assert read_box(path) == (None if old_array else tuple(map(float, numbers)))
+    assert read_box(path) == tuple(map(float, numbers))
 
 
 class Harmful:
@@ -209,7 +208,16 @@ def test_no_annotation_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     path.write_bytes(pickle.dumps({"x": Harmful(), "bbox": [1, 2, 3, 4]}))
     assert read_box(path) == (1, 2, 3, 4)
     assert not (tmp_path / "harm.txt").exists()
-    for contents in (b"", b"\x80", pickle.dumps({"bbox": [4, 2, 3, 4]}), pickle.dumps({"bbox": None})):
+    path.write_bytes(pickle.dumps({"bbox": [np.float64(1), np.float32(2), np.int64(3), 4]}))
+    assert read_box(path) == (1, 2, 3, 4)
+    for contents in (
+        b"",
+        b"\x80",
+        pickle.dumps({"bbox": Harmful()}),
+        pickle.dumps(Harmful()),
+        pickle.dumps({"bbox": [4, 2, 3, 4]}),
+        pickle.dumps({"bbox": None}),
+    ):
         path.write_bytes(contents)
         assert read_box(path) is None
     assert read_box(tmp_path / "none.pkl") is None

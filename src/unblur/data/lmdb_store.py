@@ -8,7 +8,6 @@ and ``meta_info.pkl`` beside them) is read too, without running what a pickle sa
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import pickle
@@ -16,7 +15,7 @@ import re
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from unblur.data.pictures import Pixels, pixels_of, size_of
 from unblur.errors import UnblurError, require
 from unblur.media.header import read_header
 from unblur.media.output_folder import OutputFolder
+from unblur.models.safe_pickle import read_arrays
 
 SUFFIX = ".lmdb"
 FORMAT, VERSION = "unblur pictures", 1
@@ -336,9 +336,11 @@ def read_meta_info(path: Path) -> dict[str, tuple[int, int, int]]:
     """
     try:
         with path.open("rb") as file:
-            meta = _Plain(io.BytesIO(file.read())).load()
+            meta = read_arrays(file.read(), ())
     except pickle.UnpicklingError as error:
-        raise UnblurError(path, str(error), "make the LMDB again with unblur data lmdb") from error
+        raise UnblurError(
+            path, f"{error}, which a list of keys does not need", "make the LMDB again with unblur data lmdb"
+        ) from error
     except Exception as error:  # a damaged pickle raises whatever it likes
         raise UnblurError(path, "is damaged", "get it again, or make the LMDB again") from error
     try:
@@ -351,16 +353,6 @@ def read_meta_info(path: Path) -> dict[str, tuple[int, int, int]]:
     except (KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
         raise UnblurError(path, f"does not tell keys and resolution ({error})", "make the LMDB again") from error
     return dict(zip(keys, shapes if len(shapes) == len(keys) else shapes * len(keys), strict=True))
-
-
-class _Plain(pickle._Unpickler):
-    """Builds dictionaries, lists, numbers and strings, and nothing else.
-
-    Python's own, not that in C, which makes room for as many things as four bytes of a damaged pickle may number.
-    """
-
-    def find_class(self, module: str, name: str) -> NoReturn:
-        raise pickle.UnpicklingError(f"asks for {module}.{name}, which a list of keys does not need")
 
 
 def _shape(text: Any) -> tuple[int, int, int]:
