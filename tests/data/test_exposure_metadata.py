@@ -10,7 +10,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from unblur.data.exposure_metadata import Entry, Metadata, read_metadata, write_metadata
+from unblur.data.exposure_metadata import (
+    Entry,
+    Metadata,
+    id_of,
+    metadata_text,
+    open_metadata,
+    parse_metadata,
+    read_metadata,
+    write_metadata,
+)
 from unblur.errors import UnblurError
 
 
@@ -262,3 +271,64 @@ def _read_or_refused(path: Path) -> None:
         write_metadata(path, found)
         assert read_metadata(path) == found
     assert "\n" not in said
+
+
+PROVENANCE = {
+    "source": "a.mp4",
+    "response": "gamma",
+    "size": (6, 8),
+    "seed": 3,
+    "span": (0, 12),
+    "times": (0.0, 0.2, 1.0),
+}
+
+
+def test_where_exposures_come_from_is_kept() -> None:
+    entry = Entry("a", "keep", "val", "a.png", ("0.png", "1.png", "2.png"), more={"score": 1.5}, **PROVENANCE)  # type: ignore[arg-type]
+    metadata = Metadata("toy", 3, (entry,))
+    assert parse_metadata(metadata_text(metadata), "m.json") == metadata
+    raw = json.loads(metadata_text(metadata))["data"][0]
+    assert (raw["size"], raw["times"], raw["score"]) == ([6, 8], [0.0, 0.2, 1.0], 1.5)
+    plain = replace(entry, times=None, seed=None)
+    assert plain.frame_times() == (0.0, 0.5, 1.0)
+    assert {"times", "seed"}.isdisjoint(json.loads(metadata_text(Metadata("toy", 3, (plain,))))["data"][0])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("source", ""),
+        ("response", "film"),
+        ("size", (0, 8)),
+        ("size", (8,)),
+        ("seed", 1.5),
+        ("span", (9, 3)),
+        ("times", (0.0, 1.0)),
+        ("times", (0.0, 0.5, 0.5)),
+        ("times", (0.0, 0.5, 2)),
+    ],
+)
+def test_where_they_cannot_come_from(name: str, value: object) -> None:
+    entry = Entry("a", "keep", "val", "a.png", ("0.png", "1.png", "2.png"), **{name: value})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=f"'{name}' cannot be"):
+        metadata_text(Metadata("toy", 3, (entry,)))
+
+
+def test_what_networks_cannot_learn_from(tmp_path: Path) -> None:
+    for name in ("a.png", "0.png", "1.png"):
+        (tmp_path / name).touch()
+    entry = Entry("a", "keep", "val", "a.png", ("0.png", "1.png"), times=(0.25, 1.0))
+    path = write_metadata(tmp_path / "metadata.json", Metadata("toy", 2, (entry,)))
+    with pytest.raises(UnblurError, match=r'entry 1 \("a"\): has times that are not evenly spaced'):
+        open_metadata(tmp_path)
+    write_metadata(path, Metadata("toy", 1, (replace(entry, frames=("0.png",), times=None),)))
+    with pytest.raises(UnblurError, match="has one frame of each exposure"):
+        open_metadata(path)
+    write_metadata(path, Metadata("toy", 2, ()))
+    with pytest.raises(UnblurError, match="holds no exposure"):
+        open_metadata(path)
+    assert open_metadata(tmp_path / "a.png") is None
+
+
+def test_ids_are_printable() -> None:
+    assert id_of("blurry/3.00\u202fPM\n.png") == "blurry/3.00\\u202fPM\\u000a"

@@ -210,14 +210,8 @@ def test_no_annotation_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert not (tmp_path / "harm.txt").exists()
     path.write_bytes(pickle.dumps({"bbox": [np.float64(1), np.float32(2), np.int64(3), 4]}))
     assert read_box(path) == (1, 2, 3, 4)
-    for contents in (
-        b"",
-        b"\x80",
-        pickle.dumps({"bbox": Harmful()}),
-        pickle.dumps(Harmful()),
-        pickle.dumps({"bbox": [4, 2, 3, 4]}),
-        pickle.dumps({"bbox": None}),
-    ):
+    damaged = (b"", b"\x80", pickle.dumps(Harmful()), pickle.dumps({"bbox": Harmful()}))
+    for contents in (*damaged, pickle.dumps({"bbox": [4, 2, 3, 4]}), pickle.dumps({"bbox": None})):
         path.write_bytes(contents)
         assert read_box(path) is None
     assert read_box(tmp_path / "none.pkl") is None

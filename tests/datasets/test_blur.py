@@ -236,3 +236,11 @@ def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
         blur_data([source], out, SMALL)
     with pytest.raises(UnblurError):
         blur_data([source], source, SMALL)
+
+
+def test_names_that_do_not_print_and_the_split(tmp_path: Path) -> None:
+    source = photo(tmp_path / "at 3.00\u202fPM.png")
+    options = BlurOptions(count=1, size=32, frames=3, split="val")
+    assert blur_data([source], tmp_path / "out", options).exit_code == 0
+    (entry,) = read_metadata(tmp_path / "out" / "metadata.json").entries
+    assert (entry.split, entry.blurry) == ("val", "blurry/at 3.00\u202fPM_0000.png")

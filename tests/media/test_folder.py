@@ -180,7 +180,7 @@ def test_inputs_are_never_overwritten(place: Path) -> None:
     for out in (".", "./", "p10.jpg", "sub/../p10.jpg", "hard.jpg", "soft", str(place)):
         with pytest.raises(UnblurError) as caught:
             output_paths([Path("p10.jpg")], out)
-        one([caught.value], "would overwrite an input", "-o")
+        one([caught.value], "would overwrite an input", "`out`")
     # The output of one may be the input of another.
     with pytest.raises(UnblurError, match="overwrite"):
         output_paths([Path("sub/p9.tif"), Path("p9.PNG")], ".", ".PNG")

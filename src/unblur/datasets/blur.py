@@ -30,11 +30,10 @@ from unblur.exposure.average import frame_times
 from unblur.exposure.camera import MotionSpec
 from unblur.exposure.response import Response
 from unblur.exposure.synthetic_exposure import CLEAN, render
-from unblur.media.folder import CLIP_SUFFIXES, find_clips, find_images, output_paths
+from unblur.media.folder import find_clips, find_images, is_clip, output_paths
 from unblur.media.image import Picture, read_image, write_image
 from unblur.media.output_folder import OutputFolder
 from unblur.media.video import read_clip
-from unblur.media.webp import is_animated
 from unblur.run_report import Job, Listener, Outcome, RunReport, Silent, run
 
 SCALE = 1.2  # pixels of a photo per pixel of its exposure: hides the softness of interpolation
@@ -307,27 +306,16 @@ def _find(
     errors = []
     for source in sources:
         if Path(source).is_file():
-            (clips if _is_clip(Path(source)) else photos)[Path(source)] = None
+            (clips if is_clip(Path(source)) else photos)[Path(source)] = None
             continue
         found_clips = [path for path in find_clips([source])[0] if not path.is_dir()]
         found_photos, wrong = find_images([source])
-        found_photos = [path for path in found_photos if not _is_clip(path)]
+        found_photos = [path for path in found_photos if not is_clip(path)]
         clips.update(dict.fromkeys(found_clips))
         photos.update(dict.fromkeys(found_photos))
         if not found_clips and not found_photos:
             errors += wrong or [UnblurError(source, "holds no photo or clip", "name a folder with some")]
     return list(clips), [path for path in photos if path not in clips], errors
-
-
-def _is_clip(path: Path) -> bool:
-    if path.suffix.lower() != ".webp":
-        return path.suffix.lower() in CLIP_SUFFIXES
-    try:
-        with path.open("rb") as file:
-            head = file.read(21)
-    except OSError:
-        return False
-    return len(head) == 21 and is_animated(head)
 
 
 def _check_size(source: Path, height: int, width: int, size: int) -> None:

@@ -41,7 +41,9 @@ def store_pictures(source: str | PathLike[str], out: str | PathLike[str], listen
         No pictures, an output that is something else or holds pictures that the folder has not.
     """
     if Path(out).suffix.lower() != SUFFIX:
-        raise UnblurError(out, "does not end in .lmdb", f"use for instance -o {Path(out).name or 'pictures'}{SUFFIX}")
+        raise UnblurError(
+            out, "does not end in .lmdb", f"use for instance `out={Path(out).name or 'pictures'}{SUFFIX}`"
+        )
     report = RunReport("data lmdb", "stored")
     pictures = PictureFolder(source)
     job = Job(Path(source), Path(out))

@@ -106,9 +106,9 @@ def checked_target(out: str | PathLike[str], source: Path) -> Path:
     """
     target = Path(out)
     if target.resolve() == source.resolve():
-        raise UnblurError(target, "would overwrite its input", "choose another name with -o")
+        raise UnblurError(target, "would overwrite its input", "choose another name for `out`")
     if target.is_dir():
-        raise UnblurError(target, "is a folder", f"name a file with -o, such as {target / NAME}")
+        raise UnblurError(target, "is a folder", f"name a file, such as `out={target / NAME}`")
     if target.suffix.lower() not in (".json", ".jsonl"):
         raise UnblurError(target, "is no name of metadata or of a manifest", "let it end in .json, or in .jsonl")
     return target
@@ -132,7 +132,7 @@ def write_beside(target: Path, metadata: Metadata, *, overwrite: bool = True) ->
     as_manifest = target.suffix.lower() == ".jsonl"
     text = (_as_manifest(target, metadata, moved) if as_manifest else metadata_text(moved or metadata)).encode()
     if not overwrite and target.is_file() and not _holds(target, text):
-        remedy = "choose another name with -o, or pass `overwrite` to replace it"
+        remedy = "choose another name for `out`, or pass `overwrite` to replace it"
         raise UnblurError(target, "is there already, and says something else", remedy)
     with atomic_path(target) as temporary:
         temporary.write_bytes(text)

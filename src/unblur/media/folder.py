@@ -19,6 +19,7 @@ __all__ = [
     "find_clips",
     "find_images",
     "images_in",
+    "is_clip",
     "is_folder",
     "output_path",
     "output_paths",
@@ -91,8 +92,22 @@ def is_folder(path: Path) -> bool:
         return False
 
 
+def is_clip(path: Path) -> bool:
+    """Whether a file is a clip by its suffix; a WebP file by what is in it."""
+    if path.suffix.lower() != ".webp":
+        return path.suffix.lower() in CLIP_SUFFIXES
+    from unblur.media.webp import is_animated
+
+    try:
+        with path.open("rb") as file:
+            head = file.read(21)
+    except OSError:
+        return False
+    return len(head) == 21 and is_animated(head)
+
+
 def output_path(source: Path, out: StrPath, *, many: bool, suffix: str | None) -> Path:
-    """Where the result for `source` goes when the user said ``-o out``.
+    """Where the result for `source` goes where the user named `out`.
 
     Parameters
     ----------
@@ -115,7 +130,7 @@ def output_path(source: Path, out: StrPath, *, many: bool, suffix: str | None) -
     if not (many or is_folder(target) or str(out).endswith(("/", os.sep))):
         return target
     if os.path.lexists(target) and not is_folder(target):
-        raise UnblurError(out, "is a file, but several results need a folder", "name a folder with -o")
+        raise UnblurError(out, "is a file, but several results need a folder", "name a folder as `out`")
     if suffix is None:
         suffix = source.suffix if source.suffix.lower() in IMAGE_SUFFIXES else ".png"
     # A folder of frames may have dots in its name; what follows is no suffix.
@@ -152,7 +167,7 @@ def output_paths(
             ending = "" if suffix == "" else first.suffix
             target = first.with_name(f"{first.name.removesuffix(ending)}-{number}{ending}")
         if _identity(target) in inputs:
-            raise UnblurError(target, "would overwrite an input", "choose another folder or name with -o")
+            raise UnblurError(target, "would overwrite an input", "choose another folder or name for `out`")
         taken.add(_folded(target))
         outputs.append(target)
     return outputs
@@ -221,19 +236,7 @@ def _looks_like_image(path: Path) -> bool:
 
 
 def _looks_like_clip(path: Path) -> bool:
-    if path.name.startswith(".") or path.suffix.lower() not in CLIP_SUFFIXES or path.is_dir():
-        return False
-    return path.suffix.lower() != ".webp" or _moves(path)
-
-
-def _moves(path: Path) -> bool:
-    from unblur.media.webp import is_animated
-
-    try:
-        with path.open("rb") as file:
-            return is_animated(file.read(21))
-    except OSError:
-        return False
+    return not path.name.startswith(".") and not path.is_dir() and is_clip(path)
 
 
 def _naturally(paths: Iterable[Path]) -> list[Path]:
