@@ -18,7 +18,7 @@ def evaluate(
     protocol: Annotated[
         str,
         typer.Argument(
-            metavar="PROTOCOL|METADATA.json|MANIFEST",
+            metavar="PROTOCOL|METADATA.json",
             help="val-1, or exposures of your own; faces-1; blur-1 for blur spaces; order-1 for order networks.",
         ),
     ],

@@ -12,7 +12,7 @@ from unblur.cli.options import Device, Json, Root, Split, SplitName
 app = typer.Typer(help="Which way time runs in clips: score, label, eval.", no_args_is_help=True)
 
 Clips = Annotated[
-    list[str], typer.Argument(metavar="METADATA.json|MANIFEST|CLIP|FOLDER", help="Of exposures; or clips, globs.")
+    list[str], typer.Argument(metavar="METADATA.json|CLIP|FOLDER", help="Of exposures; or clips, globs.")
 ]
 OrderModel = Annotated[
     str | None, typer.Option("--model", metavar="NAME|FILE", help="An order network; order-small if left out.")
@@ -55,7 +55,7 @@ def order_measure(
 @app.command("label", epilog="Example: unblur order label metadata.json -o ordered.json")
 def order_label(
     context: typer.Context,
-    source: Annotated[str, typer.Argument(metavar="METADATA.json|MANIFEST|FOLDER", help="Of exposures.")],
+    source: Annotated[str, typer.Argument(metavar="METADATA.json|FOLDER", help="Of exposures.")],
     out: Annotated[
         str | None, typer.Option("-o", "--out", metavar="FILE", help="NAME.ordered.json beside it if left out.")
     ] = None,
