@@ -158,7 +158,7 @@ def test_sharp_frames_that_do_not_fit(tmp_path, pipeline, picture_network):
         unblur.frames(noise(), model=pipeline, sharp=tmp_path / "no.png")
     for network in (picture_network, CFMD(channels=4, blocks=1)):
         other = Pipeline(network, device="cpu", dtype="float32")
-        with pytest.raises(UnblurError, match=rf"--sharp: takes the place of what --model {other.name} makes; leave"):
+        with pytest.raises(UnblurError, match=rf"sharp: takes the place of what {other.name} makes; leave"):
             unblur.frames(noise(), model=other, sharp=noise())
 
 
@@ -246,10 +246,10 @@ def test_a_cascade_makes_seven_frames(cascade):
     result = unblur.deblur(noise(), model=pipeline)
     torch.testing.assert_close(result.image, expected[3], atol=1e-5, rtol=1e-5)
     assert result.residual == film.residual
-    for options, said in (({"n": 51}, "-n 51"), ({"n": 5}, "-n 5"), ({"times": [0.5, 0.6]}, "--times")):
-        with pytest.raises(UnblurError, match=f"^{said}: --model Jin makes 7 frames") as caught:
+    for options, said in (({"n": 51}, "n=51"), ({"n": 5}, "n=5"), ({"times": [0.5, 0.6]}, "times")):
+        with pytest.raises(UnblurError, match=f"^{said}: Jin makes 7 frames") as caught:
             unblur.frames(noise(), model=pipeline, **options)
-        assert "use -n 7" in str(caught.value)
+        assert "use `n=7`" in str(caught.value)
         assert "\n" not in str(caught.value)
 
 
@@ -327,12 +327,12 @@ def test_methods_of_the_command(shipped, monkeypatch, tmp_path, cascade, recurre
     for method, model, options, said in (
         ("jin", None, {}, "method=jin: no weights of it come with this package; name a file"),
         ("jin", weights["purohit"], {}, "method=jin: purohit makes its films in another way"),
-        ("purohit", weights["jin"], {}, "--model cascade makes its films in another way"),
-        ("paths", weights["jin"], {}, "--model cascade makes its films in another way"),
-        ("jin", weights["jin"], {"n": 51}, "-n 51: --model cascade makes 7 frames"),
-        (None, weights["jin"], {"times": [0.1]}, "--times: --model cascade makes 7 frames"),
+        ("purohit", weights["jin"], {}, "method=purohit: jin makes its films in another way"),
+        ("paths", weights["jin"], {}, "method=paths: jin makes its films in another way"),
+        ("jin", weights["jin"], {"n": 51}, "n=51: jin makes 7 frames"),
+        (None, weights["jin"], {"times": [0.1]}, "times: jin makes 7 frames"),
         (None, weights["jin"], {"refine": True}, "refine: needs paths"),
-        (None, weights["jin"], {"sharp": str(photo)}, "--sharp: takes the place"),
+        (None, weights["jin"], {"sharp": str(photo)}, "sharp: takes the place"),
     ):
         with pytest.raises(UnblurError) as caught:
             run(method, model, **options)
