@@ -15,7 +15,7 @@ from torch import Tensor
 import unblur
 from unblur.media.image import Picture, read_image
 from unblur.metrics.fidelity import psnr
-from unblur.tasks.plots_psf_grid import draw_psf_grid
+from unblur.tasks.plots import draw_psf_grid
 from unblur.tasks.reblur import read_blur
 
 SHOWN = (("medium", 0, 1, 3), ("medium", 1, 0, 4), ("strong", 1, 0, 5))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import base64
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,8 +21,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-from maxim import exposure, row, table  # noqa: E402
+from maxim import exposure, row, table
 from torch import Tensor
 
 from unblur.models.convert.released import convert

@@ -31,7 +31,7 @@ from unblur.metrics.fidelity import psnr, ssim
 from unblur.metrics.frechet import Moments, described
 from unblur.metrics.identity import IdentityDistance
 from unblur.metrics.sequence import p_metric
-from unblur.models.feature_extractors import FeatureExtractor
+from unblur.models.feature_networks import FeatureExtractor
 from unblur.models.registry import NETWORKS, network_class
 from unblur.networks.arcface import ArcFaceNet
 from unblur.networks.cfmd import CFMDRefiner

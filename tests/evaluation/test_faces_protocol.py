@@ -19,7 +19,7 @@ from unblur.evaluation.options import FRECHET, Asked, Measures
 from unblur.evaluation.protocols import DISTANCES
 from unblur.metrics.frechet import Moments, described, frechet_distance
 from unblur.models.card import Card
-from unblur.models.feature_extractors import FeatureExtractor
+from unblur.models.feature_networks import FeatureExtractor
 from unblur.models.weights import save_weights
 from unblur.networks.jin import Jin
 

@@ -22,7 +22,7 @@ from unblur.media.image import Picture
 from unblur.metrics.fidelity import psnr
 from unblur.metrics.sequence import best_direction, directed
 from unblur.models.card import Card
-from unblur.models.lpips import PACKAGE
+from unblur.models.feature_networks import LPIPS_PACKAGE
 from unblur.models.weights import save_weights
 from unblur.networks.hypercut import HyperCUT
 from unblur.networks.jin import Jin
@@ -214,7 +214,7 @@ def test_lpips_where_its_weights_are_and_a_word_where_they_are_not(
     assert "`lpips`" in json.loads(json.dumps(report.as_dict()))["notes"][0]
     with pytest.raises(UnblurError, match=r"none\.ckpt: no such file"):
         evaluate(Film(), device="cpu", asked=replace(asked, lpips=tmp_path / "none.ckpt"))
-    (tmp_path / PACKAGE).write_text("here")
+    (tmp_path / LPIPS_PACKAGE).write_text("here")
     network = Lpips(alexnet())
     nn.init.constant_(network.heads[0], 1.0)
     monkeypatch.setattr(asked_module, "load_lpips", lambda path: network)

@@ -24,8 +24,7 @@ from unblur.media.image import Picture
 from unblur.metrics.frechet import Moments, frechet_distance
 from unblur.metrics.identity import IdentityDistance
 from unblur.models.card import Card
-from unblur.models.feature_extractors import FeatureExtractor
-from unblur.models.lpips import PACKAGE
+from unblur.models.feature_networks import LPIPS_PACKAGE, FeatureExtractor
 from unblur.models.weights import save_weights
 
 CPU = torch.device("cpu")
@@ -161,10 +160,10 @@ def test_the_alexnet_of_lpips_stands_in(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(
         module, "load_features", lambda path, like: FeatureExtractor(LpipsFeatures(lpips), f"of {Path(path).name}")
     )
-    (tmp_path / PACKAGE).write_text("here")
-    for asked in (Asked(["frechet"]), Asked(["frechet"], lpips=tmp_path / PACKAGE)):
-        assert asked.measures(CPU, tmp_path).names == {"frechet": f"of {PACKAGE}"}
-    named = Asked(["frechet"], lpips=tmp_path / PACKAGE, features=tmp_path / "f.pth")
+    (tmp_path / LPIPS_PACKAGE).write_text("here")
+    for asked in (Asked(["frechet"]), Asked(["frechet"], lpips=tmp_path / LPIPS_PACKAGE)):
+        assert asked.measures(CPU, tmp_path).names == {"frechet": f"of {LPIPS_PACKAGE}"}
+    named = Asked(["frechet"], lpips=tmp_path / LPIPS_PACKAGE, features=tmp_path / "f.pth")
     assert named.measures(CPU, tmp_path).names == {"frechet": "of f.pth"}
 
 
@@ -172,9 +171,9 @@ def test_what_is_asked_in_vain() -> None:
     said = {
         "metrics=fid: no such metric; ": Asked(["fid"]),
         "features: means nothing without frechet; add frechet to `metrics`": Asked(["psnr"], features="f"),
-        "--identity: means nothing without identity": Asked(identity="f"),
+        "identity: means nothing without identity": Asked(identity="f"),
         "--fid-like clean-fid: no such way": Asked(["frechet"], fid_like="clean-fid"),  # type: ignore[arg-type]
-        "--fid-like: means nothing without frechet": Asked(["lpips"], fid_like="pytorch-fid"),
+        "fid_like: means nothing without frechet": Asked(["lpips"], fid_like="pytorch-fid"),
         "--lpips: means nothing without lpips; add lpips": Asked(["psnr"], lpips="a"),
     }
     for problem, asked in said.items():

@@ -15,7 +15,7 @@ from PIL import Image
 
 from unblur.cli import main
 from unblur.errors import UnblurError
-from unblur.models import onnx_graph as runtime
+from unblur.models import export_onnx as runtime
 from unblur.models.card import Card
 from unblur.models.export_onnx import export_model
 from unblur.models.weights import load_weights, save_weights

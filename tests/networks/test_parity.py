@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from unblur.errors import UnblurError
-from unblur.models.convert.hypercut_keys import DEVIATION, MEAN
+from unblur.models.convert.key_rules import DEVIATION, MEAN
 from unblur.models.convert.released import RELEASED, _filled, _renamed, convert
 from unblur.models.weights import load_weights
 

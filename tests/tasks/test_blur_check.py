@@ -10,7 +10,7 @@ from unblur.evaluation.film_protocol import evaluate
 from unblur.networks.cfmd import CFMDRefiner
 from unblur.networks.kinds import FilmNetwork, RestorerNetwork
 from unblur.pipeline.restore import Pipeline
-from unblur.tasks.batch_jobs import made_with
+from unblur.tasks.batch import made_with
 
 
 class Sharp(nn.Module, RestorerNetwork):

@@ -26,9 +26,9 @@ from unblur.models.weights import save_weights
 from unblur.networks.cfmd import CFMD
 from unblur.networks.hypercut import HyperCUT
 from unblur.pipeline.restore import Pipeline
-from unblur.tasks import burst_queue as module
+from unblur.tasks import batch_films as module
+from unblur.tasks.batch_films import Reel
 from unblur.tasks.burst import HELD, PULL, REMEMBERED, Burst, Shot, _agreement, _passages, passage
-from unblur.tasks.burst_queue import Reel
 from unblur.tasks.frames import Film
 
 ON = ["--device", "cpu", "--dtype", "float32"]

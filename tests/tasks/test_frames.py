@@ -19,8 +19,8 @@ from unblur.pipeline import refine as refine_module
 from unblur.pipeline import restore as engine_module
 from unblur.pipeline.refine import Correction
 from unblur.pipeline.restore import Pipeline
+from unblur.tasks.batch import Options
 from unblur.tasks.batch_films import FilmOptions, frames_files
-from unblur.tasks.batch_jobs import Options
 
 
 def noise(height=20, width=30):

@@ -14,7 +14,7 @@ from unblur.errors import UnblurError
 from unblur.media.image import read_image
 from unblur.networks.cfmd import CFMD
 from unblur.pipeline.restore import Pipeline, load
-from unblur.tasks.plots_field import FOOT, LEAST, MOST, draw_field
+from unblur.tasks.plots import FOOT, LEAST, MOST, draw_field
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from unblur.models.weights import save_weights
 from unblur.networks.blur_kernel_space import BlurKernelSpace
 from unblur.networks.path_blur_space import PathBlurSpace
 from unblur.pipeline.blur_transfer import BlurCode, BlurSpace, load_blur_space
-from unblur.tasks.plots_psf_grid import draw_psf_grid
+from unblur.tasks.plots import draw_psf_grid
 from unblur.tasks.reblur import read_blur, seed_of
 
 ARGUMENTS = {"widths": (4, 4, 6, 6), "blocks": (1, 1, 1, 1), "features": 8, "gauss_newton_steps": 1}

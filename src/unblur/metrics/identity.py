@@ -2,7 +2,7 @@
 
 Papers report an "ArcFace distance" without saying which network and which distance it is; some of their numbers are
 beyond 2, which neither 1 - cos nor the distance of unit vectors reaches. Here it is 1 - cos, and the name says the
-network; see `unblur.models.identity_networks`.
+network; see `unblur.models.feature_networks`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 
 from unblur.media.folder import IMAGE_SUFFIXES
 from unblur.run_report import Job, Listener, Outcome, RunReport
-from unblur.tasks.batch_jobs import (
+from unblur.tasks.batch import (
     PATHS,
     SHARP,
     Options,

@@ -13,9 +13,9 @@ from unblur.media.folder import IMAGE_SUFFIXES
 from unblur.media.image import Picture
 from unblur.pipeline.blur_transfer import BlurCode, BlurSpace, load_blur_space
 from unblur.run_report import Job, Listener, Outcome, RunReport
-from unblur.tasks.batch_jobs import REBLURRED, Options, find, jobs_of, run_jobs
+from unblur.tasks.batch import REBLURRED, Options, find, jobs_of, run_jobs
 from unblur.tasks.inputs import open_picture
-from unblur.tasks.plots_psf_grid import draw_psf_grid
+from unblur.tasks.plots import draw_psf_grid
 from unblur.tasks.reblur import Reading, apply_blur, each_sample, read_blur
 
 

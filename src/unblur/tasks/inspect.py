@@ -16,7 +16,7 @@ from unblur.analysis.motion_field import Field, Motion
 from unblur.media.image import Picture
 from unblur.pipeline.restore import Pipeline, Progress, load
 from unblur.tasks.inputs import Source, name_of, open_picture
-from unblur.tasks.plots_field import draw_field
+from unblur.tasks.plots import draw_field
 
 DESCRIPTIONS = {
     "motion": "motion blur",

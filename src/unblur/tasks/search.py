@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from unblur.errors import UnblurError, UsageError
 from unblur.losses.perceptual import Backbone
-from unblur.models.backbones import load_backbone
+from unblur.models.feature_networks import load_backbone
 from unblur.models.registry import choose_from
 from unblur.pipeline.blur_transfer import BlurCode, BlurSpace, load_blur_space
 from unblur.pipeline.consistency import consistency_steps
@@ -61,7 +61,8 @@ class SearchPlan:
         (of all codes), or a file that `BlurCode.save` wrote. "mean" for the released preset, which began
         at an arbitrary code, else "network".
     backbone : str, path or Backbone, optional
-        For the perceptual term: a file with the weights of a VGG-19 or an AlexNet; see `unblur.models.backbones`.
+        For the perceptual term: a file with the weights of a VGG-19 or an AlexNet; see
+        `unblur.models.feature_networks`.
     changes : mapping of str to str
         Fields of `SearchOptions` by name, as text.
     """

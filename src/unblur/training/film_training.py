@@ -19,7 +19,7 @@ from unblur.losses.pixel import multi_scale, pyramid
 from unblur.losses.priors import path_error, reblur_consistency
 from unblur.metrics.fidelity import psnr
 from unblur.metrics.sequence import best_direction, directed
-from unblur.models.lpips import FETCH, load_lpips
+from unblur.models.feature_networks import LPIPS_FETCH, load_lpips
 from unblur.networks.path_film import PathFilm
 from unblur.training.base import Compile, Measured, Optimizer, System
 from unblur.training.film_direction import Rule, order_error, order_network, runs_forward
@@ -56,7 +56,8 @@ class Loss:
     perceptual : float
         Weight of LPIPS between frames, which needs `lpips`.
     lpips : str, optional
-        Its weights, see `models.lpips.load_lpips`. Where there is no such file it is left out, and that is told.
+        Its weights, see `models.feature_networks.load_lpips`. Where there is no such file it is left out, and that is
+        told.
     reblur : float
         Weight of the reblur consistency: the mean of the frames in linear light is the input. 0 leaves it out.
     reblur_frames : int
@@ -162,7 +163,7 @@ class FilmTraining(System):
         """Take LPIPS, if it is there."""
         if weights is None or not Path(weights).exists():
             what = f"{group}.lpips names no file" if weights is None else f"{weights}: no such file"
-            log.warning("%s: LPIPS is left out of the loss; to have it: %s", what, FETCH)
+            log.warning("%s: LPIPS is left out of the loss; to have it: %s", what, LPIPS_FETCH)
             return
         self._frozen["lpips"], self._perceptual = load_lpips(weights), weight
 

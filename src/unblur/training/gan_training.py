@@ -37,7 +37,8 @@ class AdversarialLoss:
     perceptual : float
         Weight of LPIPS between frames, which needs `lpips`. 0 where `film.Loss.perceptual` asks for the same.
     lpips : str, optional
-        Its weights, see `models.lpips.load_lpips`. Where there is no such file it is left out, and that is told.
+        Its weights, see `models.feature_networks.load_lpips`. Where there is no such file it is left out, and that is
+        told.
     """
 
     weight: float = 0.0

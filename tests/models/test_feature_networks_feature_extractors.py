@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from unblur.errors import UnblurError
 from unblur.losses.perceptual import Lpips, alexnet
-from unblur.models import feature_extractors as features
-from unblur.models.feature_extractors import load_features
+from unblur.models import feature_networks as features
+from unblur.models.feature_networks import load_features
 from unblur.networks.inception import Inception
 
 

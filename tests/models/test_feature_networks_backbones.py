@@ -4,7 +4,7 @@ from safetensors.torch import save_file
 
 from unblur.errors import UnblurError
 from unblur.losses.perceptual import alexnet
-from unblur.models.backbones import load_backbone
+from unblur.models.feature_networks import load_backbone
 
 
 def test_checkpoints_of_torchvision(tmp_path) -> None:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from unblur.errors import UnblurError
 from unblur.layers.attention import window_means
-from unblur.models import onnx_graph as export
-from unblur.models.onnx_graph import Graph, Port, graphs_of, write_graph
+from unblur.models import export_onnx as export
+from unblur.models.export_onnx import Graph, Port, graphs_of, write_graph
 from unblur.networks.blur_kernel_space import BlurKernelSpace
 from unblur.networks.cfmd import CFMD, CFMDRefiner
 from unblur.networks.cfmd_critic import CFMDCritic

@@ -9,7 +9,7 @@ import torch
 
 from unblur.errors import UnblurError
 from unblur.losses.perceptual import alexnet
-from unblur.models.lpips import load_lpips
+from unblur.models.feature_networks import load_lpips
 
 SIZES = ((11, 3, 64), (5, 64, 192), (3, 192, 384), (3, 384, 256), (3, 256, 256))
 

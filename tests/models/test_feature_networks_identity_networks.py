@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from unblur.errors import UnblurError
-from unblur.models import identity_networks as identity
-from unblur.models.feature_extractors import load_features
-from unblur.models.identity_networks import BLOCKS, MODEL, load_identity
+from unblur.models import feature_networks as identity
+from unblur.models.feature_networks import BLOCKS, MODEL, load_features, load_identity
 from unblur.networks.arcface import ArcFaceNet
 from unblur.networks.dlib_resnet import DlibResNet
 
