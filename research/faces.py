@@ -37,9 +37,9 @@ from typing import Any
 import torch
 from learning import add_line, learn, read_lines, spread
 from torch import Tensor
-from unblur.data.metadata_exposures import FaceExposures, Order, load_faces
 
 from unblur.data.augmentation import Augmentation
+from unblur.data.metadata_exposures import FaceExposures, Order, load_faces
 from unblur.data.sequences import MetadataSequences, SequenceBatches
 from unblur.evaluation.evaluator import Found, Judge
 from unblur.evaluation.film_table import INPUT
@@ -102,7 +102,7 @@ def batches(name: str, module: Any, classes: list[FaceExposures], arguments: arg
         seed=seed,
         threads=1,
         augmentation=CHANGES,
-        drawn=None if still or isinstance(module, Frames) else 2,
+        frames_per_sample=None if still or isinstance(module, Frames) else 2,
     )
 
     def batch_of(step: int) -> dict[str, Tensor]:

@@ -38,7 +38,14 @@ def main() -> None:
     pairs = symmetric_pairs(7)
     stills = load_stills(arguments.val, cache=arguments.cache)
     for name, motion in PATHS.items():
-        options: dict[str, Any] = {"size": 128, "batch_size": 20, "times": 7, "step": 4.0, "alike": 2, "seed": 9}
+        options: dict[str, Any] = {
+            "size": 128,
+            "batch_size": 20,
+            "times": 7,
+            "step": 4.0,
+            "shared_motion": 2,
+            "seed": 9,
+        }
         source = SyntheticExposures(stills, grid=True, motion=motion, **options)
         scores: list[torch.Tensor] = []
         for number in range(arguments.batches):

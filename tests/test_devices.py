@@ -40,10 +40,12 @@ from unblur.networks.dlib_resnet import DlibResNet
 from unblur.networks.hypercut import HyperCUT
 from unblur.networks.inception import Inception
 from unblur.pipeline import film as film_module
+from unblur.pipeline import motion as motion_module
 from unblur.pipeline import search as variables
 from unblur.pipeline.blur_transfer import load_blur_space
 from unblur.pipeline.consistency import consistent
-from unblur.pipeline.film import RefinerFilm, estimate_film, film_of
+from unblur.pipeline.film import RefinerFilm
+from unblur.pipeline.motion import estimate_motion
 from unblur.pipeline.refine import find_correction
 from unblur.pipeline.search import search
 from unblur.pipeline.search_options import SearchOptions
@@ -59,10 +61,11 @@ from unblur.training.muon import Muon, split
 
 EVIDENCE = {"hidden": 8, "blocks": 1, "window": 16, "reaches": (2, 3), "sigma": 2.0}
 UNET = {"widths": (4, 8), "blocks": (1, 1)}
-FILM = {"restorer": UNET, "paths": UNET | {"degree": 2, "spectral": EVIDENCE | {"window": 12}}}
+FILM = {"restorer": UNET, "motion": UNET | {"degree": 2, "spectral": EVIDENCE | {"window": 12}}}
 SMALL: dict[str, dict[str, Any]] = {
-    "film": FILM,
-    "moments": {"channels": 4, "blocks": 1},
+    "path_film": FILM,
+    "cfmd": {"channels": 4, "blocks": 1},
+    "cfmd_refiner": {"channels": 12, "blocks": 1},
     "mimo_unet": {"channels": 4, "blocks": 1},
     "nafnet": {"width": 4, "encoder": (1, 2), "middle": 1, "decoder": (1, 1), "pool": 16},
     "maxim": {"features": 4, "stages": 2, "sizes": [4, 2], "groups": 1, "bottlenecks": 1, "reduction": 2},
@@ -70,7 +73,7 @@ SMALL: dict[str, dict[str, Any]] = {
         **{"channels": 5, "widths": (4, 4, 6, 6), "blocks": (1, 1, 1, 1), "features": 8},
         **{"spectral": EVIDENCE, "gauss_newton_steps": 1},
     },
-    "blur_space": {"features": 4, "front_blocks": 1, "back_blocks": 1, "channels": 8, "encoder_blocks": 1},
+    "blur_kernel_space": {"features": 4, "front_blocks": 1, "back_blocks": 1, "channels": 8, "encoder_blocks": 1},
     "deep_image_prior": {"inputs": 3, "width": 4, "skip": 2, "scales": 2, "attended": 1},
     "deep_code_prior": {"inputs": 3, "width": 4, "blocks": 1},
     "jin": {"middle_width": 8, "middle_refine": 4, "side_width": 8, "side_refine": 4},
@@ -83,7 +86,7 @@ SMALL: dict[str, dict[str, Any]] = {
 @pytest.fixture(autouse=True)
 def _no_gpu(monkeypatch):
     """What only a GPU could say; and no warning that there is none."""
-    for module in (runner_module, film_module):
+    for module in (runner_module, film_module, motion_module):
         monkeypatch.setattr(module, "working_memory", lambda device: 2**28)
 
 
@@ -172,7 +175,7 @@ def test_a_planted_mistake_is_found(monkeypatch):
         x, y = torch.arange(w) + displacement[:, 0], torch.arange(h)[:, None] + displacement[:, 1]
         return torch.stack(((x + 0.5) * (2 / w) - 1, (y + 0.5) * (2 / h) - 1), -1)
 
-    network, blurry = network_of("film"), torch.rand(1, 3, 16, 16)
+    network, blurry = network_of("path_film"), torch.rand(1, 3, 16, 16)
     expected = network(blurry, torch.tensor([0.0])).detach()
     monkeypatch.setattr(motion, "_grid", grid)
     torch.testing.assert_close(network(blurry, torch.tensor([0.0])).detach(), expected)
@@ -189,14 +192,18 @@ def test_networks(name, learning):
     def run(device: torch.device) -> Tensor:
         own = deepcopy(network).to(device)
         sharp, blurry = put(pair, device)
-        if hasattr(own, "reblur"):
+        if own.kind == "blur_space":
             code = own.encode(sharp, blurry)
             return own.reblur(sharp, code.sample(torch.Generator().manual_seed(0)))
         if name in ("hypercut", "purohit"):
             return own(sharp, blurry)
         if name == "cfmd_critic":
             return torch.cat([part.flatten() for part in own(sharp, blurry)])
-        timed = hasattr(own, "decode") and name != "jin"
+        if own.kind == "refiner":
+            return own(
+                blurry, put(times, device), torch.stack((sharp, blurry), 1)[:, None].expand(-1, 3, -1, -1, -1, -1)
+            )
+        timed = own.kind == "film" and name != "jin"
         return own(blurry, put(times, device)) if timed else own(blurry)
 
     with torch.set_grad_enabled(learning):
@@ -251,10 +258,10 @@ def exposures() -> dict[str, Tensor]:
     "loss", [Loss(reblur=1.0), *(Loss(parts=part, paths=1.0) for part in ("both", "guess", "detail", "restorer"))]
 )
 def test_what_films_are_trained_for(loss):
-    trained(FilmTraining(network_of("film"), loss), exposures())
+    trained(FilmTraining(network_of("path_film"), loss), exposures())
 
 
-@pytest.mark.parametrize("name", ["moments", "mimo_unet"])
+@pytest.mark.parametrize("name", ["cfmd", "mimo_unet"])
 def test_what_networks_of_three_sizes_are_trained_for(name, monkeypatch):
     # It looks at devices on the way back, where nothing is pretended.
     monkeypatch.setattr(deformable, "checkpoint", lambda run, *args, **options: run(*args))
@@ -264,7 +271,7 @@ def test_what_networks_of_three_sizes_are_trained_for(name, monkeypatch):
 def test_what_networks_and_critics_are_trained_for(monkeypatch):
     monkeypatch.setattr(deformable, "checkpoint", lambda run, *args, **options: run(*args))
     wanted = AdversarialLoss(0.1, perceptual=0.0)
-    system = GanTraining(network_of("moments"), network_of("cfmd_critic"), adversarial=wanted)
+    system = GanTraining(network_of("cfmd"), network_of("cfmd_critic"), adversarial=wanted)
     trained(system, exposures())
 
     def run(device: torch.device) -> Tensor:
@@ -274,7 +281,7 @@ def test_what_networks_and_critics_are_trained_for(monkeypatch):
     alike(run)
 
 
-@pytest.mark.parametrize("name", ["path_blur_space", "blur_space"])
+@pytest.mark.parametrize("name", ["path_blur_space", "blur_kernel_space"])
 def test_what_blur_spaces_are_trained_for(name):
     batch = exposures()
     batch["sharp"] = batch["frames"][:, 0]
@@ -347,7 +354,7 @@ def test_protocols():
             yield exposures()
 
     torch.manual_seed(0)
-    network, orders, lpips = network_of("film"), HyperCUT(4, 4, 1), Lpips(alexnet())
+    network, orders, lpips = network_of("path_film"), HyperCUT(4, 4, 1), Lpips(alexnet())
     expected = score(network, Two(), metrics={"ssim": ssim, "lpips": lpips}, scorer=orders)
     with Pretended():
         metrics = {"ssim": ssim, "lpips": lpips.to("cuda")}
@@ -417,7 +424,7 @@ def test_search_of_a_prior():
 
 
 def test_films_in_tiles():
-    network, blurry = network_of("film"), torch.rand(1, 3, 150, 100)
+    network, blurry = network_of("path_film"), torch.rand(1, 3, 150, 100)
     network.tile_overlap = network.restorer.tile_overlap = 24
     times = [0.0, 0.4, 1.0]
     films = []
@@ -426,7 +433,7 @@ def test_films_in_tiles():
             runner = Runner(deepcopy(network), device, torch.float32)
             sharp = Runner(runner.network.restorer, device, torch.float32)
             middle, _ = sharp.sharpen(blurry, tile=96, subject="a.png")
-            film = estimate_film(runner, blurry, middle, tile=96, subject="a.png")
+            film = estimate_motion(runner, blurry, middle, tile=96, subject="a.png")
             film.make_consistent(blurry, 1)
             light = [average for _, average in film.averages(times, ["srgb", "linear"])]
             films.append(torch.cat([torch.stack(list(film.frames(times))).flatten(), *(a.flatten() for a in light)]))
@@ -435,11 +442,11 @@ def test_films_in_tiles():
 
 
 def test_films_without_a_sharp_frame():
-    network, blurry = network_of("moments"), torch.rand(1, 3, 40, 36)
+    network, blurry = network_of("cfmd"), torch.rand(1, 3, 40, 36)
     films = []
     for context, device in ((torch.enable_grad(), CPU), (Pretended(), CUDA)):
         with context:
-            film = film_of(Runner(deepcopy(network), device, torch.float32), blurry, tile=256, subject="a.png")
+            film = estimate_motion(Runner(deepcopy(network), device, torch.float32), blurry, tile=256, subject="a.png")
             films.append(torch.stack(list(film.frames([0.0, 1.0]))))
     torch.testing.assert_close(films[1], films[0], atol=1e-3, rtol=0)
 
@@ -452,7 +459,9 @@ def test_films_that_correct_others():
     blurry, films = torch.rand(1, 3, 40, 36), []
     for context, device in ((torch.enable_grad(), CPU), (Pretended(), CUDA)):
         with context:
-            general = film_of(Runner(network_of("moments"), device, torch.float32), blurry, tile=256, subject="a.png")
+            general = estimate_motion(
+                Runner(network_of("cfmd"), device, torch.float32), blurry, tile=256, subject="a.png"
+            )
             runner = Runner(deepcopy(network), device, torch.float32)
             film = RefinerFilm(runner, blurry, general, tile=256, subject="a.png")
             films.append(torch.stack(list(film.frames([0.0, 0.7]))))
@@ -471,7 +480,7 @@ def test_tasks():
     made = []
     for context, device in ((torch.enable_grad(), "cpu"), (Pretended(), "cuda")):
         with context:
-            pipeline = unblur.load(network_of("film"), device, "float32")
+            pipeline = unblur.load(network_of("path_film"), device, "float32")
             space = load_blur_space(network_of("path_blur_space"), device)
             film = unblur.frames(photo, 3, model=pipeline, refine=True, check=False)
             found = unblur.deblur_by_search(photo, SearchPlan(space, steps=2), pipeline)

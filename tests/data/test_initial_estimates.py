@@ -109,7 +109,7 @@ def test_exposures_without_drafts_are_passed_over(metadata: Metadata) -> None:
 
 def test_batches_have_drafts_of_both_directions(metadata: Metadata) -> None:
     sets = [(MetadataSequences(metadata, 5, estimates="some"), 1.0)]
-    batch = SequenceBatches(sets, size=8, batch_size=2, drawn=2).batch(3)
+    batch = SequenceBatches(sets, size=8, batch_size=2, frames_per_sample=2).batch(3)
     assert batch["estimates"].shape == (2, 2, 2, 3, 8, 8)
     ranks = (batch["times"] * 4).round().int().flatten().tolist()
     assert levels(batch["frames"]) == [50 + rank for rank in ranks]

@@ -263,7 +263,9 @@ def test_some_frames_of_each_with_their_times(tmp_path: Path) -> None:
     sets = [MetadataSequences(stored(tmp_path / str(n), n, 1), n) for n in (5, 9)]
     seen = set()
     for step in range(12):
-        batch = SequenceBatches([(one, 1.0) for one in sets], size=16, batch_size=2, drawn=2, seed=3).batch(step)
+        batch = SequenceBatches([(one, 1.0) for one in sets], size=16, batch_size=2, frames_per_sample=2, seed=3).batch(
+            step
+        )
         assert batch["frames"].shape == (2, 2, 3, 16, 16)
         assert (batch["times"].diff() > 0).all()
         for blurry, frames, times in zip(batch["blurry"], batch["frames"], batch["times"], strict=True):
@@ -272,7 +274,7 @@ def test_some_frames_of_each_with_their_times(tmp_path: Path) -> None:
             seen |= {(count, level) for level in levels(frames)}
     assert len(seen) > 10
     with pytest.raises(ValueError, match="not both"):
-        SequenceBatches([(sets[0], 1.0)], drawn=1, middle_first=True)
+        SequenceBatches([(sets[0], 1.0)], frames_per_sample=1, middle_first=True)
 
 
 def test_in_a_mirror_time_runs_the_other_way() -> None:

@@ -137,10 +137,10 @@ def test_impossible_motion_is_refused():
 
 
 def test_different_pictures_move_alike():
-    exposure = expose(MotionSpec(length=(4, 12), layer=0.5), count=4, alike=2)
+    exposure = expose(MotionSpec(length=(4, 12), layer=0.5), count=4, shared_motion=2)
     moved = exposure.displacements
     assert torch.equal(moved[::2], moved[1::2])
     assert not torch.allclose(moved[0], moved[2], atol=0.1)
     assert not torch.allclose(exposure.frames[0], exposure.frames[1], atol=0.1)
-    with pytest.raises(ValueError, match="3 stills cannot be moved 2 alike"):
-        expose(MotionSpec(), alike=2)
+    with pytest.raises(ValueError, match="3 stills cannot be moved in groups of 2"):
+        expose(MotionSpec(), shared_motion=2)

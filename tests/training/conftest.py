@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from loaded_networks import SimpleFilm
 from torch import Tensor, nn
 
 from unblur.training.checkpoint import Keeper
@@ -19,7 +20,7 @@ from unblur.training.metrics_log import Journal
 from unblur.training.schedule import Schedule
 
 
-class TinyFilm(nn.Module):
+class TinyFilm(SimpleFilm):
     """A film network that has everything that could spoil a resumed training: buffers, and dropout."""
 
     def __init__(self, width: int = 4) -> None:
@@ -85,7 +86,7 @@ def fit() -> Callable[..., tuple[Trainer, FilmTraining]]:
         callbacks: list[Any] | None = None,
         keeper: dict[str, Any] | None = None,
         validate_every: int = 2,
-        ahead: bool = False,
+        prefetch: bool = False,
         build: Callable[..., FilmTraining] | None = None,
         gather: int | None = None,
         **machine: Any,
@@ -117,7 +118,7 @@ def fit() -> Callable[..., tuple[Trainer, FilmTraining]]:
             enable_model_summary=False,
             **machine,
         )
-        data = ExposureData(TinySource(), heldout(), ahead=ahead, accumulate=gather)
+        data = ExposureData(TinySource(), heldout(), prefetch=prefetch, accumulate=gather)
         trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=False)
         return trainer, module
 

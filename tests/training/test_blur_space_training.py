@@ -16,15 +16,18 @@ from unblur.losses.pixel import charbonnier
 from unblur.losses.priors import divergence, released_divergence
 from unblur.metrics.fidelity import psnr
 from unblur.models.weights import load_weights
+from unblur.networks.blur_kernel_space import BlurKernelSpace
+from unblur.networks.kinds import BlurSpaceNetwork
 from unblur.networks.path_blur_space import PathBlurSpace
 from unblur.training.blur_space_training import BlurSpaceSystem, CodeLoss
 from unblur.training.build import main
 
 
-class Toy(nn.Module):
+class Toy(nn.Module, BlurSpaceNetwork):
     """A blur space whose code is the mean difference of the pair, and whose operator adds it."""
 
     cell = 128
+    has_paths = True
 
     def __init__(self, variational: bool = False) -> None:
         super().__init__()
@@ -122,8 +125,8 @@ def test_reconstruction_is_measured_beside_the_input(pair: dict[str, Tensor]) ->
 def test_terms_that_the_network_has_nothing_for_are_refused() -> None:
     with pytest.raises(UnblurError, match=r"loss\.kl: this Toy is not variational"):
         BlurSpaceSystem(Toy(), CodeLoss(kl=1))
-    with pytest.raises(UnblurError, match=r"loss\.paths: a Conv2d knows no displacements"):
-        BlurSpaceSystem(nn.Conv2d(3, 3, 1), CodeLoss(paths=1))
+    with pytest.raises(UnblurError, match=r"loss\.paths: a BlurKernelSpace knows no displacements"):
+        BlurSpaceSystem(BlurKernelSpace(4, 1, 1, 8, 1), CodeLoss(paths=1))
 
 
 def test_the_shipped_kind_of_network_learns_from_all_terms(pair: dict[str, Tensor]) -> None:
@@ -142,8 +145,8 @@ network:
   name: blur_kernel_space
   arguments: {{features: 4, front_blocks: 1, back_blocks: 1, channels: 8, encoder_blocks: 1}}
 out: {run}
-pairs: {{train: [{{path: {pairs}}}], heldout: [{{path: {pairs}}}], size: 32, batch_size: 2}}
-data: {{train: {pairs}, val: {pairs}, heldout: 2, val_size: 32}}
+pairs: {{train: [{{path: {pairs}}}], val: [{{path: {pairs}}}], size: 32, batch_size: 2}}
+data: {{train: {pairs}, val: {pairs}, val_count: 2, val_size: 32}}
 schedule: {{shape: restarts, warmup: 0, periods: [2, 4]}}
 log_every: 1
 validate_every: 2
@@ -207,7 +210,7 @@ def test_starting_from_weights_that_fit_in_part(
     assert main([*words, "--out", str(recipe.parent / "strict")]) == 1
     assert "has shape" in capsys.readouterr().err
     with caplog.at_level("INFO", "unblur"):
-        assert main([*words, "--out", str(recipe.parent / "partly"), "--weights_partly", "true"]) == 0
+        assert main([*words, "--out", str(recipe.parent / "partly"), "--strict_weights", "false"]) == 0
     told = next(record.getMessage() for record in caplog.records if "are taken from it" in record.getMessage())
     plain = load_weights(weights).network.state_dict()
     wide = load_weights(recipe.parent / "partly" / "last.safetensors").network.state_dict()
@@ -219,7 +222,7 @@ def test_starting_from_weights_that_fit_in_part(
 
 
 def test_weights_of_something_else_are_refused_even_in_part(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = [str(recipe), "--weights", "film-small", "--weights_partly", "true"]
+    words = [str(recipe), "--weights", "film-small", "--strict_weights", "false"]
     assert main(words) == 1
     error = capsys.readouterr().err
     assert "film-small: holds nothing that the network has" in error

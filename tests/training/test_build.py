@@ -19,9 +19,9 @@ network:
   name: path_film
   arguments:
     restorer: {{widths: [8, 8], blocks: [1, 1]}}
-    paths: {{widths: [8, 8], blocks: [1, 1]}}
+    motion: {{widths: [8, 8], blocks: [1, 1]}}
 out: {run}
-data: {{train: {stills}, val: {stills}, heldout: 2, val_size: 32}}
+data: {{train: {stills}, val: {stills}, val_count: 2, val_size: 32}}
 exposures: {{size: 32, batch_size: 2, motion: {{length: [2, 6]}}}}
 loss: {{parts: both, paths: 0.02}}
 schedule: {{warmup: 1}}
@@ -59,14 +59,14 @@ def test_trains_resumes_and_starts_from_weights(recipe: Path, capsys: pytest.Cap
         "sheet-0000002.png",
     }
     assert main([str(recipe)]) == 1
-    assert "already holds a run; pass --resume auto" in capsys.readouterr().err
+    assert "already holds a run; pass `resume=auto`" in capsys.readouterr().err
     assert main([str(recipe), "--resume", "auto", "--trainer.max_steps", "3"]) == 0
     assert [line["step"] for line in lines(run)] == [1, 2, 2, 3]
     other = recipe.parent / "other"
     weights = str(run / "last.safetensors")
     assert main([str(recipe), "--weights", weights, "--out", str(other), "--optimizer.lr", "0", "--ema", "0"]) == 0
     card = load_weights(run / "last.safetensors").card
-    assert (card.name, card.network, card.steps) == ("tiny", "film", 3)
+    assert (card.name, card.network, card.steps) == ("tiny", "path_film", 3)
     assert card.score["psnr@0.5"] == pytest.approx(lines(run)[2]["psnr@0.5"], abs=1e-3)
     first, second = (load_file(folder / "last.safetensors") for folder in (run, other))
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -88,7 +88,7 @@ def test_the_record_of_a_run_is_a_recipe(recipe: Path) -> None:
         (["--data.train", "nowhere"], 1, "nowhere: no such folder"),
         (["--weights", "none.safetensors"], 1, "none.safetensors: "),
         (["--resume", "none.ckpt"], 1, "none.ckpt: no such checkpoint"),
-        (["--network.arguments.restorer", "{widths: 3}"], 1, "network.arguments: film refuses them"),
+        (["--network.arguments.restorer", "{widths: 3}"], 1, "network.arguments: path_film refuses them"),
         (["--data.exclude", "[.png]"], 1, "data.exclude"),
     ],
 )
@@ -104,7 +104,7 @@ def test_mistakes_are_told_in_one_line(
 def test_weights_of_another_network_are_refused(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(recipe), "--data.val_count", "0", "--trainer.max_steps", "1"]) == 0
     words = ["--weights", str(recipe.parent / "run" / "last.safetensors"), "--out", str(recipe.parent / "b")]
-    assert main([str(recipe), *words, "--network.arguments.paths", "{widths: [16, 16], blocks: [1, 1]}"]) == 1
+    assert main([str(recipe), *words, "--network.arguments.motion", "{widths: [16, 16], blocks: [1, 1]}"]) == 1
     assert "convert or train it again" in capsys.readouterr().err
 
 

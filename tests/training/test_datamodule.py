@@ -25,8 +25,8 @@ def machine(rank: int, size: int, steps: int = 0, accumulate: int = 1) -> Any:
     )
 
 
-def seen(rank: int, size: int, *, steps: int = 0, ahead: bool = False, accumulate: int = 1) -> list[int]:
-    data = ExposureData(Numbers(), ahead=ahead)
+def seen(rank: int, size: int, *, steps: int = 0, prefetch: bool = False, accumulate: int = 1) -> list[int]:
+    data = ExposureData(Numbers(), prefetch=prefetch)
     data.trainer = machine(rank, size, steps, accumulate)
     numbers = islice(data.train_dataloader(), 5)
     found = [int(data.on_after_batch_transfer(number, 0)["blurry"]) for number in numbers]
@@ -34,9 +34,9 @@ def seen(rank: int, size: int, *, steps: int = 0, ahead: bool = False, accumulat
     return found
 
 
-@pytest.mark.parametrize("ahead", [False, True])
-def test_processes_share_the_batches_without_overlap(ahead: bool) -> None:
-    found = [seen(rank, 3, ahead=ahead) for rank in range(3)]
+@pytest.mark.parametrize("prefetch", [False, True])
+def test_processes_share_the_batches_without_overlap(prefetch: bool) -> None:
+    found = [seen(rank, 3, prefetch=prefetch) for rank in range(3)]
     assert sorted(chain.from_iterable(found)) == list(range(15))
 
 
@@ -45,9 +45,9 @@ def test_a_resumed_run_goes_on_with_the_next_batch() -> None:
     assert seen(0, 1, steps=7, accumulate=2) == [14, 15, 16, 17, 18]
 
 
-@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("prefetch", [False, True])
 @pytest.mark.parametrize("steps", [0, 3, 5])
-def test_batches_are_used_again_and_rendered_once(ahead: bool, steps: int) -> None:
+def test_batches_are_used_again_and_rendered_once(prefetch: bool, steps: int) -> None:
     rendered = []
 
     class Counted(Numbers):
@@ -55,7 +55,7 @@ def test_batches_are_used_again_and_rendered_once(ahead: bool, steps: int) -> No
             rendered.append(step)
             return super().batch(step, device)
 
-    data = ExposureData(Counted(), ahead=ahead, reuse=2, pool=3)
+    data = ExposureData(Counted(), prefetch=prefetch, echo=2, pool=3)
     data.trainer = machine(1, 2, steps)
     found = [int(data.on_after_batch_transfer(n, 0)["blurry"]) for n in islice(data.train_dataloader(), 10 - steps)]
     data.teardown("fit")

@@ -22,7 +22,7 @@ network:
   name: path_blur_space
   arguments: {{channels: 8, widths: [16, 16, 16, 16], blocks: [1, 1, 1, 1]}}
 fields: {{size: 8, batch_size: 4, noise: 0.1, motion: {{length: [4.0, 12.0], layer: 0.0}}}}
-data: {{heldout: 0}}
+data: {{val_count: 0}}
 loss: {{learn: fields, kl: 0.001}}
 optimizer: {{lr: 1.0e-2}}
 trainer: {{max_steps: 120, accelerator: cpu}}
@@ -37,7 +37,7 @@ def recipe(tmp_path: Path) -> Path:
 
 
 def test_fields_are_learned_and_the_prior_is_kept(recipe: Path, tmp_path: Path) -> None:
-    assert main([str(recipe), "--evidence", "film-small"]) == 0
+    assert main([str(recipe), "--init_motion_from", "film-small"]) == 0
     lines = [json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").read_text().splitlines()]
     fields = [line["field"] for line in lines]
     assert fields[-1] < 0.7 * fields[0]
@@ -46,7 +46,7 @@ def test_fields_are_learned_and_the_prior_is_kept(recipe: Path, tmp_path: Path) 
     assert not torch.equal(network.prior_factor, torch.eye(8))
     assert not torch.equal(network.known_factor, torch.eye(8))
     film = load_weights("film-small").network
-    torch.testing.assert_close(network.evidence.state_dict(), film.motion.spectral.state_dict())
+    torch.testing.assert_close(network.spectral.state_dict(), film.motion.spectral.state_dict())
 
 
 def test_the_error_is_in_pixels() -> None:
@@ -64,8 +64,8 @@ def test_the_error_is_in_pixels() -> None:
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["--evidence", "maxim"], "evidence maxim: maxim has no evidence"),
-        (["--network.name", "blur_space"], "no such key in a recipe"),
+        (["--init_motion_from", "maxim"], "init_motion_from maxim: maxim has no spectral motion network"),
+        (["--network.name", "blur_kernel_space"], "no such key in a recipe"),
         (["--fields.sise", "8"], "fields.sise: no such key in a recipe; the nearest is fields.size"),
     ],
 )
@@ -78,4 +78,8 @@ def test_mistakes_are_told_in_one_line(
 
 def test_the_shipped_recipe_is_valid() -> None:
     recipe = read_recipe(Path(__file__).parents[2] / "recipes" / "blur-space-small.yaml")
-    assert (recipe.loss.learn, recipe.evidence, recipe.fields.motion.length) == ("fields", "film-small", (0.0, 40.0))
+    assert (recipe.loss.learn, recipe.init_motion_from, recipe.fields.motion.length) == (
+        "fields",
+        "film-small",
+        (0.0, 40.0),
+    )

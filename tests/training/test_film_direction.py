@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 from brighter import Brighter
+from loaded_networks import SimpleFilm
 from torch import Tensor
 
 from unblur.errors import UnblurError
@@ -80,7 +81,7 @@ def test_motion_and_coins() -> None:
     assert 0.2 < coins.float().mean() < 0.8
 
 
-class Ramp(torch.nn.Module):
+class Ramp(SimpleFilm):
     """Its film brightens with time."""
 
     def __init__(self) -> None:

@@ -2,17 +2,21 @@ from typing import Any
 
 import pytest
 import torch
+from loaded_networks import SimpleFilm
 from torch import Tensor, nn
 
 from unblur.errors import UnblurError
 from unblur.losses.pixel import charbonnier, multi_scale, pyramid
 from unblur.losses.priors import reblur_consistency
+from unblur.networks.kinds import RestorerNetwork
 from unblur.networks.path_film import PathFilm
 from unblur.training.film_training import FilmTraining, Loss
 
 
-class Scaled(nn.Module):
+class Scaled(SimpleFilm):
     """A network with three outputs, and known displacements."""
+
+    has_scales = has_displacements = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,7 +61,9 @@ def test_a_network_of_one_scale_is_shrunk(batch: dict[str, Tensor], tiny: type[n
 
 
 def test_a_network_of_single_pictures_is_a_film_that_stands_still(batch: dict[str, Tensor]) -> None:
-    class Single(nn.Conv2d):
+    class Single(nn.Conv2d, RestorerNetwork):
+        has_scales = True
+
         def __init__(self) -> None:
             super().__init__(3, 3, 1)
 

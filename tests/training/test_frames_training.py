@@ -190,21 +190,21 @@ def test_exposures_on_the_grid() -> None:
 
 
 def test_the_papers_settings() -> None:
-    for name in ("cascade", "recurrent"):
-        recipe = read_recipe(RECIPES / f"frames-{name}.yaml")
+    for name in ("jin", "purohit"):
+        recipe = read_recipe(RECIPES / f"{name}.yaml")
         assert (recipe.optimizer.kind, recipe.optimizer.lr, recipe.sequences.batch_size) == ("adamax", 5e-4, 8)
         epoch = 9000 // recipe.sequences.batch_size
         assert recipe.trainer.max_steps == 100 * epoch
         factors = [recipe.schedule.factor(n * epoch, recipe.trainer.max_steps) for n in (0, 2, 3, 99)]
         assert factors == pytest.approx([1, 1, 0.9, 0.9**33])
         assert (recipe.sequences.frames, recipe.exposures.times, recipe.exposures.grid) == (7, 7, True)
-        assert recipe.sequences.size == recipe.exposures.size == (260 if name == "cascade" else 256)
-        assert recipe.loss.flow == (0 if name == "cascade" else 0.02)
+        assert recipe.sequences.size == recipe.exposures.size == (260 if name == "jin" else 256)
+        assert recipe.loss.flow == (0 if name == "jin" else 0.02)
 
 
 @pytest.mark.parametrize("kind", [Jin, Purohit])
 def test_the_small_recipes_train_the_small_networks(kind: Any) -> None:
-    recipe = read_recipe(RECIPES / f"frames-{'cascade' if kind is Jin else 'recurrent'}-small.yaml")
+    recipe = read_recipe(RECIPES / f"{'jin' if kind is Jin else 'purohit'}-small.yaml")
     assert kind(**vars(recipe.network.arguments)).arguments == kind.small().arguments
     assert recipe.loss.middle == ("truth" if kind is Jin else "network")
     assert (recipe.exposures.times, recipe.exposures.grid) == (7, True)
@@ -214,7 +214,7 @@ RECIPE = """
 name: tiny
 network: {{name: {name}, arguments: {arguments}}}
 out: {run}
-data: {{train: {stills}, val: {stills}, heldout: 2, val_size: 24}}
+data: {{train: {stills}, val: {stills}, val_count: 2, val_size: 24}}
 exposures: {{size: 20, batch_size: 2, times: 7, grid: true, motion: {{length: [2, 6]}}}}
 loss: {loss}
 optimizer: {{kind: adamax}}

@@ -18,7 +18,7 @@ from unblur.losses.gan_loss import critic_terms, network_terms, released_pixel
 from unblur.losses.perceptual import Lpips, alexnet
 from unblur.losses.pixel import multi_scale
 from unblur.models.weights import load_weights
-from unblur.networks.cfmd import CFMD
+from unblur.networks.cfmd import CFMD, CFMDRefiner
 from unblur.networks.cfmd_critic import CFMDCritic
 from unblur.networks.mimo_unet import MimoUNet
 from unblur.networks.path_film import PathFilm
@@ -141,13 +141,13 @@ class Stop(Callback):
         trainer.should_stop = trainer.global_step == self.step
 
 
-@pytest.mark.parametrize(("stop", "gather", "ahead"), [(3, 1, True), (4, 2, False)])
+@pytest.mark.parametrize(("stop", "gather", "prefetch"), [(3, 1, True), (4, 2, False)])
 def test_interrupted_and_resumed_equals_uninterrupted(
-    fit: Callable[..., Any], tmp_path: Path, stop: int, gather: int, ahead: bool
+    fit: Callable[..., Any], tmp_path: Path, stop: int, gather: int, prefetch: bool
 ) -> None:
     wanted = AdversarialLoss(0.1, perceptual=0.0)
     build = partial(_built, adversarial=wanted, accumulate=gather)
-    options = {"build": build, "gather": gather, "ahead": ahead}
+    options = {"build": build, "gather": gather, "prefetch": prefetch}
     trainer, _ = fit(tmp_path / "whole", steps=6, **options)
     assert trainer.global_step == 6
     trainer, _ = fit(tmp_path / "parts", steps=6, callbacks=[Stop(stop)], **options)
@@ -257,7 +257,12 @@ def test_the_papers_settings() -> None:
         assert factors == pytest.approx([1, 0.99, 0.99**199])
     wanted = recipe.adversarial
     assert (wanted.weight, wanted.regression, wanted.critic_regression, wanted.perceptual) == (0.1, 0.05, 0.05, 0.01)
-    assert (wanted.form, recipe.sequences.drawn, recipe.loss.scales, recipe.loss.eps) == ("paper", 1, 3, 1e-3)
+    assert (wanted.form, recipe.sequences.frames_per_sample, recipe.loss.scales, recipe.loss.eps) == (
+        "paper",
+        1,
+        3,
+        1e-3,
+    )
     assert [one.frames for one in recipe.sequences.train] == [5, 7, 9, 11, 13]
     how = recipe.augmentation
     assert (how.enlarge, how.affine, how.jitter, how.noise, how.mirror) == (1.5, 0, 0, 0, 0)
@@ -273,11 +278,11 @@ def test_the_small_recipe_is_for_cpus() -> None:
     recipe = read_recipe(RECIPES / "cfmd-face-small.yaml")
     with torch.device("meta"):
         critic = CFMDCritic(**vars(recipe.critic.arguments))
-        network = CFMD(**vars(recipe.network.arguments))
+        network = CFMDRefiner(**vars(recipe.network.arguments))
     assert 1e6 <= sum(p.numel() for p in critic.parameters()) <= 2e6
     assert sum(p.numel() for p in network.parameters()) == 2_432_908
     # What ships learned without a critic, and to correct estimates.
-    assert (recipe.adversarial.weight, network.estimates) == (0, True)
+    assert (recipe.adversarial.weight, network.kind) == (0, "refiner")
     assert {one.estimates for one in [*recipe.sequences.train, *recipe.sequences.val]} == {"maxim"}
 
 
@@ -285,7 +290,7 @@ RECIPE = """
 name: tiny
 network: {{name: cfmd, arguments: {{channels: 4, blocks: 1, {ablation}}}}}
 out: {run}
-data: {{train: {stills}, val: {stills}, heldout: 2, val_size: 24}}
+data: {{train: {stills}, val: {stills}, val_count: 2, val_size: 24}}
 exposures: {{size: 16, batch_size: 2, times: 2, motion: {{length: [2, 6]}}}}
 adversarial: {{weight: 0.1, perceptual: 0}}
 critic: {{arguments: {{width: 2, widest: 4, levels: 3}}, optimizer: {{lr: 1e-3}}}}
@@ -366,10 +371,14 @@ def test_without_a_weight_there_is_no_critic(recipe: Path) -> None:
         (["--critic.width", "3"], 2, "critic.arguments.width"),
         (["--adversarial.form", "relaesed"], 2, "adversarial.form"),
         (["--network.name", "cfmd_critic"], 2, "adversarial.weight"),
-        (["--sequences.train", "[{path: a, frames: 5}, {path: b}]"], 2, "set sequences.drawn"),
-        (["--sequences.train", "[{path: a, frames: 5}]", "--sequences.drawn", "6"], 2, "sequences.drawn"),
+        (["--sequences.train", "[{path: a, frames: 5}, {path: b}]"], 2, "set sequences.frames_per_sample"),
         (
-            ["--sequences.train", "[{path: a}]", "--sequences.drawn", "1", "--loss.direction", "random"],
+            ["--sequences.train", "[{path: a, frames: 5}]", "--sequences.frames_per_sample", "6"],
+            2,
+            "sequences.frames_per_sample",
+        ),
+        (
+            ["--sequences.train", "[{path: a}]", "--sequences.frames_per_sample", "1", "--loss.direction", "random"],
             1,
             "whole exposures",
         ),

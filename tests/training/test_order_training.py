@@ -96,7 +96,7 @@ def test_pairs_of_a_clip_learn_to_agree() -> None:
 def test_clips_that_move_alike_are_one_clip() -> None:
     network, frames = HyperCUT(**SMALL), _moving()
     forward = network.pairs(frames, all_pairs(7))
-    terms = Ordering(network, OrderLoss()).losses({"frames": frames, "alike": torch.tensor(2)})
+    terms = Ordering(network, OrderLoss()).losses({"frames": frames, "shared_motion": torch.tensor(2)})
     torch.testing.assert_close(terms["order"], one_sided(forward.reshape(2, -1)))
     opposite = torch.stack((forward[0], -forward[0]))
     assert one_sided(opposite.reshape(1, -1)) > one_sided(opposite)

@@ -57,9 +57,9 @@ def test_the_released_numbers_of_blur_kernel_space(
     assert (recipe.loss.kl, recipe.loss.eps, recipe.seed, recipe.ema) == (kl, 1e-3, 0, 0)
     assert recipe.trainer.gradient_clip_val is None
     assert {one.path: one.weight for one in recipe.pairs.train} == sets
-    assert all(one.part == "train" for one in recipe.pairs.train)
-    assert all(one.part == "heldout" for one in recipe.pairs.val)
-    assert recipe.weights_partly == (name == "gopro-variational") == recipe.network.arguments.variational
+    assert all(one.split == "train" for one in recipe.pairs.train)
+    assert all(one.split == "val" for one in recipe.pairs.val)
+    assert (not recipe.strict_weights) == (name == "gopro-variational") == recipe.network.arguments.variational
     lr = {step: recipe.optimizer.lr * recipe.schedule.factor(step - 1, 600_000) for step in LEARNING_RATES}
     for step, expected in LEARNING_RATES.items():
         assert lr[step] == pytest.approx(expected or eta_min, rel=0.011, abs=5e-9)
@@ -108,7 +108,7 @@ def test_a_blur_space_has_its_own_fields(blur: Path, small: Path) -> None:
     ("line", "told"),
     [
         ("pairs: {train: [{path: a, wieght: 2}]}", "pairs.train, number 1: wieght: no such key in a recipe; .* weight"),
-        ("pairs: {heldout: [{path: a}, {pth: a}]}", "pairs.val, number 2: pth: no such key .* path"),
+        ("pairs: {val: [{path: a}, {pth: a}]}", "pairs.val, number 2: pth: no such key .* path"),
         ("pairs: {batchsize: 2}", r"pairs\.batchsize: no such key .* pairs\.batch_size"),
         ("pairs: {train: [{path: a, weight: much}]}", "weight"),
         ("pairs: {train: [{path: a, layout: godpro}]}", "layout"),

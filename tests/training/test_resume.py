@@ -27,11 +27,11 @@ def journal(folder: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in line.items() if k != "seconds_per_step"} for line in lines]
 
 
-@pytest.mark.parametrize(("stop", "accumulate", "ahead"), [(3, 1, False), (4, 1, True), (3, 2, False)])
+@pytest.mark.parametrize(("stop", "accumulate", "prefetch"), [(3, 1, False), (4, 1, True), (3, 2, False)])
 def test_interrupted_and_resumed_equals_uninterrupted(
-    fit: Callable[..., Any], tmp_path: Path, stop: int, accumulate: int, ahead: bool
+    fit: Callable[..., Any], tmp_path: Path, stop: int, accumulate: int, prefetch: bool
 ) -> None:
-    options = {"accumulate_grad_batches": accumulate, "ahead": ahead}
+    options = {"accumulate_grad_batches": accumulate, "prefetch": prefetch}
     fit(tmp_path / "whole", **options)
     trainer, _ = fit(tmp_path / "parts", callbacks=[Terminate(stop)], **options)
     assert trainer.global_step == stop

@@ -28,10 +28,10 @@ RECIPE = """
 name: tiny
 network: {network}
 out: {run}
-data: {{heldout: 3, val_size: 32}}
+data: {{val_count: 3, val_size: 32}}
 sequences:
   train: [{{path: {root}, split: train}}, {{path: {film}, weight: 0.5}}]
-  heldout: [{{path: {root}/metadata.json, split: val}}]
+  val: [{{path: {root}/metadata.json, split: val}}]
   frames: 3
   size: 32
   batch_size: 2
@@ -114,8 +114,8 @@ def test_what_a_recipe_says_of_sequences_is_done(tmp_path: Path) -> None:
         (["--sequences.size", "0"], "must be 1 or more"),
         (["--sequences.batch_size", "0"], "must be 1 or more"),
         (
-            ["--sequences.synthetic", "0.5", "--exposures.alike", "3"],
-            r"alike 3: is no divisor of exposures\.batch_size",
+            ["--sequences.synthetic", "0.5", "--exposures.shared_motion", "3"],
+            r"shared_motion 3: is no divisor of exposures\.batch_size",
         ),
     ],
 )
@@ -126,14 +126,14 @@ def test_what_cannot_be_met_is_told(tmp_path: Path, change: list[str], problem: 
 
 def test_mistakes_in_sets_are_named(tmp_path: Path) -> None:
     path = written(tmp_path, FILM)
-    path.write_text(path.read_text().replace("partition: val", "partitions: val"))
-    with pytest.raises(UnblurError, match=r"sequences\.heldout, number 1: partitions: no such key .* partition"):
+    path.write_text(path.read_text().replace("split: val", "splits: val"))
+    with pytest.raises(UnblurError, match=r"sequences\.val, number 1: splits: no such key .* split"):
         read_recipe(path)
-    path.write_text(path.read_text().replace("partitions: val", "partition: some"))
+    path.write_text(path.read_text().replace("splits: val", "split: some"))
     with pytest.raises(UnblurError):
         read_recipe(path)
     path.write_text(path.read_text().replace("partition: some", "partition: test"))
-    with pytest.raises(UnblurError, match="partition test: has no entry"):
+    with pytest.raises(UnblurError, match="split test: has no entry"):
         data(path)
     metadata = tmp_path / "set" / "metadata.json"
     metadata.write_text(metadata.read_text()[:100])
@@ -142,14 +142,14 @@ def test_mistakes_in_sets_are_named(tmp_path: Path) -> None:
 
 DRAFTED = """
 name: tiny
-network: {{name: cfmd, arguments: {{channels: 12, blocks: 1, deformable: false, estimates: {sees}}}}}
+network: {{name: {name}, arguments: {{channels: 12, blocks: 1, deformable: false}}}}
 out: {run}
-data: {{heldout: 2, val_size: 32, train: {root}, val: {root}}}
+data: {{val_count: 2, val_size: 32, train: {root}, val: {root}}}
 sequences:
   train: [{{path: {root}, split: train, estimates: {train}}}]
-  heldout: [{{path: {root}, split: val, estimates: {heldout}}}]
+  val: [{{path: {root}, split: val, estimates: {val}}}]
   frames: 3
-  drawn: 2
+  frames_per_sample: 2
   size: 32
   batch_size: 2
   synthetic: {synthetic}
@@ -167,7 +167,7 @@ def estimated(tmp_path: Path, **more: Any) -> Path:
     for entry in metadata.entries:
         for estimate, frame in zip(estimate_paths(metadata, entry, "some"), entry.frames, strict=True):
             read_image(metadata.root / frame).save(estimate)
-    given = {"sees": "true", "train": "some", "heldout": "some", "synthetic": 0, "weight": 0} | more
+    given = {"name": "cfmd_refiner", "train": "some", "val": "some", "synthetic": 0, "weight": 0} | more
     path = tmp_path / "recipe.yaml"
     path.write_text(DRAFTED.format(run=tmp_path / "run", root=tmp_path / "set", **given))
     return path
@@ -179,21 +179,21 @@ def test_a_network_learns_to_correct_drafts(tmp_path: Path, weight: float) -> No
     *_, last = [json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").read_text().splitlines()]
     # The estimates of this set are the truth; two steps cannot have led far away.
     assert last["psnr@0.5"] > last["input@0.5"] + 3
-    assert load_weights(tmp_path / "run" / "last.safetensors").network.estimates is True
+    assert load_weights(tmp_path / "run" / "last.safetensors").network.kind == "refiner"
 
 
-@pytest.mark.parametrize("more", [{"sees": "false"}, {"train": "null"}, {"heldout": "null"}, {"synthetic": 0.5}])
+@pytest.mark.parametrize("more", [{"name": "cfmd"}, {"train": "null"}, {"val": "null"}, {"synthetic": 0.5}])
 def test_drafts_for_some_exposures_alone_are_refused(tmp_path: Path, more: dict[str, Any]) -> None:
-    with pytest.raises(UnblurError, match=r"network\.arguments\.estimates"):
+    with pytest.raises(UnblurError, match=r"network\.name cfmd"):
         data(estimated(tmp_path, **more))
 
 
 def test_stills_and_clips_have_no_drafts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = estimated(tmp_path)
     text = path.read_text()
-    path.write_text(re.sub(r"(?m)^  (train|heldout): \[.*\n", "", text))
+    path.write_text(re.sub(r"(?m)^  (train|val): \[.*\n", "", text))
     assert main([str(path)]) == 1
-    assert "network.arguments.estimates: is true" in "".join(capsys.readouterr())
+    assert "network.name cfmd_refiner: is a refiner" in "".join(capsys.readouterr())
     clip = tmp_path / "clip.mp4"
     clip.touch()
     path.write_text(re.sub(rf"train: \[{{path: {tmp_path / 'set'}", f"train: [{{path: {clip}", text))
@@ -220,7 +220,7 @@ def test_frames_that_run_as_their_drafts(tmp_path: Path) -> None:
 
 
 def test_drafts_that_were_never_made(tmp_path: Path) -> None:
-    with pytest.raises(UnblurError, match=r"unblur data precompute .* --model others"):
+    with pytest.raises(UnblurError, match=r"unblur data precompute .* `model=others`"):
         data(estimated(tmp_path, train="others"))
 
 

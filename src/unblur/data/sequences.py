@@ -178,7 +178,7 @@ class SequenceBatches:
         By default nothing but crops at random places.
     middle_first : bool
         Put the frame of the middle before the others, as losses that train parts of a film network expect.
-    drawn : int, optional
+    frames_per_sample : int, optional
         Take so many of the frames of an exposure, drawn at random, in their order; all of them by default, which must
         then be as many in all sets.
 
@@ -198,9 +198,9 @@ class SequenceBatches:
         threads: int = 4,
         augmentation: Augmentation = NO_CHANGE,
         middle_first: bool = False,
-        drawn: int | None = None,
+        frames_per_sample: int | None = None,
     ) -> None:
-        if middle_first and drawn is not None:
+        if middle_first and frames_per_sample is not None:
             raise ValueError("the middle is first, or frames are drawn, but not both")
         weights = np.array([weight * len(one) for one, weight in sets], dtype=np.float64)
         if not sets or not np.isfinite(weights).all() or weights.min() < 0 or weights.sum() == 0:
@@ -211,7 +211,7 @@ class SequenceBatches:
                 one.check_sizes(size)
         self._shares = weights / weights.sum()
         self.size, self.batch_size, self.seed = size, batch_size, seed
-        self.augmentation, self.middle_first, self.drawn = augmentation, middle_first, drawn
+        self.augmentation, self.middle_first, self.frames_per_sample = augmentation, middle_first, frames_per_sample
         self._pool = ThreadPoolExecutor(max(1, threads))
 
     def batch(self, step: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
@@ -238,8 +238,8 @@ class SequenceBatches:
         places, box = rng.random(2), exposed.box
         times = frame_times(len(exposed.pictures) - 1)
         chosen = np.arange(len(times))
-        if self.drawn is not None:
-            chosen = np.sort(rng.permutation(len(times))[: self.drawn])
+        if self.frames_per_sample is not None:
+            chosen = np.sort(rng.permutation(len(times))[: self.frames_per_sample])
         pictures, times = _side_by_side(exposed, chosen), times[torch.from_numpy(chosen)]
         pictures = moved(pictures, how, rng)
         if box is not None:
@@ -413,10 +413,10 @@ def _cached(path: Path, frames: int, size: int, most: int, limits: Limits, cache
     digest.update(path.read_bytes())
     entry = Path(cache) / f"passages-{digest.hexdigest()[:32]}.npz"
     stored = stored_arrays(entry)
-    if stored is not None and "passages" in stored:
-        return stored["passages"]
+    if stored is not None and "windows_per_clip" in stored:
+        return stored["windows_per_clip"]
     if entry.exists():
         log.warning("%s: damaged, made again", entry)
     found = _found(path, frames, size, most, limits)
-    store_arrays(entry, {"passages": found})
+    store_arrays(entry, {"windows_per_clip": found})
     return found

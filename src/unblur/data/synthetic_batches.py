@@ -49,7 +49,7 @@ class SyntheticExposures:
         Largest random shrinking of a still.
     step : float
         Pixels between averaged instants.
-    alike : int
+    shared_motion : int
         So many exposures that follow each other have different pictures and the very same motion; a divisor of
         `batch_size`.
     seed : int
@@ -69,25 +69,25 @@ class SyntheticExposures:
         response: Response = "srgb",
         shrink: float = 2.0,
         step: float = 1.0,
-        alike: int = 1,
+        shared_motion: int = 1,
         seed: int = 0,
     ) -> None:
         if not stills:
             raise ValueError("at least one still is needed")
-        if alike < 1 or batch_size % alike:
-            raise ValueError(f"alike must divide batch_size, got {alike} and {batch_size}")
+        if shared_motion < 1 or batch_size % shared_motion:
+            raise ValueError(f"shared_motion must divide batch_size, got {shared_motion} and {batch_size}")
         self.pixels = [still.pixels for still in stills]
         self._shares = _shares(stills)
         self.size, self.batch_size, self.times, self.grid = size, batch_size, times, grid
         self.motion, self.sensor, self.response = motion or MotionSpec(), sensor or SensorSpec(), response
-        self.shrink, self.step, self.alike, self.seed = shrink, step, alike, seed
+        self.shrink, self.step, self.shared_motion, self.seed = shrink, step, shared_motion, seed
         margin = ceil(0.7 * self.motion.length[1])
         self.patch = ceil((size + margin) * SCALE)
 
     def batch(self, step: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
         """Batch number `step`: blurry (B, 3, S, S), frames (B, T, 3, S, S), times (B, T), paths (B, T, 2, S, S).
 
-        And, where it is above 1, ``alike``.
+        And, where it is above 1, ``shared_motion``.
         """
         rng = np.random.default_rng((self.seed, step))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
@@ -103,7 +103,7 @@ class SyntheticExposures:
             response=self.response,
             step=self.step,
             scale=SCALE,
-            alike=self.alike,
+            shared_motion=self.shared_motion,
             generator=generator,
         )
         return {
@@ -111,7 +111,7 @@ class SyntheticExposures:
             "frames": exposure.frames,
             "times": exposure.times,
             "paths": exposure.displacements,
-            **({"alike": torch.tensor(self.alike)} if self.alike > 1 else {}),
+            **({"shared_motion": torch.tensor(self.shared_motion)} if self.shared_motion > 1 else {}),
         }
 
     def _times(self, generator: torch.Generator) -> Tensor:

@@ -144,7 +144,7 @@ def render(
     step: float = 1.0,
     scale: float = 1.0,
     canonical: bool = True,
-    alike: int = 1,
+    shared_motion: int = 1,
     generator: torch.Generator | None = None,
 ) -> Exposure:
     """Expose stills along random smooth paths.
@@ -170,17 +170,17 @@ def render(
         Pixels of the still per pixel of the exposure; a little over 1 hides the softness of interpolation.
     canonical : bool
         Let the dominant motion run left to right, then top to bottom (see `camera.is_canonical`).
-    alike : int
+    shared_motion : int
         So many stills that follow each other are moved along the very same paths; a divisor of B.
     generator : torch.Generator, optional
         A CPU generator; the same seed gives the same exposures.
     """
     b, device = stills.shape[0], stills.device
-    if alike < 1 or b % alike:
-        raise ValueError(f"{b} stills cannot be moved {alike} alike")
+    if shared_motion < 1 or b % shared_motion:
+        raise ValueError(f"{b} stills cannot be moved in groups of {shared_motion}")
     times = (times.expand(b, -1) if times.ndim == 1 else times).to(device, torch.float32)
     highlights = _uniform(sensor.highlights, b, generator).to(device)
-    scene = _scene(stills, foreground, size, motion, highlights, response, scale, canonical, alike, generator)
+    scene = _scene(stills, foreground, size, motion, highlights, response, scale, canonical, shared_motion, generator)
     light = _expose(scene, instants=max(2, ceil(scene.longest() / step) + 1))
     return Exposure(
         blurry=_store(light, sensor, response, generator),
@@ -199,11 +199,11 @@ def _scene(
     response: Response,
     scale: float,
     canonical: bool,
-    alike: int,
+    shared_motion: int,
     generator: torch.Generator | None,
 ) -> _Scene:
-    b, device = len(stills) // alike, stills.device
-    rows = torch.arange(b).repeat_interleave(alike)
+    b, device = len(stills) // shared_motion, stills.device
+    rows = torch.arange(b).repeat_interleave(shared_motion)
     paths = [random_path(b, *size, motion, generator).of(rows) for _ in range(2)]
     has_layer = (torch.rand(b, generator=generator) < motion.layer)[rows]
     masks = random_masks(b, (stills.shape[-2], stills.shape[-1]), generator)[rows] * has_layer[:, None, None, None]

@@ -106,7 +106,7 @@ def _restorer(network: Any) -> Graph:
     # The paths of a film come from spectra and from solving linear equations, which ONNX has no operators for.
     restorer = network.own_restorer if network.kind == "film" else network
     sharp = Port("sharp", PICTURES, f"{RGB}, not yet clamped")
-    return Graph("restorer", restorer, (BLURRY,), sharp, restorer.stride, restorer.stride)
+    return Graph("restorer", restorer, (BLURRY,), sharp, restorer.graph_multiple, restorer.graph_multiple)
 
 
 def _film(network: Any) -> Graph:

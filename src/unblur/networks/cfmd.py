@@ -333,6 +333,7 @@ class _Generator(nn.Module):
 class CFMD(_Generator, FilmNetwork):
     """One blurry picture and times to frames; its parameters are those of `_Generator`."""
 
+    has_scales = True
     exports = ("film",)
 
     def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
@@ -351,6 +352,7 @@ class CFMDRefiner(_Generator, RefinerNetwork):
     long as it has learned nothing it leaves the estimate at t as it is. Its parameters are those of `_Generator`.
     """
 
+    has_scales = True
     exports = ("film",)
     pictures = 3
 

@@ -193,8 +193,9 @@ class Jin(nn.Module, FilmNetwork):
         Frames, at times i / 6.
     """
 
+    is_sequence = True
     has_map = True
-    count = FRAMES
+    count = steps = FRAMES
     is_local = False
     multiple = MIDDLE_BLOCK * SIDE_BLOCK
     tile_overlap = 8 * multiple

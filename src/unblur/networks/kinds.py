@@ -51,15 +51,18 @@ class Tiled(Network, Protocol):
         neighbours fade into each other over all that they share.
     tile_size : int or None
         Side of the tiles that it does best with; None for as large as memory allows.
+    has_scales : bool
+        Whether ``scales(...)``, which takes what ``forward`` takes, gives coarser answers too, to be learned from.
     """
 
     multiple: int = 32
     tile_overlap: int = 64
+    has_scales: ClassVar[bool] = False
     is_local: bool = True
     tile_size: int | None = None
 
     @property
-    def stride(self) -> int:
+    def graph_multiple(self) -> int:
         """Of which the sides of a picture must be where nothing pads it, as in an exported graph."""
         return self.multiple
 
@@ -68,6 +71,9 @@ class RestorerNetwork(Tiled, Protocol):
     """One blurry picture to the sharp one of the middle of the exposure."""
 
     kind: ClassVar[Kind] = "restorer"
+    has_paths: ClassVar[bool] = False
+    is_sequence: ClassVar[bool] = False
+    has_displacements: ClassVar[bool] = False
 
     def __call__(self, blurry: Tensor) -> Tensor | list[Tensor]:
         """(B, 3, H, W), unclamped; a list of several scales ends with the finest."""
@@ -90,6 +96,10 @@ class FilmNetwork(Tiled, Protocol):
         Whether that map is a sharp frame (3 channels) and the coefficients of every pixel's path; see `layers.paths`.
     count : int or None
         How many frames it makes, at i / (count - 1), where that is fixed.
+    is_sequence : bool
+        Whether it learns all frames of an exposure at once: ``steps`` of them, at i / (steps - 1).
+    has_displacements : bool
+        Whether ``displacements(state, times)`` tells where frames find their pixels.
     cell : int
         Pixels a side of a cell of `global_context`.
     """
@@ -98,6 +108,8 @@ class FilmNetwork(Tiled, Protocol):
     starts_from: ClassVar[Start] = "blurry"
     has_map: ClassVar[bool] = False
     has_paths: ClassVar[bool] = False
+    is_sequence: ClassVar[bool] = False
+    has_displacements: ClassVar[bool] = False
     count: int | None = None
     cell: int = 1
 
@@ -139,6 +151,9 @@ class RefinerNetwork(Tiled, Protocol):
     """Better frames than another model's initial estimates, of these and the blurry picture."""
 
     kind: ClassVar[Kind] = "refiner"
+    has_paths: ClassVar[bool] = False
+    is_sequence: ClassVar[bool] = False
+    has_displacements: ClassVar[bool] = False
 
     def __call__(self, blurry: Tensor, times: Tensor, estimates: Tensor) -> Tensor:
         """Frames at `times` of estimates (B, T, 2, 3, H, W): the frames at t, and at 1 - t."""
@@ -156,9 +171,12 @@ class BlurSpaceNetwork(Network, Protocol):
         Pixels a side that one code describes.
     variational : bool
         Whether codes can be drawn.
+    has_paths : bool
+        Whether codes describe paths: ``paths(code)``, ``displacements(code, times, size)``, ``encode_paths(field)``.
     """
 
     kind: ClassVar[Kind] = "blur_space"
+    has_paths: ClassVar[bool] = False
     channels: int
     cell: int
     variational: bool = False

@@ -198,6 +198,7 @@ class MimoUNet(nn.Module, RestorerNetwork):
         Residual blocks in each of the six stages.
     """
 
+    has_scales = True
     exports = ("restorer",)
     is_local = True
     multiple = 4

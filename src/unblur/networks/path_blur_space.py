@@ -66,6 +66,7 @@ class PathBlurSpace(nn.Module, BlurSpaceNetwork):
         Of the camera.
     """
 
+    has_paths = True
     cell = CELL
     variational = True
     is_local = True

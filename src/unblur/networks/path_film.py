@@ -41,7 +41,7 @@ class UNetRestorer(nn.Module, RestorerNetwork):
         self.tile_overlap = 12 * self.unet.multiple
 
     @property
-    def stride(self) -> int:
+    def graph_multiple(self) -> int:
         """That of the U-Net; tiles are laid out by larger steps."""
         return self.unet.multiple
 

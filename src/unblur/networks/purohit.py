@@ -143,6 +143,7 @@ class Purohit(nn.Module, FilmNetwork):
         Frames that it makes; those at times between are drawn along mixed flows.
     """
 
+    is_sequence = has_displacements = True
     starts_from = "sharp"
     has_map = True
     is_local = True

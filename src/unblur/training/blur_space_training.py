@@ -14,7 +14,7 @@ from unblur.layers.paths import path_at
 from unblur.losses.pixel import charbonnier
 from unblur.losses.priors import divergence, released_divergence, reversible_path_error
 from unblur.metrics.fidelity import psnr
-from unblur.networks.path_blur_space import PathBlurSpace, canonical
+from unblur.networks.path_blur_space import canonical
 from unblur.training.base import Measured, Optimizer, System, Way
 from unblur.training.schedule import Schedule
 
@@ -147,12 +147,12 @@ class BlurSpaceSystem(System):
         return min(1.0, (self.global_step + 1) / (self.loss.kl_warmup + 1))
 
 
-def _check(network: nn.Module, loss: CodeLoss) -> None:
+def _check(network: Any, loss: CodeLoss) -> None:
     """Refuse terms of the loss that the network has nothing for."""
     kind = type(network).__name__
-    if loss.kl and not getattr(network, "variational", False):
+    if loss.kl and not network.variational:
         raise UnblurError("loss.kl", f"this {kind} is not variational", "set it to 0, or make the network variational")
-    if loss.learn == "fields" and not isinstance(network, PathBlurSpace):
+    if loss.learn == "fields" and not network.has_paths:
         raise UnblurError("loss.learn fields", f"a {kind} has no paths", "set it to pictures")
-    if loss.paths and not hasattr(network, "displacements"):
+    if loss.paths and not network.has_paths:
         raise UnblurError("loss.paths", f"a {kind} knows no displacements", "set it to 0")

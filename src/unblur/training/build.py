@@ -30,16 +30,15 @@ from unblur.data.stills import Still, load_stills
 from unblur.data.synthetic_batches import SyntheticExposures, SyntheticFields
 from unblur.errors import UnblurError
 from unblur.media.folder import find_clips
-from unblur.models.registry import SHIPPED, network_class
+from unblur.models.registry import NETWORKS, SHIPPED, network_class
 from unblur.networks.cfmd_critic import CFMDCritic
-from unblur.networks.path_blur_space import PathBlurSpace
 from unblur.training.base import System
 from unblur.training.blur_space_training import BlurSpaceSystem
 from unblur.training.checkpoint import Keeper
 from unblur.training.code_statistics import fit_prior
 from unblur.training.datamodule import ExposureData, Mixture, Source
 from unblur.training.ema import MovingAverage
-from unblur.training.export_weights import export_weights, start_from, take_evidence
+from unblur.training.export_weights import export_weights, init_motion_from, start_from
 from unblur.training.film_training import FilmTraining
 from unblur.training.frames_training import Frames
 from unblur.training.gan_training import GanTraining, no_half
@@ -87,9 +86,9 @@ def train(recipe: Namespace) -> Trainer:
     torch.manual_seed(recipe.seed)
     network = _network(recipe)
     if recipe.weights:
-        start_from(network, recipe.weights, partly=recipe.weights_partly)
-    if recipe.evidence:
-        take_evidence(network, recipe.evidence)
+        start_from(network, recipe.weights, strict=recipe.strict_weights)
+    if recipe.init_motion_from:
+        init_motion_from(network, recipe.init_motion_from)
     blurs = is_blur_space(recipe.network.name)
     module = _system(recipe, network)
     data = _data(recipe, blurs)
@@ -153,7 +152,7 @@ def make_trainer(recipe: Namespace, folder: Path) -> Trainer:
 
     def save_weights(module: LightningModule, steps: int) -> None:
         network: Any = module.network
-        if isinstance(network, PathBlurSpace):
+        if network.kind == "blur_space" and network.has_paths:
             fit_prior(network, _fields(recipe, network.degree), PRIOR_BATCHES)
         export_weights(folder / "last.safetensors", network, recipe, steps, journal.score, _protocol(recipe))
         if isinstance(module, GanTraining):
@@ -194,7 +193,7 @@ def _in_turns(machine: dict[str, Any]) -> str:
 
 def _data(recipe: Namespace, blurs: bool) -> ExposureData:
     """What the recipe's network learns from, and what it is measured on: exposures of stills or clips, or pairs."""
-    options = {"ahead": recipe.data.ahead, "reuse": recipe.data.reuse, "pool": recipe.data.pool}
+    options = {"prefetch": recipe.data.prefetch, "echo": recipe.data.echo, "pool": recipe.data.pool}
     options["accumulate"] = recipe.trainer.accumulate_grad_batches
     if not blurs:
         _check_estimates(recipe)
@@ -214,10 +213,10 @@ def _fields(recipe: Namespace, degree: int) -> SyntheticFields:
 
 
 def _exposures(recipe: Namespace) -> SyntheticExposures:
-    alike, count = recipe.exposures.alike, recipe.exposures.batch_size
-    if alike < 1 or count % alike:
+    shared, count = recipe.exposures.shared_motion, recipe.exposures.batch_size
+    if shared < 1 or count % shared:
         raise UnblurError(
-            f"exposures.alike {alike}", f"is no divisor of exposures.batch_size {count}", "choose another"
+            f"exposures.shared_motion {shared}", f"is no divisor of exposures.batch_size {count}", "choose another"
         )
     found = _stills(recipe, recipe.data.train)
     train = [still for still in found if not any(x in still.source for x in recipe.data.exclude)]
@@ -277,11 +276,11 @@ def _sequences(recipe: Namespace) -> Source:
     """Exposures of data sets and clips."""
     wanted, loss = recipe.sequences, recipe.loss
     parted = getattr(loss, "parts", "off") != "off"
-    if wanted.drawn is not None and (
+    if wanted.frames_per_sample is not None and (
         parted or not is_film(recipe.network.name) or loss.order or loss.direction != "stored"
     ):
         problem = "leaves less than whole exposures, and this training needs them"
-        raise UnblurError(f"sequences.drawn {wanted.drawn}", problem, "set it to null")
+        raise UnblurError(f"sequences.frames_per_sample {wanted.frames_per_sample}", problem, "set it to null")
     if getattr(loss, "paths", 0):
         raise UnblurError("loss.paths", "needs paths that are known, and pictures do not tell them", "set it to 0")
     clips = SequenceBatches(
@@ -292,7 +291,7 @@ def _sequences(recipe: Namespace) -> Source:
         threads=wanted.threads,
         augmentation=recipe.augmentation if wanted.augment else NO_CHANGE,
         middle_first=parted,
-        drawn=wanted.drawn,
+        frames_per_sample=wanted.frames_per_sample,
     )
     if not wanted.synthetic:
         return clips
@@ -304,11 +303,13 @@ def _check_estimates(recipe: Namespace) -> None:
     wanted = recipe.sequences
     stills = wanted.synthetic > 0 or not wanted.train
     named = {one.estimates is not None for one in [*wanted.train, *wanted.val]} | ({False} if stills else set())
-    sees = bool(getattr(recipe.network.arguments, "estimates", False))
+    sees = NETWORKS[recipe.network.name].kind == "refiner"
     if named != {sees}:
-        problem = f"is {sees}".lower() + ", and that is not so of all exposures"
+        problem = (
+            "is a refiner, and some exposures have no estimates" if sees else "sees no estimates, but some are named"
+        )
         remedy = "name estimates for every set, and set sequences.synthetic to 0; or for none"
-        raise UnblurError("network.arguments.estimates", problem, remedy)
+        raise UnblurError(f"network.name {recipe.network.name}", problem, remedy)
 
 
 def _heldout_of_sequences(recipe: Namespace) -> list[dict[str, Tensor]]:
@@ -341,7 +342,7 @@ def _opened_sequences(one: SequenceSet, recipe: Namespace, size: int) -> Sequenc
     if errors:
         raise errors[0]
     cache = Path(recipe.data.cache) if recipe.data.cache else None
-    return ClipSequences(clips, frames, size, most=recipe.sequences.passages, cache=cache)
+    return ClipSequences(clips, frames, size, most=recipe.sequences.windows_per_clip, cache=cache)
 
 
 def _check_weights(metadata: Metadata, model: str) -> None:

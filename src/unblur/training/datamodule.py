@@ -67,10 +67,10 @@ class ExposureData(LightningDataModule):
         Of training batches.
     heldout : sequence of dict
         Batches for validation, kept as they are; every process measures all of them.
-    ahead : bool
+    prefetch : bool
         Render the next batch in a thread while the network trains on this one. For CPUs with a core to spare.
-    reuse, pool : int
-        Train on each batch `reuse` times: on `pool` batches one after the other, on the same ones again, then on the
+    echo, pool : int
+        Train on each batch `echo` times: on `pool` batches one after the other, on the same ones again, then on the
         next `pool` (data echoing, Choi et al. 2019). For networks that train faster than batches are rendered.
     accumulate : int, optional
         Batches that make a step, where the system and not the trainer gathers them.
@@ -81,18 +81,18 @@ class ExposureData(LightningDataModule):
         source: Source,
         heldout: Sequence[dict[str, Tensor]] = (),
         *,
-        ahead: bool = False,
-        reuse: int = 1,
+        prefetch: bool = False,
+        echo: int = 1,
         pool: int = 32,
         accumulate: int | None = None,
     ) -> None:
         super().__init__()
-        if reuse < 1 or pool < 1:
-            raise ValueError(f"reuse and pool must be 1 or more, got {reuse} and {pool}")
+        if echo < 1 or pool < 1:
+            raise ValueError(f"echo and pool must be 1 or more, got {echo} and {pool}")
         self.source, self.heldout = source, list(heldout)
-        self.reuse, self.pool, self.accumulate = reuse, pool, accumulate
+        self.echo, self.pool, self.accumulate = echo, pool, accumulate
         self._kept: dict[int, dict[str, Tensor] | Future[dict[str, Tensor]]] = {}
-        self._thread = ThreadPoolExecutor(1) if ahead else None
+        self._thread = ThreadPoolExecutor(1) if prefetch else None
 
     def train_dataloader(self) -> Steps:
         """Step numbers from where the training stands."""
@@ -118,14 +118,14 @@ class ExposureData(LightningDataModule):
             kept[following] = self._thread.submit(self.source.batch, following, device)
         rendered = kept[number]
         rendered = kept[number] = rendered.result() if isinstance(rendered, Future) else rendered
-        last = (batch + 1) % (self.pool * self.reuse) == 0 or self.reuse == 1
+        last = (batch + 1) % (self.pool * self.echo) == 0 or self.echo == 1
         if last:
             self._kept = {following: kept[following]} if following in kept else {}
         return rendered
 
     def number(self, step: int) -> int:
         """Which batch of the source a step trains on, in a single process."""
-        block, within = divmod(step, self.pool * self.reuse)
+        block, within = divmod(step, self.pool * self.echo)
         return block * self.pool + within % self.pool
 
     def teardown(self, stage: str) -> None:

@@ -6,6 +6,7 @@ import datetime
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import Namespace
 from torch import Tensor, nn
@@ -48,39 +49,41 @@ def export_weights(
     return save_weights(path, network, card)
 
 
-def start_from(network: nn.Module, weights: str, *, partly: bool = False) -> None:
-    """Put weights, a file or a name of the zoo, into `network`.
+def start_from(network: nn.Module, weights: str, *, strict: bool = True) -> None:
+    """Put weights, by their file or name, into `network`.
 
     Parameters
     ----------
-    partly : bool
-        Leave out what the network has not, or in another shape, and say so; else names and shapes must be the same.
+    strict : bool
+        Names and shapes must be the same; else what the network has not, or in another shape, is left out and told.
 
     Raises
     ------
     UnblurError
-        They are not the network's, or `partly`, none of them is.
+        They are not the network's, or without `strict`, none of them is.
     """
     tensors = load_weights(weights).network.state_dict()
-    if partly:
+    if not strict:
         tensors = _fitting(network, tensors, weights)
     fill(network, tensors, weights)
 
 
-def take_evidence(network: nn.Module, weights: str) -> None:
-    """Put the evidence of a film network, a file or a name of the zoo, into a `PathBlurSpace`.
+def init_motion_from(network: Any, weights: str) -> None:
+    """Put the spectral motion network of a film network, by its file or name, into a blur space of paths.
 
     Raises
     ------
     UnblurError
         There is none, or it is not the network's.
     """
-    found = getattr(getattr(load_weights(weights).network, "paths", None), "evidence", None)
-    own = getattr(network, "evidence", None)
-    if own is None or found is None:
+    source = load_weights(weights).network
+    found = source.motion.spectral if source.kind == "film" and source.has_paths else None
+    fits = network.kind == "blur_space" and network.has_paths
+    if found is None or not fits:
         lacks = weights if found is None else f"a {type(network).__name__}"
-        raise UnblurError(f"evidence {weights}", f"{lacks} has no evidence", "leave it out, or name film-small")
-    fill(own, found.state_dict(), weights)
+        problem = f"{lacks} has no spectral motion network"
+        raise UnblurError(f"init_motion_from {weights}", problem, "leave it out, or name film-small")
+    fill(network.spectral, found.state_dict(), weights)
 
 
 def _fitting(network: nn.Module, tensors: Mapping[str, Tensor], subject: str) -> dict[str, Tensor]:

@@ -31,7 +31,7 @@ def order_network(name: str) -> HyperCUT:
         If it is another network.
     """
     network = load_weights(name).network
-    if not isinstance(network, HyperCUT):
+    if network.kind != "order":
         problem = f"is a {type(network).__name__}, which scores no order"
         raise UnblurError(f"loss.order_network {name}", problem, "name an order network")
     return network.eval().requires_grad_(False)

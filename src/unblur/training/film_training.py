@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from unblur.losses.priors import path_error, reblur_consistency
 from unblur.metrics.fidelity import psnr
 from unblur.metrics.sequence import best_direction, directed
 from unblur.models.feature_networks import LPIPS_FETCH, load_lpips
-from unblur.networks.path_film import PathFilm
 from unblur.training.base import Compile, Measured, Optimizer, System
 from unblur.training.film_direction import Rule, order_error, order_network, runs_forward
 from unblur.training.schedule import Schedule
@@ -120,7 +118,7 @@ class FilmTraining(System):
         super().__init__(network, optimizer, schedule, seed=seed, compile=compile, channels_last=channels_last)
         self.loss = loss or Loss()
         _check(network, self.loss)
-        self.timed = "times" in inspect.signature(network.forward).parameters
+        self.timed = network.kind != "restorer"
         if self.loss.order_network is not None:
             self._frozen["order"] = order_network(self.loss.order_network)
         self._perceptual = 0.0
@@ -194,7 +192,7 @@ class FilmTraining(System):
 
     def _outputs(self, blurry: Tensor, times: Tensor, *estimates: Tensor) -> list[Tensor]:
         network: Any = self.network
-        if self.loss.scales == 1 or not hasattr(network, "scales"):
+        if self.loss.scales == 1 or not network.has_scales:
             outputs = pyramid(self(blurry, times, *estimates), self.loss.scales)
         elif self.timed:
             outputs = list(network.scales(blurry, times, *estimates))
@@ -232,12 +230,12 @@ def _still(picture: Tensor, times: Tensor) -> Tensor:
     return picture[:, None].expand(-1, times.shape[-1], -1, -1, -1)
 
 
-def _check(network: nn.Module, loss: Loss) -> None:
+def _check(network: Any, loss: Loss) -> None:
     """Refuse terms of the loss that the network has nothing for."""
     kind = type(network).__name__
-    if loss.parts != "off" and not isinstance(network, PathFilm):
+    if loss.parts != "off" and not network.has_paths:
         raise UnblurError("loss.parts", f"{kind} has no restorer and paths", "set it to off")
-    if isinstance(network, PathFilm):
+    if network.has_paths:
         wanted = {
             "guess": ("spectral", "set network.arguments.motion.spectral"),
             "detail": ("unet", "set network.arguments.motion.with_unet"),
@@ -251,11 +249,11 @@ def _check(network: nn.Module, loss: Loss) -> None:
     for name in ("order", "perceptual"):
         if getattr(loss, name) and loss.parts != "off":
             raise UnblurError(f"loss.{name}", "needs frames, and the parts of a film are trained apart", "set it to 0")
-    if getattr(network, "estimates", False) and (loss.reblur or loss.order or loss.direction != "stored"):
+    if network.kind == "refiner" and (loss.reblur or loss.order or loss.direction != "stored"):
         raise UnblurError(
             "loss", "asks for frames at times that have no estimates", "set reblur and order to 0, direction to stored"
         )
     if loss.paths and loss.direction != "stored":
         raise UnblurError("loss.paths", "runs as the frames are stored", "set loss.direction to stored")
-    if loss.paths and loss.parts == "off" and not hasattr(network, "displacements"):
+    if loss.paths and loss.parts == "off" and not network.has_displacements:
         raise UnblurError("loss.paths", f"{kind} predicts no displacements", "set it to 0")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from inspect import signature
 from typing import Any, Literal, Unpack
 
 import torch
@@ -16,8 +15,6 @@ from unblur.losses.pixel import shrink
 from unblur.metrics.ordering import symmetric_pairs
 from unblur.metrics.sequence import best_direction, directed
 from unblur.models.weights import load_weights
-from unblur.networks.jin import Jin
-from unblur.networks.purohit import Purohit
 from unblur.training.base import Measured, Optimizer, System, Way
 from unblur.training.film_direction import Rule, order_network, runs_forward
 from unblur.training.film_training import Exposure, measured
@@ -83,7 +80,7 @@ class Frames(System):
 
     def __init__(
         self,
-        network: Jin | Purohit,
+        network: Any,
         loss: FrameLoss | None = None,
         optimizer: Optimizer | None = None,
         schedule: Schedule | None = None,
@@ -94,13 +91,13 @@ class Frames(System):
         _check(network, self.loss)
         if self.loss.order_network is not None:
             self._frozen["order"] = order_network(self.loss.order_network)
-        if isinstance(network, Purohit):
+        if network.starts_from == "sharp":
             self._frozen["sharpener"] = _sharpener(self.loss.sharpener)
 
     def forward(self, blurry: Tensor) -> Tensor:
         """Frames (B, T, 3, H, W) of (B, 3, H, W); the middle frame is never the true one."""
         network: Any = self.network
-        if isinstance(network, Purohit):
+        if network.starts_from == "sharp":
             return network(blurry, self._sharp(blurry))
         return network(blurry)
 
@@ -110,7 +107,7 @@ class Frames(System):
         blurry, frames = self._laid_out(batch["blurry"]), batch["frames"]
         _check_frames(network, frames)
         terms: dict[str, Tensor] = {}
-        if isinstance(network, Purohit):
+        if network.starts_from == "sharp":
             count = network.steps
             known = self.loss.middle == "truth"
             moved = network.moved(blurry, frames[:, count // 2] if known else self._sharp(blurry))
@@ -169,20 +166,19 @@ def _padded(frames: Tensor, multiple: int) -> Tensor:
 def _sharpener(name: str) -> nn.Module:
     """The network of that name, or the part of it, that makes single sharp pictures."""
     network = load_weights(name).network
-    restorer = getattr(network, "restorer", network)
-    asked = [one for one in signature(restorer.forward).parameters.values() if one.default is one.empty]
-    if hasattr(restorer, "decode") or hasattr(restorer, "reblur") or len(asked) != 1:
+    restorer = network if network.kind == "restorer" else network.own_restorer if network.kind == "film" else None
+    if restorer is None:
         problem = f"is a {type(network).__name__}, which makes no single sharp picture"
         raise UnblurError(f"loss.sharpener {name}", problem, "use best or fast")
     return restorer.eval().requires_grad_(False)
 
 
-def _check(network: nn.Module, loss: FrameLoss) -> None:
+def _check(network: Any, loss: FrameLoss) -> None:
     """Refuse terms of the loss that nothing is there for."""
     if (loss.order or (loss.direction == "learned" and loss.compare == "frames")) and loss.order_network is None:
         asked = "loss.order" if loss.order else "loss.direction learned"
         raise UnblurError(asked, "needs a network that scores order", "name one in loss.order_network")
-    if loss.flow and not isinstance(network, Purohit):
+    if loss.flow and not network.has_displacements:
         raise UnblurError("loss.flow", f"a {type(network).__name__} has no flows", "set it to 0")
 
 

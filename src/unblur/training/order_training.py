@@ -19,11 +19,12 @@ from unblur.training.schedule import Schedule
 class Clip(TypedDict, total=False):
     """A training batch: frames (B, T, 3, H, W) in [0, 1], equally spaced in time; more is left alone.
 
-    Where ``alike`` is there, so many clips that follow each other show different pictures in the very same motion.
+    Where ``shared_motion`` is there, so many clips that follow each other show different pictures in the very same
+    motion.
     """
 
     frames: Tensor
-    alike: Tensor
+    shared_motion: Tensor
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Ordering(System):
         hang on what a picture shows; a network that only sees the blurry picture can learn one that hangs on motion.
         """
         forward, backward = self._both(batch["frames"], self._pairs(batch["frames"].shape[1]))
-        alike = int(batch.get("alike", 1))
+        alike = int(batch.get("shared_motion", 1))
         forward, backward = (scores.reshape(len(scores) // alike, -1) for scores in (forward, backward))
         if self.loss.form == "one_sided":
             return {"order": one_sided(forward)}

@@ -18,9 +18,6 @@ from unblur.exposure.camera import MotionSpec
 from unblur.exposure.synthetic_exposure import SensorSpec
 from unblur.models.registry import NETWORKS, network_class
 from unblur.networks.cfmd_critic import CFMDCritic
-from unblur.networks.hypercut import HyperCUT
-from unblur.networks.jin import Jin
-from unblur.networks.purohit import Purohit
 from unblur.training.base import Optimizer
 from unblur.training.blur_space_training import CodeLoss
 from unblur.training.film_training import Loss
@@ -74,17 +71,18 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Namespace:
 
 def is_blur_space(network: str) -> bool:
     """Whether a network of this name is trained as a blur space; else as one of films."""
-    return hasattr(network_class(network), "reblur")
+    return NETWORKS[network].kind == "blur_space"
 
 
 def is_frames(network: str) -> bool:
     """Whether a network of this name makes a fixed number of frames, and is trained so."""
-    return issubclass(network_class(network), Jin | Purohit)
+    kind: Any = network_class(network)
+    return NETWORKS[network].kind == "film" and kind.is_sequence
 
 
 def is_order(network: str) -> bool:
     """Whether a network of this name scores the order of frames, and is trained so."""
-    return issubclass(network_class(network), HyperCUT)
+    return NETWORKS[network].kind == "order"
 
 
 def is_film(network: str) -> bool:
@@ -144,9 +142,9 @@ def _network_name(path: Path, document: dict[str, Any], overrides: Sequence[str]
             name = word.split("=", 1)[1] if "=" in word else next(iter(overrides[i + 1 :]), None)
     if name is None:
         raise UnblurError(path, "names no network", f"set network.name to one of {', '.join(NETWORKS)}")
-    if name == "moment_critic":
-        remedy = "name a film network, such as moments, and set adversarial.weight"
-        raise UnblurError("network.name moment_critic", "judges the frames of another network", remedy)
+    if name == "cfmd_critic":
+        remedy = "name a film network, such as cfmd, and set adversarial.weight"
+        raise UnblurError("network.name cfmd_critic", "judges the frames of another network", remedy)
     if name not in NETWORKS:
         raise UnblurError(
             f"network.name {name}", "no such network", f"the nearest is {_nearest(str(name), list(NETWORKS))}"

@@ -33,10 +33,10 @@ class Run:
         Minutes after which the training saves and ends.
     weights : str, optional
         Weights to start from.
-    evidence : str, optional
-        Weights of a film network whose evidence a `PathBlurSpace` takes over.
-    weights_partly : bool
-        Leave out, and tell of, those that the network has not, or in another shape; otherwise they are refused.
+    init_motion_from : str, optional
+        Weights of a film network whose spectral motion network a `PathBlurSpace` begins with.
+    strict_weights : bool
+        Refuse weights that the network has not, or in another shape; else they are left out, and told of.
     resume : str, optional
         Checkpoint to go on from; "auto" takes the run's own if it has one.
     """
@@ -55,8 +55,8 @@ class Run:
     save_minutes: float = 10.0
     max_minutes: float | None = None
     weights: str | None = None
-    evidence: str | None = None
-    weights_partly: bool = False
+    init_motion_from: str | None = None
+    strict_weights: bool = True
     resume: str | None = None
 
 
@@ -78,10 +78,10 @@ class Data:
         Exposures to validate on; 0 for no validation.
     val_size : int
         Their height and width.
-    ahead : bool
+    prefetch : bool
         Render the next batch while the network trains on this one.
-    reuse, pool : int
-        Train on each batch `reuse` times, `pool` batches apart; see `data.ExposureData`.
+    echo, pool : int
+        Train on each batch `echo` times, `pool` batches apart; see `data.ExposureData`.
     """
 
     train: str = "data/train"
@@ -91,8 +91,8 @@ class Data:
     frames_per_clip: int = 8
     val_count: int = 24
     val_size: int = 256
-    ahead: bool = False
-    reuse: int = 1
+    prefetch: bool = False
+    echo: int = 1
     pool: int = 32
 
 
@@ -189,14 +189,14 @@ class SequenceData:
         Of the crops.
     threads : int
         That read pictures.
-    passages : int
+    windows_per_clip : int
         Of each clip; they are kept in memory, and in ``data.cache``.
     augment : bool
         Change pictures as ``augmentation`` says; otherwise they are only cropped.
     synthetic : float
         Share of the batches that are exposures of the stills in ``data.train`` all the same, as ``exposures`` says; of
         the pictures to measure, too. Below 1.
-    drawn : int, optional
+    frames_per_sample : int, optional
         Learn so many frames of an exposure at a time, drawn at random; all of them by default. Then sets may have
         exposures of different numbers of frames.
     """
@@ -207,19 +207,21 @@ class SequenceData:
     size: int = 256
     batch_size: int = 8
     threads: int = 4
-    passages: int = 8
+    windows_per_clip: int = 8
     augment: bool = True
     synthetic: float = 0.0
-    drawn: int | None = None
+    frames_per_sample: int | None = None
 
     def __post_init__(self) -> None:
         if min(self.size, self.batch_size) < 1:
             raise ValueError(f"sequences.size and batch_size must be 1 or more, got {self.size} and {self.batch_size}")
         counts = {one.frames or self.frames for one in self.train}
-        if self.drawn is None and len(counts) > 1:
-            raise ValueError(f"sequences.train have {sorted(counts)} frames; set sequences.drawn")
-        if self.drawn is not None and not 1 <= self.drawn <= min(counts, default=self.drawn):
-            raise ValueError(f"sequences.drawn must be 1 or more, and no more than there are frames, got {self.drawn}")
+        if self.frames_per_sample is None and len(counts) > 1:
+            raise ValueError(f"sequences.train have {sorted(counts)} frames; set sequences.frames_per_sample")
+        if self.frames_per_sample is not None and not 1 <= self.frames_per_sample <= min(
+            counts, default=self.frames_per_sample
+        ):
+            raise ValueError(f"sequences.frames_per_sample is 1 to the number of frames, got {self.frames_per_sample}")
         if not 0 <= self.synthetic < 1:
             raise ValueError(f"sequences.synthetic is a share below 1, got {self.synthetic}")
 
