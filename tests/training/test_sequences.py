@@ -132,7 +132,7 @@ def test_mistakes_in_sets_are_named(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("splits: val", "split: some"))
     with pytest.raises(UnblurError):
         read_recipe(path)
-    path.write_text(path.read_text().replace("partition: some", "partition: test"))
+    path.write_text(path.read_text().replace("split: some", "split: test"))
     with pytest.raises(UnblurError, match="split test: has no entry"):
         data(path)
     metadata = tmp_path / "set" / "metadata.json"

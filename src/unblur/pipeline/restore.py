@@ -284,7 +284,7 @@ class Pipeline:
             (B, T, 3, H, W) in [0, 1], float32, on the device of `blurry`.
         """
         films = []
-        for picture in blurry.split(1):
+        for picture in blurry.cpu().split(1):
             made = self.restore(picture, "the picture", refine=refine, data_consistency=data_consistency, residual=True)
             assert made.film is not None
             films.append(torch.stack(list(made.film.frames(times.tolist()))))
