@@ -16,8 +16,8 @@ from unblur.data.initial_estimates import (
     estimates_folder,
     has_estimates,
     note_weights,
-    noted,
-    unsaid,
+    read_note,
+    unknown_in,
 )
 from unblur.data.sequences import MetadataSequences, SequenceBatches, val_sequences
 from unblur.errors import UnblurError
@@ -62,14 +62,14 @@ def test_no_name_of_a_model_leads_elsewhere(metadata: Metadata, model: str) -> N
 
 
 def test_what_made_them_is_noted_and_older_notes_are_read(metadata: Metadata) -> None:
-    assert unsaid(noted(metadata, "some")) == "weights"
+    assert unknown_in(read_note(metadata, "some")) == "weights"
     note_weights(metadata, "some", {"weights": "a", "some": "b"})
-    assert noted(metadata, "some") == Note({"weights": "a", "some": "b"}, PIPELINE_VERSION)
-    assert unsaid(noted(metadata, "some")) is None
+    assert read_note(metadata, "some") == Note({"weights": "a", "some": "b"}, PIPELINE_VERSION)
+    assert unknown_in(read_note(metadata, "some")) is None
     path = estimates_folder(metadata, "some") / "weights.json"
     path.write_text('{"weights": "a", "some": "b"}')
-    assert noted(metadata, "some") == Note({"weights": "a", "some": "b"}, None)
-    assert unsaid(noted(metadata, "some")) == "version of the method"
+    assert read_note(metadata, "some") == Note({"weights": "a", "some": "b"}, None)
+    assert unknown_in(read_note(metadata, "some")) == "version of the method"
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_what_made_them_is_noted_and_older_notes_are_read(metadata: Metadata) ->
 )
 def test_a_note_that_says_nothing(metadata: Metadata, text: str) -> None:
     (estimates_folder(metadata, "some") / "weights.json").write_text(text)
-    with pytest.raises(UnblurError, match="does not say which weights made these estimates; remove the folder"):
-        noted(metadata, "some")
+    with pytest.raises(UnblurError, match="does not say which weights these estimates come from; remove the folder"):
+        read_note(metadata, "some")
 
 
 def test_an_interrupted_run_left_none(metadata: Metadata) -> None:

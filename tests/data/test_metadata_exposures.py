@@ -174,5 +174,5 @@ def test_what_is_no_such_folder_is_told(tmp_path):
     for fmr in (None, [0, 1, 1], [0, 1], ["0", "x", 2], ["0", "1", "2"], [True, 0, 2]):
         entry = replace(metadata.entries[0], more={} if fmr is None else {"fmr": fmr})
         write_metadata(path, replace(metadata, entries=(entry,)))
-        with pytest.raises(UnblurError, match=r"metadata\.json: does not tell the order by FMR of clip_0"):
+        with pytest.raises(UnblurError, match=r"metadata\.json: has no order by FMR of clip_0"):
             load_faces(tmp_path)

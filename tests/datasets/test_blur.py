@@ -149,7 +149,7 @@ def test_more_can_be_made_later_but_not_otherwise(tmp_path: Path) -> None:
         blur_data([source], out, BlurOptions(count=2, size=40, frames=2))
     other = photo(tmp_path / "other" / "a.jpg")
     report = blur_data([other], out, BlurOptions(count=2, size=32, frames=2))
-    assert "made from a.png, not from a.jpg" in str(report.errors[0])
+    assert "comes from a.png, not from a.jpg" in str(report.errors[0])
 
 
 def test_alike_names_do_not_clash(tmp_path: Path) -> None:

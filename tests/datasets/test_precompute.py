@@ -13,7 +13,7 @@ from unblur._version import PIPELINE_VERSION
 from unblur.cli import main
 from unblur.data import initial_estimates as estimates
 from unblur.data.exposure_metadata import Entry, Metadata, write_metadata
-from unblur.data.initial_estimates import Note, estimate_paths, noted
+from unblur.data.initial_estimates import Note, estimate_paths, read_note
 from unblur.datasets.precompute import precompute
 from unblur.errors import UnblurError
 from unblur.media.image import Picture, read_image
@@ -64,7 +64,7 @@ def test_a_second_run_adds_what_is_missing(metadata: Metadata) -> None:
 def test_drafts_know_the_weights_that_made_them(metadata: Metadata) -> None:
     pipeline = load("fast", device="cpu", dtype="float32")
     assert precompute([metadata.root], pipeline, limit=1).results[0].facts["warning"] is None
-    assert noted(metadata, "film-small") == Note({"film-small": SHIPPED["film-small"].sha256}, PIPELINE_VERSION)
+    assert read_note(metadata, "film-small") == Note({"film-small": SHIPPED["film-small"].sha256}, PIPELINE_VERSION)
     other = Pipeline(
         pipeline.runner.network, Card("film-small", "film", sha256="0" * 64), device="cpu", dtype="float32"
     )
@@ -76,10 +76,10 @@ def test_drafts_know_the_weights_that_made_them(metadata: Metadata) -> None:
     (folder / "weights.json").unlink()
     outcome = precompute([metadata.root], other).results[0]
     assert outcome.facts["made"] == 2
-    assert "do not say by which weights" in str(outcome.facts["warning"])
-    assert noted(metadata, "film-small") is None, "some of them are by others"
+    assert "of unknown weights" in str(outcome.facts["warning"])
+    assert read_note(metadata, "film-small") is None, "some of them are by others"
     (folder / "weights.json").write_text("[]")
-    assert "does not say which weights made these estimates" in str(precompute([metadata.root], other).errors[0])
+    assert "does not say which weights these estimates come from" in str(precompute([metadata.root], other).errors[0])
 
 
 def test_drafts_know_the_version_of_the_method_that_made_them(
@@ -96,7 +96,7 @@ def test_drafts_know_the_version_of_the_method_that_made_them(
     note.write_text(before)
     outcome = precompute([metadata.root], pipeline).results[0]
     assert outcome.facts["made"] == 2, "begun before there were versions, it goes on"
-    assert "do not say by which version of the method; remove" in str(outcome.facts["warning"])
+    assert "of unknown version of the method; remove" in str(outcome.facts["warning"])
     assert note.read_text() == before, "some of them are by others"
 
 
@@ -106,7 +106,7 @@ def test_a_note_without_drafts_is_made_anew(metadata: Metadata) -> None:
     note.parent.mkdir(parents=True)
     note.write_text(json.dumps(pipeline.weights))
     assert precompute([metadata.root], pipeline, limit=1).results[0].facts["warning"] is None
-    assert noted(metadata, "film-small") == Note(pipeline.weights)
+    assert read_note(metadata, "film-small") == Note(pipeline.weights)
 
 
 def test_only_the_blurry_picture_is_read(metadata: Metadata) -> None:

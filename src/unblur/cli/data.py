@@ -103,7 +103,7 @@ def data_fmr(
     out: Annotated[
         str | None, typer.Option("-o", "--out", metavar="FOLDER", help="For frames-07/ and so on; goes on there.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what sorting does; write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only measure what sorting does; write nothing.")] = False,
     frames: Annotated[str, typer.Option(metavar="N,N,...", help="Frames of a window.")] = "5,7,9,11,13",
     every: Annotated[int, typer.Option(help="A window of each length begins every so many frames.")] = 5,
     size: Annotated[int, typer.Option(help="Height and width in pixels.")] = 256,

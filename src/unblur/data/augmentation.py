@@ -40,10 +40,10 @@ class Augmentation:
     near : float
         Where a person is known, each side of the crop is moved from theirs so far towards the picture's edge, at most.
     enlarge : float
-        Pictures are made larger by a factor between 1 and this before they are cropped; CFMD-GAN has 1.5.
+        Pictures are enlarged by a factor between 1 and this before they are cropped; CFMD-GAN has 1.5.
     mirror : float
         Share of exposures that are seen in a mirror, and learned at 1 - t: for frames that are sorted from left to
-        right, see `datasets.face_windows`. Where motion to the right is not what the order is made by, leave it 0.
+        right, see `datasets.face_windows`. Leave it 0 where frames are sorted in another way.
     """
 
     affine: float = 0.6
@@ -81,11 +81,11 @@ def moved(pictures: Pixels, how: Augmentation, rng: np.random.Generator) -> Pixe
     middle = np.array([width - 1, height - 1]) / 2
     offset = middle - matrix @ middle + (right, down)
     warp = np.hstack((matrix, offset[:, None]))
-    made = [
+    warped = [
         cv2.warpAffine(one, warp, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
         for one in pictures
     ]
-    return np.stack(made)
+    return np.stack(warped)
 
 
 def enlarged(pictures: Pixels, how: Augmentation, rng: np.random.Generator) -> Pixels:

@@ -45,7 +45,7 @@ class Entry:
     id : str
         No other entry of the file has it.
     order : {"keep", "ignore", "reverse", "random"}
-        What to do with the frames when they are loaded; see `direction`.
+        How the frames are loaded; see `direction`.
     split : {"train", "val", "test"}
     blurry : str
         Path of the blurry picture.
@@ -56,7 +56,7 @@ class Entry:
     more : mapping
         Other keys of the entry, such as what ``unblur order label`` found.
     source : str, optional
-        The clip or photo that it was made from.
+        Name of the clip or photo that it comes from.
     response : {"srgb", "gamma", "linear"}, optional
         Camera response through which the light was averaged.
     size : (int, int), optional
@@ -90,12 +90,11 @@ class Entry:
     def direction(self, seed: int = 0) -> int:
         """+1 if the frames are to be loaded as they are stored, -1 if reversed.
 
-        "keep" and "ignore" say +1, "reverse" -1; "random" tosses a coin, which falls the same way whenever the `seed`
-        is the same.
+        +1 for "keep" and "ignore", -1 for "reverse"; for "random" it depends on `seed` and the id alone.
         """
         if self.order == "random":
-            toss = hashlib.sha256(f"{seed} {self.id}".encode()).digest()
-            return 1 if toss[0] & 1 else -1
+            digest = hashlib.sha256(f"{seed} {self.id}".encode()).digest()
+            return 1 if digest[0] & 1 else -1
         return -1 if self.order == "reverse" else 1
 
 
@@ -513,7 +512,7 @@ class _Place:
                 found = os.stat(path)  # noqa: PTH116
         except OSError as error:
             problem = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-            remedy = "add it, remove the entry, or say with `root` where the paths start"
+            remedy = "add it, remove the entry, or name the folder where the paths start with `root`"
             raise _Fault(f"names {_short(name)}, which {problem}", remedy) from None
         if not inside:
             remedy = "copy it into the root, or name with `root` a folder that holds both"

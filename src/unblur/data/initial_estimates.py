@@ -1,4 +1,4 @@
-"""Estimates: the frames that a film model made of exposures, for networks that correct them."""
+"""Initial estimates: the films of a model, stored beside the exposures, for refiners that learn to improve them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unblur.media.atomic import atomic_path
 
 FOLDER = "estimates"
 WEIGHTS = "weights.json"
-"""In the folder of a model: what made its estimates, see `Note`."""
+"""In the folder of a model; see `Note`."""
 
 
 def estimates_folder(metadata: Metadata, model: str) -> Path:
@@ -60,7 +60,7 @@ def estimated(metadata: Metadata, model: str) -> Metadata:
 
 @dataclass(frozen=True)
 class Note:
-    """What made the estimates by a model.
+    """Which weights and which version of the method the estimates of a model come from.
 
     Attributes
     ----------
@@ -74,8 +74,8 @@ class Note:
     method: int | None = PIPELINE_VERSION
 
 
-def noted(metadata: Metadata, model: str) -> Note | None:
-    """What made the estimates by a model; None where that was not noted.
+def read_note(metadata: Metadata, model: str) -> Note | None:
+    """The note on the estimates of a model; None if there is none.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def noted(metadata: Metadata, model: str) -> Note | None:
     try:
         return _read(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        problem = "does not say which weights made these estimates"
+        problem = "does not say which weights these estimates come from"
         raise UnblurError(path, problem, "remove the folder, and make them again") from error
 
 
@@ -105,15 +105,15 @@ def _read(known: object) -> Note:
     return Note(weights, method)
 
 
-def unsaid(note: Note | None) -> str | None:
-    """What estimates do not say by which they were made, if there is something."""
+def unknown_in(note: Note | None) -> str | None:
+    """What a note does not tell, if anything: the weights, or the version of the method."""
     if note is None:
         return "weights"
     return "version of the method" if note.method is None else None
 
 
 def check_weights(metadata: Metadata, model: str, note: Note, weights: Mapping[str, str]) -> None:
-    """Refuse estimates whose weights, as far as they are noted, are not `weights`, or that were made in another way.
+    """Refuse estimates of other weights, as far as the note tells, or of another version of the method.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def check_weights(metadata: Metadata, model: str, note: Note, weights: Mapping[s
 
 
 def note_weights(metadata: Metadata, model: str, weights: Mapping[str, str]) -> None:
-    """Note which weights make the estimates by a model, by the method of now; see `noted`."""
+    """Note which weights make the estimates by a model, by the method of now; see `read_note`."""
     note = {"method": PIPELINE_VERSION, "weights": dict(weights)}
     with atomic_path(estimates_folder(metadata, model) / WEIGHTS) as temporary:
         temporary.write_text(json.dumps(note, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -102,7 +102,7 @@ def find_pairs(
                 _check_alike(place, blurry, sharp)
                 pairs = [(sharp[key], blurry[key]) for key in blurry]
                 return _of_split_before(place, pairs, candidate.heldout, split)
-    remedy = "use blur_imgs/... and sharp_imgs/..., or say SHARP,BLURRY: two places with equal names"
+    remedy = "use blur_imgs/... and sharp_imgs/..., or name two places with equal names: SHARP,BLURRY"
     wanted = "pairs" if layout == "auto" else f"pairs in the layout {layout}"
     raise NoPairs(place, f"holds no {wanted}", remedy)
 
@@ -366,7 +366,7 @@ def read_box(path: Path) -> Box | None:
             return None
         box = read_arrays(path.read_bytes(), ("f4", "f8", "i4", "i8"), skip_unknown=True)[BOX_KEY]
         numbers = tuple(map(float, box.tensor.tolist() if isinstance(box, Array) else box))
-    except Exception:  # a damaged pickle raises whatever it likes
+    except Exception:  # a damaged pickle may raise anything
         return None
     fits = len(numbers) in (4, 5) and numbers[0] < numbers[2] and numbers[1] < numbers[3]
     return numbers if fits and all(abs(number) < 1e9 for number in numbers) else None

@@ -163,7 +163,7 @@ class LmdbWriter:
         index = self._get(_INDEX)
         if index is None and self._env.stat()["entries"]:
             self.close()
-            raise UnblurError(path, "holds an LMDB that unblur has not made", "name a new one")
+            raise UnblurError(path, "holds an LMDB of another program", "name a new one")
         self._begun = index is not None
         self.finished = index is not None and bool(json.loads(index).get("complete"))
 
@@ -186,7 +186,7 @@ class LmdbWriter:
     def add(self, pictures: Mapping[str, bytes], stamps: Mapping[str, str] | None = None) -> None:
         """Store files under their names, all of them or, if it is killed, none; the index is not finished after it.
 
-        `stamps` tell when each file was changed last, for `stamp`.
+        `stamps` are texts that change whenever a file does; see `stamp`.
         """
         index = {} if self._begun and not self.finished else {_INDEX: _index(complete=False)}
         self._begun, self.finished = True, False
@@ -198,7 +198,7 @@ class LmdbWriter:
         self._put(_stamps(stamps))
 
     def stamp(self, name: str) -> str | None:
-        """When the file was changed last, as was said when it was stored; None if nothing was."""
+        """The stamp that was stored with the file; None if there was none."""
         return (self._get(_stamp_key(name)) or b"").decode() or None
 
     def holds(self, name: str, data: bytes) -> bool:
@@ -341,7 +341,7 @@ def read_meta_info(path: Path) -> dict[str, tuple[int, int, int]]:
         raise UnblurError(
             path, f"{error}, which a list of keys does not need", "make the LMDB again with unblur data lmdb"
         ) from error
-    except Exception as error:  # a damaged pickle raises whatever it likes
+    except Exception as error:  # a damaged pickle may raise anything
         raise UnblurError(path, "is damaged", "get it again, or make the LMDB again") from error
     try:
         keys = [key.decode() if isinstance(key, bytes) else str(key) for key in meta["keys"]]
@@ -351,7 +351,7 @@ def read_meta_info(path: Path) -> dict[str, tuple[int, int, int]]:
         if len(shapes) not in (1, len(keys)):
             raise ValueError(f"{len(shapes)} resolutions of {len(keys)} keys")
     except (KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
-        raise UnblurError(path, f"does not tell keys and resolution ({error})", "make the LMDB again") from error
+        raise UnblurError(path, f"holds no keys and resolution ({error})", "make the LMDB again") from error
     return dict(zip(keys, shapes if len(shapes) == len(keys) else shapes * len(keys), strict=True))
 
 

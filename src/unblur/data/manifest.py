@@ -32,7 +32,7 @@ def manifest_text(metadata: Metadata, size_of: Callable[[Path], tuple[int, int]]
     metadata : Metadata
         With the paths as seen from the manifest.
     size_of : callable
-        Height and width of a picture, for entries that do not say.
+        Height and width of a picture, for entries without a size.
     """
     lines = []
     for entry in metadata.entries:

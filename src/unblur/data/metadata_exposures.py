@@ -124,7 +124,7 @@ def spread(entries: tuple[Entry, ...], count: int | None) -> tuple[Entry, ...]:
 def _kind(entry: Entry, frames: int) -> tuple[int, Any]:
     """How many frames were averaged, 0 for light gathered all the time, and through which response.
 
-    Where metadata do not tell, the blurry picture is taken for the mean of the frames, as HyperCUT does.
+    Where metadata have no response, the blurry picture counts as the mean of the frames, as in HyperCUT.
     """
     if entry.response is None:
         return frames, "srgb"
@@ -214,7 +214,7 @@ def load_faces(
     Raises
     ------
     UnblurError
-        There are none, the metadata is damaged or tells no order by FMR, pictures are missing.
+        There are none, the metadata are damaged or have no order by FMR, pictures are missing.
     """
     if not is_folder(folder):
         raise UnblurError(folder, "is no folder", _MAKE)
@@ -254,7 +254,7 @@ def _places(metadata: Metadata, entry: Entry) -> tuple[list[int], list[int]]:
     count = metadata.frame_count
     fmr = entry.more.get("fmr")
     if not isinstance(fmr, list) or {type(moment) for moment in fmr} != {int} or sorted(fmr) != list(range(count)):
-        raise UnblurError(metadata.root / NAME, f"does not tell the order by FMR of {entry.id}", _MAKE)
+        raise UnblurError(metadata.root / NAME, f"has no order by FMR of {entry.id}", _MAKE)
     # Of every frame as it is stored, which one it was in time.
     stored = fmr if entry.more.get("sort", "fmr") == "fmr" else list(range(count))
     if entry.direction() < 0:

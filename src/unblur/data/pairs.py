@@ -281,11 +281,11 @@ class ExposurePairs:
 
     def batch(self, step: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
         """Batch number `step`: sharp, blurry (B, 3, S, S), times (B, T), paths (B, T, 2, S, S), all but the middle."""
-        made = self.exposures.batch(step, device)
-        pair = {"sharp": made["frames"][:, 0], "blurry": made["blurry"]}
-        if made["times"].shape[1] == 1:
+        batch = self.exposures.batch(step, device)
+        pair = {"sharp": batch["frames"][:, 0], "blurry": batch["blurry"]}
+        if batch["times"].shape[1] == 1:
             return pair
-        return pair | {"times": made["times"][:, 1:], "paths": made["paths"][:, 1:]}
+        return pair | {"times": batch["times"][:, 1:], "paths": batch["paths"][:, 1:]}
 
 
 def val_batches(pairs: Sequence[Pairs], *, count: int, size: int, batch_size: int = 4) -> list[dict[str, Tensor]]:

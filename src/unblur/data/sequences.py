@@ -40,7 +40,7 @@ class Exposed(NamedTuple):
     box : tuple of float or None
         Where the person is.
     estimates : ndarray or None
-        (T, H, W, 3) uint8, what a film model made of the blurry picture, t = 0 first; see
+        (T, H, W, 3) uint8, the film of a model for the blurry picture, t = 0 first; see
         `unblur.data.initial_estimates`.
     """
 
@@ -80,7 +80,7 @@ class MetadataSequences:
         Of the coins for clips whose order is "random".
     estimates : str, optional
         The model whose estimates are read too; exposures without any are passed over. Where the order is to be ignored,
-        because nobody knows the direction of time, frames are loaded in the direction of their estimates.
+        because the direction of time is unknown, frames are loaded in the direction of their estimates.
 
     Raises
     ------
@@ -133,11 +133,11 @@ class MetadataSequences:
                 raise UnblurError(
                     path, f"is {shapes[0]}, its blurry picture {shapes[1]}", "make both again, of one size"
                 )
-        seen = 1 + len(frames)
-        made, drawn = np.stack(pictures[:seen]), np.stack(pictures[seen:]) if estimates else None
-        if drawn is not None and entry.order == "ignore" and _runs_against(made[1:], drawn):
-            made = np.concatenate((made[:1], made[:0:-1]))
-        return Exposed(made, entry.box, drawn)
+        count = 1 + len(frames)
+        stored, films = np.stack(pictures[:count]), np.stack(pictures[count:]) if estimates else None
+        if films is not None and entry.order == "ignore" and _runs_against(stored[1:], films):
+            stored = np.concatenate((stored[:1], stored[:0:-1]))
+        return Exposed(stored, entry.box, films)
 
     def check_sizes(self, least: int) -> None:
         """Look at the heads of the blurry pictures, so that a training does not end at the first small one.
@@ -220,9 +220,11 @@ class SequenceBatches:
         Where the sets have estimates, those too (B, T, 2, 3, S, S): at the times, and at 1 minus them.
         """
         # Each exposure has a generator of its own: threads may finish as they like.
-        made, when = zip(*self._pool.map(lambda number: self._crop(step, number), range(self.batch_size)), strict=True)
-        pictures = torch.from_numpy(np.stack(made)).to(device).permute(0, 1, 4, 2, 3)
-        times = torch.stack(when).to(device)
+        crops, moments = zip(
+            *self._pool.map(lambda number: self._crop(step, number), range(self.batch_size)), strict=True
+        )
+        pictures = torch.from_numpy(np.stack(crops)).to(device).permute(0, 1, 4, 2, 3)
+        times = torch.stack(moments).to(device)
         batch = _named(pictures, times.shape[1]) | {"times": times}
         if self.middle_first:
             count = times.shape[1]
@@ -401,8 +403,8 @@ def _found(path: Path, frames: int, size: int, most: int, limits: Limits) -> Pix
     side = min(round(size * ROOM), clip.width, clip.height)
     if side < size:
         return np.empty((0, 1 + frames, side, side, 3), np.uint8)
-    made = clip_exposures(clip, step * (frames - 1) + 1, size=side, limits=limits, canonical=False)
-    kept = [np.stack([to_uint8(p) for p in (one.blurry, *one.frames[::step])]) for one in islice(made, most)]
+    exposures = clip_exposures(clip, step * (frames - 1) + 1, size=side, limits=limits, canonical=False)
+    kept = [np.stack([to_uint8(p) for p in (one.blurry, *one.frames[::step])]) for one in islice(exposures, most)]
     return np.stack(kept) if kept else np.empty((0, 1 + frames, side, side, 3), np.uint8)
 
 
@@ -416,7 +418,7 @@ def _cached(path: Path, frames: int, size: int, most: int, limits: Limits, cache
     if stored is not None and "windows_per_clip" in stored:
         return stored["windows_per_clip"]
     if entry.exists():
-        log.warning("%s: damaged, made again", entry)
+        log.warning("%s: damaged, built again", entry)
     found = _found(path, frames, size, most, limits)
     store_arrays(entry, {"windows_per_clip": found})
     return found

@@ -225,7 +225,7 @@ def _cached(path: Path, options: tuple[int, int, int], cache: Path) -> list[tupl
     if stored is not None and all(name.removeprefix("-").isdecimal() for name in stored):
         return [(int(name), pixels) for name, pixels in stored.items()]
     if entry.exists():
-        log.warning("%s: damaged, made again", entry)
+        log.warning("%s: damaged, built again", entry)
     found = _extract(path, options)
     store_arrays(entry, {str(index): pixels for index, pixels in found})
     return found

@@ -66,7 +66,7 @@ def augment(
     targets : str or path
         Sharp pictures: a folder, an LMDB or a ``metadata.json``; of pairs the sharp halves.
     out : str or path
-        A folder for ``blurry/``, ``sharp/`` and ``augment.jsonl``, which tells where every blur came from; or an LMDB,
+        A folder for ``blurry/``, ``sharp/`` and ``augment.jsonl``, which lists where every blur comes from; or an LMDB,
         if it ends in ``.lmdb``.
     n, size, seed, split, workers
         See `AugmentOptions`.
@@ -102,7 +102,7 @@ def augment_files(
     device: str | torch.device = "auto",
     preview: bool = False,
 ) -> RunReport:
-    """`augment`, and its progress told to `listener`.
+    """As `augment`, with progress reported to `listener`.
 
     Parameters
     ----------
@@ -114,11 +114,11 @@ def augment_files(
     if sources is None:
         space.check_draws()
     _check_apart(Path(out), [place for place in (sources, targets) if place is not None])
-    maker = Maker(space, None if sources is None else str(sources), str(targets), options)
+    maker = PairMaker(space, None if sources is None else str(sources), str(targets), options)
     report = RunReport("augment", "made", {"model": space.as_dict(), "out": str(out)}, f"by {space.name}")
     job = Job(Path(sources if sources is not None else targets), Path(f"{out}.preview.png") if preview else Path(out))
     for fault in maker.faults:
-        _tell(fault, report, listener)
+        _report_once(fault, report, listener)
     listener.begin(job, 1, 1)
     with _single_threaded() as cores:
         workers = options.workers or (cores if space.device.type == "cpu" else 2)
@@ -129,14 +129,14 @@ def augment_files(
 
 
 def _check_apart(out: Path, places: Sequence[str | PathLike[str]]) -> None:
-    """Refuse an output among the pictures: a second run would take what the first has made for more of them."""
+    """Refuse an output among the pictures: a second run would take the results of the first for more of them."""
     inside = os.path.realpath(out)
     for place in (part for each in places for part in (str(each), *str(each).split(","))):
         if Path(place).is_dir() and Path(inside).is_relative_to(os.path.realpath(place)):
             raise UsageError("out", out, f"lies in {place}, which pictures are taken from", "choose another folder")
 
 
-def _fill(maker: Maker, job: Job, workers: int, report: RunReport, listener: Listener) -> Outcome:
+def _fill(maker: PairMaker, job: Job, workers: int, report: RunReport, listener: Listener) -> Outcome:
     """Make what is not there yet."""
     collection = Collection(job.output, maker.about(), free=("places", "model"))
     missing = [index for index in range(maker.options.n) if index not in collection.entries]
@@ -147,7 +147,7 @@ def _fill(maker: Maker, job: Job, workers: int, report: RunReport, listener: Lis
             if isinstance(result, UnblurError):
                 # What has a damaged head fails in other words when it is drawn.
                 if result.subject not in {fault.subject for fault in maker.faults}:
-                    _tell(result, report, listener)
+                    _report_once(result, report, listener)
                 continue
             collection.add(result[0], result[1])
             made += 1
@@ -157,15 +157,15 @@ def _fill(maker: Maker, job: Job, workers: int, report: RunReport, listener: Lis
     entries = [collection.entries[index] for index in sorted(collection.entries)]
     report.count = made
     facts: dict[str, object] = {"pairs": len(entries), "made": made, "sources": maker.places["sources"]}
-    said = f"{len(entries)} pairs" + (f", {len(entries) - made} there already" if made < len(entries) else "")
+    message = f"{len(entries)} pairs" + (f", {len(entries) - made} there already" if made < len(entries) else "")
     read = [entry["reconstruction_psnr"] for entry in entries if "reconstruction_psnr" in entry]
     if read:
         facts["reconstruction_psnr"] = round(fmean(read), 3)
-        said += f"; their blur was read to {fmean(read):.1f} dB"
-    return Outcome(job, said, facts if made or not entries else {**facts, "skipped": True})
+        message += f"; their blur was read to {fmean(read):.1f} dB"
+    return Outcome(job, message, facts if made or not entries else {**facts, "skipped": True})
 
 
-def _tell(fault: UnblurError, report: RunReport, listener: Listener) -> None:
+def _report_once(fault: UnblurError, report: RunReport, listener: Listener) -> None:
     """Of a picture that cannot be used, once."""
     if str(fault) not in map(str, report.errors):
         report.errors.append(fault)
@@ -175,8 +175,8 @@ def _tell(fault: UnblurError, report: RunReport, listener: Listener) -> None:
 Result = tuple[dict[str, Any], dict[str, bytes]] | UnblurError
 
 
-def _each(maker: Maker, indices: Sequence[int], workers: int) -> Iterator[Result]:
-    """Entry and files of each number, in order, a few made ahead; a picture that cannot be read is an error."""
+def _each(maker: PairMaker, indices: Sequence[int], workers: int) -> Iterator[Result]:
+    """Entry and files of each number, in order, a few ahead; a picture that cannot be read is an error."""
 
     def work(index: int) -> Result:
         try:
@@ -201,21 +201,21 @@ def _each(maker: Maker, indices: Sequence[int], workers: int) -> Iterator[Result
         pool.shutdown(cancel_futures=True)
 
 
-def _preview(maker: Maker, job: Job) -> Outcome:
-    """Rows of what the first pairs are made of."""
-    made, faults = [], []
+def _preview(maker: PairMaker, job: Job) -> Outcome:
+    """Draw the first pairs, each in a row with its sources."""
+    pairs, faults = [], []
     for index in range(min(PREVIEWED, maker.options.n)):
         try:
-            made.append(maker.make(index))
+            pairs.append(maker.make(index))
         except UnblurError as fault:
             faults.append(fault)
-    if not made:
+    if not pairs:
         raise faults[0]
     titles = ["sharp, given", "blurry, given", "blur read", "target", "target blurred"]
-    rows = [[*one.source, one.sharp, one.blurry] for one in made]
+    rows = [[*one.source, one.sharp, one.blurry] for one in pairs]
     draw_grid(rows, titles[-len(rows[0]) :]).save(job.output)
-    facts: dict[str, object] = {"preview": True, "pairs": len(made)}
-    return Outcome(job, f"the first {len(made)} to look at; without `preview` they are made", facts)
+    facts: dict[str, object] = {"preview": True, "pairs": len(pairs)}
+    return Outcome(job, f"the first {len(pairs)} to look at; without `preview` they are made", facts)
 
 
 @contextmanager
@@ -235,7 +235,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class AugmentOptions:
-    """What is made.
+    """Options of `augment`.
 
     Attributes
     ----------
@@ -268,8 +268,8 @@ class AugmentOptions:
 
 
 @dataclass(frozen=True)
-class Made:
-    """A pair that was made.
+class BlurredPair:
+    """A sharp picture with the blur of another pair on it, or with a drawn one.
 
     Attributes
     ----------
@@ -291,7 +291,7 @@ class Made:
         return {self.entry[half]: encode(getattr(self, half), "png", 95, None, None) for half in ("blurry", "sharp")}
 
 
-class Maker:
+class PairMaker:
     """Makes any pair by its number.
 
     Attributes
@@ -313,7 +313,7 @@ class Maker:
         self.places = {"sources": sources, "targets": targets}
 
     def _large_enough(self, place: str, names: Sequence[T], size_of: Callable[[T], tuple[int, int]]) -> list[T]:
-        """Those whose pictures hold a crop, and those of which nobody knows."""
+        """Those whose pictures hold a crop, and those whose size cannot be read."""
         found: list[T] = []
         known = False
         for name in names:
@@ -344,7 +344,7 @@ class Maker:
             "targets": _sum(self.names),
         }
 
-    def make(self, index: int) -> Made:
+    def make(self, index: int) -> BlurredPair:
         """Pair number `index`; depends on the seed, that number and the pictures alone."""
         rng = np.random.default_rng((self.options.seed, index))
         name = self.names[rng.integers(len(self.names))]
@@ -363,7 +363,7 @@ class Maker:
         if self.pairs is None:
             number = seed_of(self.options.seed, index)
             code = self.space.draw(target.shape[1], target.shape[2], number)
-            return Made(entry | {"drawn": number}, sharp[0], to_uint8(self.space.apply(target, code, name)))
+            return BlurredPair(entry | {"drawn": number}, sharp[0], to_uint8(self.space.apply(target, code, name)))
         number = self.numbers[rng.integers(len(self.numbers))]
         halves, crop = _cropped(self.pairs.read(number), self.options.size, rng)
         names = dict(zip(("sharp", "blurry"), self.pairs.names[number], strict=True))
@@ -373,7 +373,7 @@ class Maker:
         entry["source"] = {**names, "crop": crop}
         entry["reconstruction_psnr"] = round(float(psnr(again, other, levels=255)), 3)
         made = to_uint8(self.space.apply(target, code, name))
-        return Made(entry, sharp[0], made, (*halves, to_uint8(again)))
+        return BlurredPair(entry, sharp[0], made, (*halves, to_uint8(again)))
 
 
 def _cropped(pictures: Sequence[Pixels], size: int, rng: np.random.Generator) -> tuple[list[Pixels], Crop]:
@@ -390,7 +390,7 @@ def _tensor(pixels: Pixels) -> Tensor:
 
 
 def _sum(names: Sequence[str]) -> str:
-    """So that other pictures are told from these."""
+    """Number and digest of names: other pictures have another one."""
     return f"{len(names)}:{hashlib.sha256(chr(0).join(names).encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
 
 
@@ -426,7 +426,7 @@ class Collection:
     Raises
     ------
     UnblurError
-        `out` holds something else, or what was made otherwise, is being written by another run, or cannot be written.
+        `out` holds something else or results of other settings, is being written by another run, or cannot be written.
     """
 
     def __init__(self, out: str | PathLike[str], about: Mapping[str, Any], free: tuple[str, ...] = ()) -> None:

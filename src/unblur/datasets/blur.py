@@ -42,7 +42,7 @@ AVERAGED = 13  # frames of a clip in an exposure, at least
 
 @dataclass(frozen=True)
 class BlurOptions:
-    """How exposures are made.
+    """Options of `blur_data`.
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ class BlurOptions:
 
 
 @dataclass(frozen=True)
-class _Made:
+class _Exposure:
     """An exposure to be stored."""
 
     blurry: Tensor
@@ -144,7 +144,7 @@ def blur_data(
     Raises
     ------
     UnblurError
-        Options that cannot be met, no usable source, an output that cannot be written or was made with other options.
+        Options that cannot be met, no usable source, an output that cannot be written or was made otherwise.
     """
     options, listener = (options or BlurOptions()).checked(), listener or Silent()
     report = RunReport("data blur", "exposed")
@@ -206,26 +206,26 @@ class _Maker:
             remedy = "use a slower clip or one with more frames per second, a smaller `size` or a larger `max_step`"
             raise UnblurError(job.source, "holds no passage that moves, and slowly enough to leave no ghosts", remedy)
         facts: dict[str, object] = {"exposures": kept + made, "made": made}
-        return Outcome(job, _said(kept, made), facts if made or not kept else {**facts, "skipped": True})
+        return Outcome(job, _message(kept, made), facts if made or not kept else {**facts, "skipped": True})
 
-    def _exposures(self, source: Path, names: list[str]) -> Iterator[_Made | None]:
+    def _exposures(self, source: Path, names: list[str]) -> Iterator[_Exposure | None]:
         if source in self.clips:
             return self._of_clip(source)
         return self._of_photo(source, names)
 
-    def _of_clip(self, source: Path) -> Iterator[_Made]:
+    def _of_clip(self, source: Path) -> Iterator[_Exposure]:
         options, clip = self.options, read_clip(source)
         _check_size(source, clip.height, clip.width, options.size)
         average = options.average or options.averaged
         limits = Limits(max_step=options.max_step, min_side=options.size)
-        for made in clip_exposures(
+        for found in clip_exposures(
             clip, average, size=options.size, limits=limits, response=options.response, canonical=False
         ):
             step = (average - 1) // max(options.frames - 1, 1)
-            frames = made.frames[::step] if options.frames > 1 else made.frames[average // 2][None]
-            yield _Made(made.blurry, frames, "keep" if made.direction > 0 else "reverse", span=made.span)
+            frames = found.frames[::step] if options.frames > 1 else found.frames[average // 2][None]
+            yield _Exposure(found.blurry, frames, "keep" if found.direction > 0 else "reverse", span=found.span)
 
-    def _of_photo(self, source: Path, names: list[str]) -> Iterator[_Made | None]:
+    def _of_photo(self, source: Path, names: list[str]) -> Iterator[_Exposure | None]:
         """One exposure per name, None for what is there already."""
         pixels = to_uint8(read_image(source).pixels)
         _check_size(source, pixels.shape[0], pixels.shape[1], self.options.size)
@@ -243,28 +243,28 @@ class _Maker:
         if entry is None:
             return False
         if entry.source != source.name:
-            problem = f"{name} in it was made from {entry.source}, not from {source.name}"
+            problem = f"{name} in it comes from {entry.source}, not from {source.name}"
             raise UnblurError(self.out, problem, "choose an empty folder")
         return all((self.out / path).is_file() for path in (entry.blurry, *entry.frames))
 
-    def _store(self, name: str, source: Path, made: _Made) -> None:
-        files = [f"sharp/{name}/{i:02d}.png" for i in range(len(made.frames))]
-        for path, frame in zip(files, made.frames, strict=True):
+    def _store(self, name: str, source: Path, exposure: _Exposure) -> None:
+        files = [f"sharp/{name}/{i:02d}.png" for i in range(len(exposure.frames))]
+        for path, frame in zip(files, exposure.frames, strict=True):
             write_image(self.out / path, Picture(frame))
         # Last, so that a blurry picture is never without its sharp ones.
-        write_image(self.out / "blurry" / f"{name}.png", Picture(made.blurry))
+        write_image(self.out / "blurry" / f"{name}.png", Picture(exposure.blurry))
         blurry = f"blurry/{name}.png"
         self.entries[name] = Entry(
             id_of(blurry),
-            made.order,
+            exposure.order,
             self.options.split,
             blurry,
             tuple(files),
             source=source.name,
             response=self.options.response,
             size=(self.options.size, self.options.size),
-            seed=made.seed,
-            span=made.span,
+            seed=exposure.seed,
+            span=exposure.span,
         )
 
     def _write_metadata(self) -> None:
@@ -274,7 +274,7 @@ class _Maker:
             write_metadata(self.metadata, Metadata("blur", self.options.frames, entries))
 
 
-def _moved(pixels: np.ndarray, options: BlurOptions, seed: int) -> _Made:
+def _moved(pixels: np.ndarray, options: BlurOptions, seed: int) -> _Exposure:
     """A random part of a photo along a random path, perhaps with another part of it in front."""
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     side = min(*pixels.shape[:2], ceil((options.size + 0.7 * options.length[1]) * SCALE))
@@ -294,7 +294,7 @@ def _moved(pixels: np.ndarray, options: BlurOptions, seed: int) -> _Made:
         scale=min(SCALE, side / options.size),
         generator=generator,
     )
-    return _Made(exposure.blurry[0], exposure.frames[0], "keep", seed=seed)
+    return _Exposure(exposure.blurry[0], exposure.frames[0], "keep", seed=seed)
 
 
 def _find(
@@ -330,6 +330,6 @@ def _seed(seed: int, name: str, number: int) -> int:
     return int.from_bytes(digest[:6], "big")
 
 
-def _said(kept: int, made: int) -> str:
+def _message(kept: int, made: int) -> str:
     text = f"{made} exposures" if made != 1 else "1 exposure"
     return f"{text}, {kept} there already" if kept else text

@@ -4,7 +4,7 @@ OUT/frames-07/blurry/NAME_000120.png      the exposure that begins with frame 12
 OUT/frames-07/sharp/NAME_000120/00.png    its frames, sorted
 OUT/frames-07/metadata.json               for training (`sequences` in recipes)
 OUT/landmarks/NAME.csv                    where the face was, if a detector looked for it
-OUT/options.json, OUT/statistics.json     how all this was made, and what sorting did
+OUT/options.json, OUT/statistics.json     the options of the run, and what sorting did
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ DEEP = 3
 
 @dataclass(frozen=True)
 class FmrOptions(WindowRules):
-    """How the data are made.
+    """Options of `fmr_data`.
 
     Attributes
     ----------
@@ -67,8 +67,8 @@ class FmrOptions(WindowRules):
     def checked(self) -> FmrOptions:
         """Validate; returns self."""
         if not self.frames or min(self.frames) < 2 or len(set(self.frames)) < len(self.frames):
-            said = ",".join(map(str, self.frames))
-            raise UsageError("frames", said, "are no lengths of windows", "use for instance 5,7,9,11,13")
+            given = ",".join(map(str, self.frames))
+            raise UsageError("frames", given, "are no lengths of windows", "use for instance 5,7,9,11,13")
         for name, least in (("every", 1), ("size", 16), ("margin", 0), ("sharpness", 0), ("min_length", 0)):
             value = getattr(self, name)
             if not value >= least:
@@ -79,7 +79,7 @@ class FmrOptions(WindowRules):
 
 @dataclass
 class FmrReport(RunReport):
-    """What was made, and what sorting did.
+    """The report of `fmr_data`.
 
     Attributes
     ----------
@@ -128,7 +128,7 @@ def fmr_data(
     landmarks: str | PathLike[str] | None = None,
     detector: Detector | None = None,
 ) -> FmrReport:
-    """Make exposures of faces out of clips, or only tell what sorting their frames does.
+    """Make exposures of faces out of clips, or only measure what sorting their frames does.
 
     A clip that an earlier run with the same options finished is left alone.
 
@@ -148,7 +148,7 @@ def fmr_data(
     Raises
     ------
     UnblurError
-        Options that cannot be met, no usable source, an output that cannot be written or was made with other options.
+        Options that cannot be met, no usable source, an output that cannot be written or was made otherwise.
         What concerns one clip is in the report.
     """
     options, listener = (options or FmrOptions()).checked(), listener or Silent()
@@ -226,7 +226,7 @@ class _Maker:
             return Outcome(job, f"a face in {seen} of {len(marks)} frames, {len(windows)} windows", facts)
         dropped: Counter[str] = Counter()
         made = 0
-        for window in face_windows(self._told(clip, len(marks)), marks, self.rules, dropped):
+        for window in face_windows(self._frames(clip, len(marks)), marks, self.rules, dropped):
             self._store(clip, window)
             made += 1
         self._list()
@@ -236,7 +236,7 @@ class _Maker:
             facts["warning"] = f"no window was taken of {seen} frames with a face{left}"
         return Outcome(job, f"{made} windows{left}", facts)
 
-    def _told(self, clip: _Clip, count: int) -> Iterator[Tensor]:
+    def _frames(self, clip: _Clip, count: int) -> Iterator[Tensor]:
         for number, frame in enumerate(read_clip(clip.path), 1):
             self.listener.progress("cutting", min(number, count), count)
             yield frame
@@ -253,12 +253,12 @@ class _Maker:
         self.detector = self.detector or CascadeDetector(load_face_cascade())
         opened = read_clip(clip.path)
 
-        def told() -> Iterator[Tensor]:
+        def frames() -> Iterator[Tensor]:
             for number, frame in enumerate(opened):
                 self.listener.progress("finding faces", number, opened.count)
                 yield frame
 
-        marks = find_marks(told(), self.detector)
+        marks = find_marks(frames(), self.detector)
         if place is not None:
             write_marks(place / f"{clip.name}.csv", marks)
         return marks
@@ -274,7 +274,7 @@ class _Maker:
         blurry = f"blurry/{name}.png"
         for path, pixels in zip((*files, blurry), (*window.pictures[1:], window.pictures[0]), strict=True):
             write_image(folder / path, Picture(torch.from_numpy(pixels).permute(2, 0, 1).float() / 255))
-        # Sorted frames have the direction that is to be learned; of others nobody knows one.
+        # Sorted frames have the direction that is to be learned; that of others is unknown.
         self.entries[count][name] = Entry(
             name,
             "keep" if self.rules.sort == "fmr" else "ignore",

@@ -45,7 +45,7 @@ class Mark(NamedTuple):
 
 
 Marks = list[Mark | None]
-"""One for each frame from the first; None where there is no face, or nobody knows."""
+"""One for each frame from the first; None where there is no face or none is known."""
 
 
 def read_pts(path: Path) -> NDArray[Any]:

@@ -19,7 +19,7 @@ def store_pictures(source: str | PathLike[str], out: str | PathLike[str], listen
 
     Files are copied as they are, one after the other. A run that is killed goes on where it stopped; what is there and
     was not changed since is left alone, what was changed is stored again. A picture that is damaged or cut short is
-    told of and left out, and then the LMDB is not finished.
+    reported and left out, and then the LMDB is not finished.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def store_pictures(source: str | PathLike[str], out: str | PathLike[str], listen
     out : str or path
         Ends in ``.lmdb``.
     listener : Listener
-        Told of what happens.
+        Receives the progress and the errors.
 
     Returns
     -------
@@ -58,9 +58,9 @@ def store_pictures(source: str | PathLike[str], out: str | PathLike[str], listen
             metadata = pictures.text(METADATA)
             writer.finish(storing.sizes, {} if metadata is None else {METADATA: metadata})
             kept = len(pictures.names) - storing.added
-            said = f"{len(pictures.names)} pictures" + (f", {kept} there already" if kept else "")
+            message = f"{len(pictures.names)} pictures" + (f", {kept} there already" if kept else "")
             facts: dict[str, object] = {"pictures": len(pictures.names), "added": storing.added}
-            report.results.append(Outcome(job, said, facts if storing.added else {**facts, "skipped": True}))
+            report.results.append(Outcome(job, message, facts if storing.added else {**facts, "skipped": True}))
             listener.done(report.results[-1])
     return report
 

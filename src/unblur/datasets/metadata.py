@@ -26,7 +26,7 @@ from unblur.run_report import Job, Listener, Outcome, RunReport, Silent
 
 @dataclass(frozen=True)
 class MetadataOptions:
-    """How metadata is made of pictures.
+    """How the exposures of a folder are listed.
 
     Attributes
     ----------
@@ -86,18 +86,18 @@ def make_metadata(
     target = checked_target(root / NAME if out is None else out, source)
     layout, metadata = _listed(source, root, options, listener, exports=target.suffix.lower() == ".jsonl")
     warning = write_beside(target, metadata, overwrite=overwrite)
-    said = f"{len(metadata.entries)} x {metadata.frame_count} frames, {layout}"
+    message = f"{len(metadata.entries)} x {metadata.frame_count} frames, {layout}"
     parts = Counter[str](entry.split for entry in metadata.entries)
     facts: dict[str, object] = {"layout": layout, "entries": len(metadata.entries), "frames": metadata.frame_count}
     facts |= {"splits": dict(parts), "root": str(metadata.root), **({"warning": warning} if warning else {})}
     report = RunReport("data metadata", "listed", count=len(metadata.entries))
-    report.results.append(Outcome(Job(source, target), said, facts))
+    report.results.append(Outcome(Job(source, target), message, facts))
     listener.done(report.results[0])
     return report
 
 
 def checked_target(out: str | PathLike[str], source: Path) -> Path:
-    """Where metadata made of `source` is to be written, refused before the work if it cannot be.
+    """Where the metadata of `source` are written; refused before any work if they cannot be.
 
     Raises
     ------

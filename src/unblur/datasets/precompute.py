@@ -1,4 +1,4 @@
-"""`unblur data precompute`: what a film model makes of exposures, beside which another network learns to do better."""
+"""`unblur data precompute`: the films of a model as initial estimates, which a refiner learns to improve."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from unblur.data.initial_estimates import (
     estimates_folder,
     has_estimates,
     note_weights,
-    noted,
-    unsaid,
+    read_note,
+    unknown_in,
 )
 from unblur.data.pictures import read_pixels
 from unblur.errors import UnblurError
@@ -43,8 +43,8 @@ def precompute(
     """Keep what a film model makes of every exposure, at the times of its frames, beside the exposures.
 
     An exposure that has estimates by this model is left alone, so a run that was interrupted goes on. Estimates by
-    other weights of the same name, or by another version of the method, are refused; those that do not say which are
-    taken, with a warning.
+    other weights of the same name, or by another version of the method, are refused; those without a note are taken,
+    with a warning.
 
     Parameters
     ----------
@@ -98,14 +98,14 @@ def _precomputed(job: Job, pipeline: Pipeline, limit: int | None, listener: List
                 is_noted = True
             for (entry, _), several in zip(group, frames, strict=True):
                 _write(metadata, entry, pipeline.name, several)
-    told = f"{len(missing)} of {len(metadata.entries)} exposures" if missing else f"{len(chosen)} there already"
+    message = f"{len(missing)} of {len(metadata.entries)} exposures" if missing else f"{len(chosen)} there already"
     facts: dict[str, object] = {
         "made": len(missing),
         "there": len(chosen) - len(missing),
         "exposures": len(metadata.entries),
         "warning": warning,
     }
-    return Outcome(job, told, facts)
+    return Outcome(job, message, facts)
 
 
 def _check_apart(metadata: Metadata, model: str) -> None:
@@ -119,26 +119,25 @@ def _check_apart(metadata: Metadata, model: str) -> None:
 
 
 def _weights_noted(metadata: Metadata, pipeline: Pipeline) -> tuple[bool, str | None]:
-    """Whether a note of the weights need not be made any more, and what to say where estimates have none, or an old
-    one.
+    """Whether the note of the weights is complete, and a warning where estimates have none or an old one.
 
     Raises
     ------
     UnblurError
         The estimates that are there are by other weights, or by another version of the method.
     """
-    note = noted(metadata, pipeline.name)
+    note = read_note(metadata, pipeline.name)
     if note is not None:
         check_weights(metadata, pipeline.name, note, pipeline.weights)
-    missing, folder = unsaid(note), estimates_folder(metadata, pipeline.name)
+    missing, folder = unknown_in(note), estimates_folder(metadata, pipeline.name)
     if missing is None:
         return True, None
     if next(folder.rglob("*.png"), None) is None:
         return False, None
-    # The note stays as it is, whatever is added: some of them are by others.
+    # The note stays as it is: some of the estimates may come from other weights.
     return (
         True,
-        f"holds estimates by {pipeline.name} that do not say by which {missing}; remove {folder} to make them again",
+        f"holds estimates by {pipeline.name} of unknown {missing}; remove {folder} to make them again",
     )
 
 

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".webp", ".bmp", ".dib"})
-# A moving WebP is told from a still one by its content.
+# Whether a WebP moves is decided by its content.
 CLIP_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".webp"})
 
 StrPath = str | os.PathLike[str]

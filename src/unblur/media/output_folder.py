@@ -22,7 +22,7 @@ _ANOTHER = "choose a new or empty folder"
 
 
 class OutputFolder:
-    """A folder for the results of a command: made if it is not there, locked, and refused if it holds something else.
+    """A folder for the results of a command: created if missing, locked, and refused if it holds something else.
 
     The lock leaves no file; it ends with `release`, when this is forgotten, or when the process ends, however it ends.
     Where the system or the file system knows no locks, nothing is locked.
@@ -32,7 +32,7 @@ class OutputFolder:
     folder : str or path
         A new or empty folder, or one of an earlier run.
     settings : mapping, optional
-        How the results are made, as JSON; kept in the file `note` and compared with what a run before wrote there.
+        How the results are made, as JSON; kept in the file `note` and compared with that of an earlier run.
     note : str
         Name of that file.
     free : collection of str
@@ -95,7 +95,7 @@ class OutputFolder:
             return
         try:
             handle = os.open(self.path, os.O_RDONLY)
-        except OSError:  # whoever writes there will say so
+        except OSError:  # writing will fail with a message
             return
         self.release = weakref.finalize(self, os.close, handle)
         try:

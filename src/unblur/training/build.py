@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from unblur.data.augmentation import NO_CHANGE
 from unblur.data.exposure_metadata import Metadata, open_metadata
-from unblur.data.initial_estimates import check_weights, noted, unsaid
+from unblur.data.initial_estimates import check_weights, read_note, unknown_in
 from unblur.data.pairs import ExposurePairs, PairBatches, Pairs, open_pairs, val_batches
 from unblur.data.sequences import (
     ClipSequences,
@@ -347,8 +347,8 @@ def _opened_sequences(one: SequenceSet, recipe: Namespace, size: int) -> Sequenc
 
 def _check_weights(metadata: Metadata, model: str) -> None:
     """Refuse estimates by others than the models that ship, made as they are now: behind those the network will run."""
-    note = noted(metadata, model)
-    if missing := unsaid(note):
+    note = read_note(metadata, model)
+    if missing := unknown_in(note):
         log.warning("%s: its estimates by %s do not say by which %s", metadata.name, model, missing)
     if note is not None:
         shipped = {name: SHIPPED[name].sha256 for name in note.weights if name in SHIPPED}
