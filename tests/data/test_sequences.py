@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unblur.data import sequences as passages
+from unblur.data import sequences as module
 from unblur.data.augmentation import NO_CHANGE, Augmentation, enlarged, moved, noisy, recoloured
 from unblur.data.exposure_metadata import Entry, Metadata
 from unblur.data.sequences import (
@@ -325,16 +325,16 @@ def test_clips_are_exposures(tmp_path: Path) -> None:
     assert pictures.shape == (5, 60, 60, 3)
     # By 4 pixels from frame to frame of those that are kept.
     assert (pictures[2, :, :-4] - pictures[1, :, 4:]).abs().mean() < 1
-    assert len(ClipSequences([still, moving], 4, 48, most=2)) == 2
+    assert len(ClipSequences([still, moving], 4, 48, windows_per_clip=2)) == 2
     batch = SequenceBatches([(sequences, 1.0)], size=48, batch_size=2).batch(0)
     assert batch["frames"].shape == (2, 4, 3, 48, 48)
 
 
-def test_clips_without_a_passage(tmp_path: Path) -> None:
+def test_clips_without_a_window(tmp_path: Path) -> None:
     still = film(tmp_path / "still", 0, 20)
-    with pytest.raises(UnblurError, match="hold no passage that moves"):
+    with pytest.raises(UnblurError, match="hold no window that moves"):
         ClipSequences([still], 4, 48)
-    with pytest.raises(UnblurError, match="hold no passage that moves"):
+    with pytest.raises(UnblurError, match="hold no window that moves"):
         ClipSequences([film(tmp_path / "film")], 4, 90)
     with pytest.raises(UnblurError, match="too few"):
         ClipSequences([still], 1, 48)
@@ -344,8 +344,8 @@ def test_what_was_found_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     path, cache = film(tmp_path / "film.mp4"), tmp_path / "cache"
     first = ClipSequences([path], 3, 48, cache=cache)
     assert len(list(cache.iterdir())) == 1
-    found, calls = passages._found, []
-    monkeypatch.setattr(passages, "_found", lambda *arguments: calls.append(arguments) or found(*arguments))
+    found, calls = module._found, []
+    monkeypatch.setattr(module, "_found", lambda *arguments: calls.append(arguments) or found(*arguments))
     again = ClipSequences([path], 3, 48, cache=cache)
     assert not calls
     assert len(again) == len(first) > 0

@@ -58,7 +58,7 @@ def test_exposures_that_move_alike() -> None:
     made = SyntheticExposures([grey(80, "a"), grey(200, "b")], size=32, batch_size=4, times=3, shared_motion=2).batch(0)
     assert int(made["shared_motion"]) == 2
     assert made["times"].shape == (4, 3)
-    with pytest.raises(ValueError, match="alike must divide"):
+    with pytest.raises(ValueError, match="shared_motion must divide"):
         SyntheticExposures([grey(80, "a")], size=32, batch_size=3, shared_motion=2)
 
 

@@ -97,7 +97,7 @@ def test_what_clips_cannot_yield_photos_do(tmp_path: Path) -> None:
     film = write_clip(tmp_path / "still.mp4", [torch.from_numpy(texture(0)).permute(2, 0, 1) / 255] * 15)
     report = blur_data([film, photo(tmp_path / "a.png")], tmp_path / "out", SMALL)
     assert report.exit_code == 1
-    assert "no passage that moves" in str(report.errors[0])
+    assert "no window that moves" in str(report.errors[0])
     assert [r.source for r in read_metadata(tmp_path / "out" / "metadata.json").entries] == ["a.png"] * 3
 
 

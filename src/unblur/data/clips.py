@@ -23,6 +23,8 @@ from unblur.exposure.average import average, frame_times
 from unblur.exposure.camera import is_canonical
 from unblur.exposure.response import Response
 
+AVERAGED = 13
+"""Frames of a clip in an exposure, at least."""
 SHRINKS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
 CELL = 4  # the flow is kept for one in 4 x 4 of its pixels
 DETAIL = 3.0  # grey levels from pixel to pixel; less is sky, wall, noise

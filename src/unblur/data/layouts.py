@@ -174,7 +174,7 @@ def _stem(name: str) -> str:
 
 ExposureLayout = Literal["auto", "rb2v", "baist", "reds"]
 
-AVERAGED = "blur_"
+MEANS = "blur_"
 """Folders whose names begin so hold what was averaged from frames."""
 SPLIT_FOLDERS: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "test": "test"}
 """Splits by the names of folders, or what precedes an underscore in them."""
@@ -213,7 +213,7 @@ def find_exposures(
     layout: ExposureLayout = "auto",
     split: Split = "train",
     group: int = 7,
-    averaged: str = AVERAGED,
+    averaged: str = MEANS,
 ) -> tuple[ExposureLayout, list[Found]]:
     """Which pictures are one exposure.
 

@@ -19,7 +19,7 @@ from unblur.data.layouts import LayoutName, NoPairs, PairSplit, find_pairs, matc
 from unblur.data.lmdb_store import LmdbPictures, is_lmdb
 from unblur.data.pictures import PictureFolder, Pictures, Pixels
 from unblur.data.synthetic_batches import SyntheticExposures
-from unblur.errors import UnblurError
+from unblur.errors import UnblurError, UsageError
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ class PairBatches:
     ) -> None:
         weights = np.array([weight * len(pairs) for pairs, weight in sets], dtype=np.float64)
         if not sets or not np.isfinite(weights).all() or weights.min() < 0 or weights.sum() == 0:
-            raise UnblurError("weight", "must be 0 or more, and above 0 for one of the sets", "correct the recipe")
+            raise UsageError("weight", None, "must be 0 or more, and above 0 for one of the sets", "correct the recipe")
         self.sets = [pairs for pairs, _ in sets]
         for pairs, share in zip(self.sets, weights, strict=True):
             if share:

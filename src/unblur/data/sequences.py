@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,13 +17,13 @@ import torch
 from torch import Tensor
 
 from unblur.data.augmentation import NO_CHANGE, Augmentation, enlarged, moved, noisy, recoloured
-from unblur.data.clips import Limits, clip_exposures
+from unblur.data.clips import AVERAGED, Limits, clip_exposures
 from unblur.data.exposure_metadata import Box, Metadata
 from unblur.data.initial_estimates import estimate_paths, estimated
-from unblur.data.npz_cache import store_arrays, stored_arrays
+from unblur.data.npz_cache import cached_arrays
 from unblur.data.pictures import Pixels, read_pixels
 from unblur.data.stills import to_uint8
-from unblur.errors import UnblurError
+from unblur.errors import UnblurError, UsageError
 from unblur.exposure.average import frame_times
 from unblur.media.decode import picture_size
 from unblur.media.video import read_clip
@@ -204,7 +203,7 @@ class SequenceBatches:
             raise ValueError("the middle is first, or frames are drawn, but not both")
         weights = np.array([weight * len(one) for one, weight in sets], dtype=np.float64)
         if not sets or not np.isfinite(weights).all() or weights.min() < 0 or weights.sum() == 0:
-            raise UnblurError("weight", "must be 0 or more, and above 0 for one of the sets", "correct the recipe")
+            raise UsageError("weight", None, "must be 0 or more, and above 0 for one of the sets", "correct the recipe")
         self.sets = [one for one, _ in sets]
         for one, share in zip(self.sets, weights, strict=True):
             if share and isinstance(one, MetadataSequences):
@@ -329,15 +328,13 @@ def _runs_against(frames: Pixels, estimates: Pixels) -> bool:
 
 
 CACHE_VERSION = 1
-AVERAGED = 13
-"""Frames of a clip in an exposure, at least."""
 ROOM = 1.25
-"""Sides of what is kept of a passage, over those of a crop."""
+"""Sides of what is kept of a window, over those of a crop."""
 log = logging.getLogger(__name__)
 
 
 class ClipSequences:
-    """Passages of clips as exposures, kept in memory; their order is that of the clips.
+    """Windows of clips as exposures, kept in memory; their order is that of the clips.
 
     Parameters
     ----------
@@ -347,17 +344,17 @@ class ClipSequences:
         Of each exposure, 2 or more.
     size : int
         Side of the crops that are wanted of them.
-    most : int
-        Passages of each clip, the first ones.
+    windows_per_clip : int
+        Windows of each clip, the first ones.
     limits : Limits, optional
-        What a passage must fulfil; see `data.clips`.
+        What a window must fulfil; see `data.clips`.
     cache : Path, optional
         Folder where what was found in files is kept: looking for it takes seconds for each.
 
     Raises
     ------
     UnblurError
-        A clip cannot be read, or there is no such passage in any.
+        A clip cannot be read, or there is no such window in any.
     """
 
     def __init__(
@@ -366,23 +363,23 @@ class ClipSequences:
         frames: int = 7,
         size: int = 256,
         *,
-        most: int = 8,
+        windows_per_clip: int = 8,
         limits: Limits | None = None,
         cache: Path | None = None,
     ) -> None:
         if frames < 2:
-            raise UnblurError(f"frames {frames}", "too few to have an order", "use 2 or more")
+            raise UsageError("frames", frames, "too few to have an order", "use 2 or more")
         self._place = ", ".join(map(str, clips))
         limits = replace(limits or Limits(), min_side=size)
         self._kept: list[Pixels] = []
         for path in clips:
-            found = _cached(path, frames, size, most, limits, cache)
+            found = _cached(path, frames, size, windows_per_clip, limits, cache)
             if not len(found):
-                log.warning("%s: holds no passage of %d pixels a side to learn from", path, size)
+                log.warning("%s: holds no window of %d pixels a side to learn from", path, size)
             self._kept.extend(found)
         if not self._kept:
             remedy = "use slower clips, larger ones, or smaller crops"
-            raise UnblurError(self._place, "hold no passage that moves, and slowly enough to leave no ghosts", remedy)
+            raise UnblurError(self._place, "hold no window that moves, and slowly enough to leave no ghosts", remedy)
 
     @property
     def place(self) -> str:
@@ -397,28 +394,22 @@ class ClipSequences:
         return Exposed(self._kept[index])
 
 
-def _found(path: Path, frames: int, size: int, most: int, limits: Limits) -> Pixels:
+def _found(path: Path, frames: int, size: int, windows_per_clip: int, limits: Limits) -> Pixels:
     """(N, 1 + T, S, S, 3) uint8."""
     clip, step = read_clip(path), ceil((AVERAGED - 1) / (frames - 1))
     side = min(round(size * ROOM), clip.width, clip.height)
     if side < size:
         return np.empty((0, 1 + frames, side, side, 3), np.uint8)
     exposures = clip_exposures(clip, step * (frames - 1) + 1, size=side, limits=limits, canonical=False)
-    kept = [np.stack([to_uint8(p) for p in (one.blurry, *one.frames[::step])]) for one in islice(exposures, most)]
+    kept = [
+        np.stack([to_uint8(p) for p in (one.blurry, *one.frames[::step])])
+        for one in islice(exposures, windows_per_clip)
+    ]
     return np.stack(kept) if kept else np.empty((0, 1 + frames, side, side, 3), np.uint8)
 
 
-def _cached(path: Path, frames: int, size: int, most: int, limits: Limits, cache: Path | None) -> Pixels:
-    if cache is None or not path.is_file():
-        return _found(path, frames, size, most, limits)
-    digest = hashlib.sha256(repr((CACHE_VERSION, AVERAGED, ROOM, frames, size, most, limits)).encode())
-    digest.update(path.read_bytes())
-    entry = Path(cache) / f"passages-{digest.hexdigest()[:32]}.npz"
-    stored = stored_arrays(entry)
-    if stored is not None and "windows_per_clip" in stored:
-        return stored["windows_per_clip"]
-    if entry.exists():
-        log.warning("%s: damaged, built again", entry)
-    found = _found(path, frames, size, most, limits)
-    store_arrays(entry, {"windows_per_clip": found})
-    return found
+def _cached(path: Path, frames: int, size: int, windows_per_clip: int, limits: Limits, cache: Path | None) -> Pixels:
+    """As `_found`, by way of the cache."""
+    key = (CACHE_VERSION, AVERAGED, ROOM, frames, size, windows_per_clip, limits)
+    build = lambda: {"windows": _found(path, frames, size, windows_per_clip, limits)}  # noqa: E731
+    return cached_arrays(cache, path, key, build, lambda stored: "windows" in stored, prefix="windows-")["windows"]

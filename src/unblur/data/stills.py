@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unblur.data.npz_cache import store_arrays, stored_arrays
+from unblur.data.npz_cache import cached_arrays
 from unblur.errors import UnblurError
 from unblur.exposure.response import from_linear, to_linear
 from unblur.media.image import read_image
@@ -84,7 +83,7 @@ def load_stills(
     thumbnails: list[NDArray[np.float32]] = []
     for path in sorted(p for p in Path(root).rglob("*") if _is_wanted(p)):
         try:
-            found = _cached(path, options, cache) if cache else _extract(path, options)
+            found = _cached(path, options, cache)
         except UnblurError as error:
             log.warning("left out: %s", error)
             continue
@@ -217,15 +216,13 @@ def to_uint8(image: Tensor) -> Pixels:
     return (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
 
 
-def _cached(path: Path, options: tuple[int, int, int], cache: Path) -> list[tuple[int, Pixels]]:
-    digest = hashlib.sha256(repr((CACHE_VERSION, options, path.suffix.lower())).encode())
-    digest.update(path.read_bytes())
-    entry = Path(cache) / f"{digest.hexdigest()[:32]}.npz"
-    stored = stored_arrays(entry)
-    if stored is not None and all(name.removeprefix("-").isdecimal() for name in stored):
-        return [(int(name), pixels) for name, pixels in stored.items()]
-    if entry.exists():
-        log.warning("%s: damaged, built again", entry)
-    found = _extract(path, options)
-    store_arrays(entry, {str(index): pixels for index, pixels in found})
-    return found
+def _cached(path: Path, options: tuple[int, int, int], cache: Path | None) -> list[tuple[int, Pixels]]:
+    """As `_extract`, by way of the cache."""
+    arrays = cached_arrays(
+        cache,
+        path,
+        (CACHE_VERSION, options, path.suffix.lower()),
+        lambda: {str(index): pixels for index, pixels in _extract(path, options)},
+        lambda stored: all(name.removeprefix("-").isdecimal() for name in stored),
+    )
+    return [(int(name), pixels) for name, pixels in arrays.items()]

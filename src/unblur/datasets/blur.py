@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unblur.data.clips import Limits, clip_exposures
+from unblur.data.clips import AVERAGED, Limits, clip_exposures
 from unblur.data.exposure_metadata import NAME as METADATA
 from unblur.data.exposure_metadata import Entry, Metadata, Order, Split, id_of, read_metadata, write_metadata
 from unblur.data.stills import sharp_factor, shrink, to_uint8
@@ -37,7 +37,6 @@ from unblur.media.video import read_clip
 from unblur.run_report import Job, Listener, Outcome, RunReport, Silent, run
 
 SCALE = 1.2  # pixels of a photo per pixel of its exposure: hides the softness of interpolation
-AVERAGED = 13  # frames of a clip in an exposure, at least
 
 
 @dataclass(frozen=True)
@@ -204,7 +203,7 @@ class _Maker:
             self._write_metadata()
         if share and not kept + made:
             remedy = "use a slower clip or one with more frames per second, a smaller `size` or a larger `max_step`"
-            raise UnblurError(job.source, "holds no passage that moves, and slowly enough to leave no ghosts", remedy)
+            raise UnblurError(job.source, "holds no window that moves, and slowly enough to leave no ghosts", remedy)
         facts: dict[str, object] = {"exposures": kept + made, "made": made}
         return Outcome(job, _message(kept, made), facts if made or not kept else {**facts, "skipped": True})
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from unblur.data.exposure_metadata import NAME, Entry, Metadata, Split, metadata_text, read_metadata, rebased
-from unblur.data.layouts import AVERAGED, ExposureLayout, Found, find_exposures, read_box
+from unblur.data.layouts import MEANS, ExposureLayout, Found, find_exposures, read_box
 from unblur.data.manifest import NAME as MANIFEST
 from unblur.data.manifest import manifest_text, read_manifest
 from unblur.data.pictures import PictureFolder
@@ -51,7 +51,7 @@ class MetadataOptions:
     @property
     def averaged(self) -> str:
         """The folder for means."""
-        return f"{AVERAGED}{self.group}" + ("" if self.response == "srgb" else f"_{self.response}")
+        return f"{MEANS}{self.group}" + ("" if self.response == "srgb" else f"_{self.response}")
 
 
 def make_metadata(

@@ -342,7 +342,7 @@ def _opened_sequences(one: SequenceSet, recipe: Namespace, size: int) -> Sequenc
     if errors:
         raise errors[0]
     cache = Path(recipe.data.cache) if recipe.data.cache else None
-    return ClipSequences(clips, frames, size, most=recipe.sequences.windows_per_clip, cache=cache)
+    return ClipSequences(clips, frames, size, windows_per_clip=recipe.sequences.windows_per_clip, cache=cache)
 
 
 def _check_weights(metadata: Metadata, model: str) -> None:
