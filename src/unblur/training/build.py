@@ -155,7 +155,7 @@ def make_trainer(recipe: Namespace, folder: Path) -> Trainer:
         if network.kind == "blur_space" and network.has_paths:
             fit_prior(network, _fields(recipe, network.degree), PRIOR_BATCHES)
         export_weights(folder / "last.safetensors", network, recipe, steps, journal.score, _protocol(recipe))
-        if isinstance(module, GanTraining):
+        if _is_judged(recipe):
             export_weights(folder / "critic.safetensors", module.critic, recipe, steps)
 
     keeper = Keeper(folder, save_weights, average, every=recipe.save_minutes, budget=recipe.max_minutes)
