@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -414,14 +415,24 @@ def test_interruption_is_130_and_quiet(capsys, photos, shipped, tmp_path):
     assert not (tmp_path / "a.png").exists()
 
 
-def test_training_gets_its_arguments_untouched(monkeypatch, capsys):
-    seen = []
-    training = SimpleNamespace(main=lambda argv: seen.append(argv) or 1)
-    monkeypatch.setitem(sys.modules, "unblur.training.build", training)
-    monkeypatch.setattr(unblur.training, "cli", training, raising=False)
-    arguments = ["recipe.yaml", "--trainer.devices", "2", "--x=1", "more"]
-    assert run(capsys, "train", *arguments)[0] == 1
-    assert seen == [arguments]
+def test_training_is_a_command_like_the_others(capsys, tmp_path):
+    code, out, err = run(capsys, "train", "--help")
+    assert code == 0
+    assert "RECIPE.yaml" in "".join(out)
+    recipe = Path(__file__).parents[1] / "recipes" / "film-small.yaml"
+    code, out, err = run(capsys, "train", recipe, "--help")
+    assert code == 0
+    assert "--trainer.max_steps" in out
+    code, out, err = run(capsys, "train", recipe, "--trainer.max-stepz", 3)
+    assert (code, out, len(err)) == (2, "", 1)
+    assert "the nearest is trainer.max_steps" in err[0]
+    code, out, err = run(
+        capsys, "train", recipe, "--data.train", tmp_path / "none", "--out", tmp_path / "run", "--json"
+    )
+    assert code == 1
+    report = json.loads(out)
+    assert (report["command"], report["ok"], len(report["errors"])) == ("train", False, 1)
+    assert run(capsys, "train")[0] == 2
 
 
 def test_models_are_told_of(capsys, tmp_path):
@@ -523,5 +534,5 @@ def test_orders_are_scored_checked_and_labelled(capsys, tmp_path):
     (metadata.parent / "a/sharp/0_2.png").unlink()
     code, out, err = run(capsys, "order", "label", metadata, "-o", tmp_path / "new.json", *how)
     assert (code, out) == (1, "")
-    remedy = "add it, remove the entry, or say with --root where the paths start"
+    remedy = "add it, remove the entry, or name the folder where the paths start with --root"
     assert err == [f'unblur: {metadata}, entry 1 ("a/0"): names "a/sharp/0_2.png", which is not there; {remedy}']

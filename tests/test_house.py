@@ -1,6 +1,7 @@
 """The rules of the house, as tests: who may import whom, types, style, and nothing that runs what a file says."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,3 +56,61 @@ def test_no_machine_in_the_tree():
     for path in names:
         if path.suffix in {".py", ".yaml", ".md"}:
             assert "/work/" not in path.read_text(encoding="utf-8"), path
+
+
+BLOCKED = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"lightning", "jsonargparse", "lmdb", "yaml", "torchmetrics"}:
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Missing())
+import torch
+import unblur
+picture = torch.rand(3, 40, 40)
+unblur.deblur(picture, model="fast")
+unblur.frames(picture, n=2, model="fast").tensor()
+unblur.inspect(picture, model="fast")
+unblur.order(torch.rand(3, 3, 64, 64))
+code = unblur.encode_blur(picture, picture)
+unblur.apply_blur(picture, code)
+from unblur.tasks.search import SearchPlan
+unblur.deblur_by_search(picture, SearchPlan(steps=1), model="fast")
+from unblur.cli import main
+assert main(["train", "recipe.yaml"]) == 1
+"""
+
+
+def test_pictures_need_nothing_that_training_needs():
+    done = subprocess.run([sys.executable, "-c", BLOCKED], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == "unblur: lightning: is not installed; needs pip install 'unblur[train]'"
+
+
+def strings_of(tree: ast.AST) -> list[str]:
+    """Texts that a program may print: all but docstrings."""
+    documented = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    # The texts below assignments describe attributes.
+    documented |= {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in documented]
+    return [node.value for node in found if isinstance(node.value, str)]
+
+
+PROGRAMS = ("pip ", "npm ", "python ")
+PARSES_OPTIONS = {"recipe.py"}
+"""Recipes take their fields as options of a parser of their own."""
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if p.parent.name != "cli"], ids=lambda path: path.stem)
+def test_below_the_command_line_nobody_speaks_of_options(path):
+    texts = strings_of(ast.parse(path.read_text(encoding="utf-8")))
+    options = [text for text in texts if re.search(r"(^|[\s(])--[a-z]", text) and not text.startswith(PROGRAMS)]
+    assert path.name in PARSES_OPTIONS or options == []

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from train_command import main
 
 from unblur.errors import UnblurError
 from unblur.layers.code import Code
@@ -20,7 +21,6 @@ from unblur.networks.blur_kernel_space import BlurKernelSpace
 from unblur.networks.kinds import BlurSpaceNetwork
 from unblur.networks.path_blur_space import PathBlurSpace
 from unblur.training.blur_space_training import BlurSpaceSystem, CodeLoss
-from unblur.training.build import main
 
 
 class Toy(nn.Module, BlurSpaceNetwork):

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from train_command import main
 
 from unblur.models.weights import load_weights
 from unblur.networks.path_blur_space import PathBlurSpace
 from unblur.training.blur_space_training import BlurSpaceSystem, CodeLoss
-from unblur.training.build import main
 from unblur.training.recipe import read_recipe
 
 RECIPE = """

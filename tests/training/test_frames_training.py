@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
+from train_command import main
 
 from unblur.data.stills import Still
 from unblur.data.synthetic_batches import SyntheticExposures
@@ -21,7 +22,6 @@ from unblur.networks.hypercut import HyperCUT
 from unblur.networks.jin import Jin
 from unblur.networks.mimo_unet import MimoUNet
 from unblur.networks.purohit import Purohit
-from unblur.training.build import main
 from unblur.training.frames_training import FrameLoss, Frames
 from unblur.training.recipe import read_recipe
 

@@ -12,6 +12,7 @@ from nested import same
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from train_command import main
 
 from unblur.errors import UnblurError
 from unblur.losses.gan_loss import critic_terms, network_terms, released_pixel
@@ -23,7 +24,7 @@ from unblur.networks.cfmd_critic import CFMDCritic
 from unblur.networks.mimo_unet import MimoUNet
 from unblur.networks.path_film import PathFilm
 from unblur.training.base import Optimizer
-from unblur.training.build import _in_turns, main
+from unblur.training.build import _in_turns
 from unblur.training.film_training import FilmTraining, Loss
 from unblur.training.gan_training import AdversarialLoss, GanTraining
 from unblur.training.recipe import read_recipe

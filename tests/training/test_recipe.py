@@ -205,3 +205,21 @@ def test_missing_recipe(tmp_path: Path) -> None:
 def test_the_same_values_come_back_for_the_record(small: Path) -> None:
     recipe: Any = read_recipe(small)
     assert recipe.schedule.shape == "cosine"
+
+
+def test_lists_in_overrides_replace_those_of_the_recipe(tmp_path: Path) -> None:
+    """An entry of an override has nothing of the entry of the recipe that stood in its place."""
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        "network: {name: blur_kernel_space, arguments: {features: 8}}\n"
+        "pairs: {train: [{path: old, layout: gopro, weight: 7}], batch_size: 3}\n"
+    )
+    recipe = read_recipe(path, ["--pairs.train", "[{path: a}, {path: b, weight: 2}]"])
+    assert [(one.path, one.layout, one.weight) for one in recipe.pairs.train] == [
+        ("a", "auto", 1.0),
+        ("b", "auto", 2.0),
+    ]
+    assert recipe.pairs.batch_size == 3
+    again = read_recipe(path, ["--pairs.train=[{path: c}]"])
+    assert [(one.path, one.layout, one.weight) for one in again.pairs.train] == [("c", "auto", 1.0)]
+    assert [(one.path, one.layout) for one in read_recipe(path).pairs.train] == [("old", "gopro")]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from train_command import main
 
 from unblur._version import PIPELINE_VERSION
 from unblur.data.exposure_metadata import Entry, Metadata, read_metadata, write_metadata
@@ -20,7 +21,7 @@ from unblur.models.registry import SHIPPED
 from unblur.models.weights import load_weights
 from unblur.networks.cfmd import CFMDRefiner
 from unblur.networks.path_film import PathFilm
-from unblur.training.build import _data, main
+from unblur.training.build import _data
 from unblur.training.film_training import FilmTraining, Loss
 from unblur.training.recipe import is_blur_space, read_recipe
 

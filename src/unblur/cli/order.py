@@ -11,9 +11,7 @@ from unblur.cli.options import Device, Json, Root, Split, SplitName
 
 app = typer.Typer(help="Which way time runs in clips: score, label, eval.", no_args_is_help=True)
 
-Clips = Annotated[
-    list[str], typer.Argument(metavar="METADATA.json|CLIP|FOLDER", help="Of exposures; or clips, globs.")
-]
+Clips = Annotated[list[str], typer.Argument(metavar="METADATA.json|CLIP|FOLDER", help="Of exposures; or clips, globs.")]
 OrderModel = Annotated[
     str | None, typer.Option("--model", metavar="NAME|FILE", help="An order network; order-small if left out.")
 ]

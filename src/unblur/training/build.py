@@ -1,14 +1,11 @@
-"""`unblur train RECIPE.yaml [--key value ...]`."""
+"""A training, built from its recipe: network, losses, data, trainer."""
 
 from __future__ import annotations
 
 import logging
-import sys
-import warnings
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jsonargparse import Namespace
@@ -44,36 +41,39 @@ from unblur.training.frames_training import Frames
 from unblur.training.gan_training import GanTraining, no_half
 from unblur.training.metrics_log import Journal
 from unblur.training.order_training import Ordering
-from unblur.training.recipe import is_blur_space, is_film, is_frames, is_order, read_recipe
+from unblur.training.recipe import is_blur_space, is_film, is_frames, is_order
 from unblur.training.schema import PairSet, SequenceSet
 from unblur.training.val_exposures import val_exposures
 
-USAGE = "usage: unblur train RECIPE.yaml [--resume last.ckpt|auto] [--weights FILE] [--max_minutes M] [--KEY VALUE ...]"
 PRIOR_BATCHES = 16
 log = logging.getLogger(__name__)
 
 
-def main(argv: Sequence[str]) -> int:
-    """Train what a recipe says; the exit status: 0, 1 for a failed run, 2 for a wrong recipe or usage."""
-    if not argv or argv[0] in ("-h", "--help") or argv[0].startswith("--"):
-        asked = list(argv[:1]) in (["-h"], ["--help"])
-        (sys.stdout if asked else sys.stderr).write(USAGE + "\n")
-        return 0 if asked else 2
-    _quiet()
-    try:
-        recipe = read_recipe(Path(argv[0]), argv[1:])
-    except UnblurError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    try:
-        train(recipe)
-    except UnblurError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
+class Trained(NamedTuple):
+    """What a training came to.
+
+    Attributes
+    ----------
+    trainer : Trainer
+        Lightning's.
+    folder : Path
+        Of the run.
+    steps : int
+        That were done in all.
+    weights : tuple of Path
+        Files that were written.
+    score : dict of str to float
+        Of the last validation.
+    """
+
+    trainer: Trainer
+    folder: Path
+    steps: int
+    weights: tuple[Path, ...]
+    score: dict[str, float]
 
 
-def train(recipe: Namespace) -> Trainer:
+def train(recipe: Namespace) -> Trained:
     """Train what `recipe` (see `recipe.read_recipe`) says.
 
     Raises
@@ -93,11 +93,13 @@ def train(recipe: Namespace) -> Trainer:
     module = _system(recipe, network)
     data = _data(recipe, blurs)
     trainer = make_trainer(recipe, folder)
+    journal = next(each for each in trainer.callbacks if isinstance(each, Journal))  # type: ignore[attr-defined]
     folder.mkdir(parents=True, exist_ok=True)
     if trainer.is_global_zero:
         (folder / "recipe.yaml").write_text(recipe.record, encoding="utf-8")
     trainer.fit(module, data, ckpt_path=resume, weights_only=True)
-    return trainer
+    weights = tuple(sorted(folder.glob("*.safetensors")))
+    return Trained(trainer, folder, trainer.global_step, weights, journal.score)
 
 
 def _system(recipe: Namespace, network: Any) -> System:
@@ -156,7 +158,8 @@ def make_trainer(recipe: Namespace, folder: Path) -> Trainer:
             fit_prior(network, _fields(recipe, network.degree), PRIOR_BATCHES)
         export_weights(folder / "last.safetensors", network, recipe, steps, journal.score, _protocol(recipe))
         if _is_judged(recipe):
-            export_weights(folder / "critic.safetensors", module.critic, recipe, steps)
+            critic: Any = module.critic
+            export_weights(folder / "critic.safetensors", critic, recipe, steps)
 
     keeper = Keeper(folder, save_weights, average, every=recipe.save_minutes, budget=recipe.max_minutes)
     callbacks: list[Callback] = [journal, keeper]
@@ -382,12 +385,3 @@ def _checkpoint(resume: str | None, folder: Path) -> Path | None:
     if not Path(resume).exists():
         raise UnblurError(resume, "no such checkpoint", "name a last.ckpt, or auto")
     return Path(resume)
-
-
-def _quiet() -> None:
-    """Only the journal's lines, and real warnings, reach the terminal."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
-    logging.getLogger("unblur").setLevel(logging.INFO)
-    for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning.*")

@@ -61,12 +61,21 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Namespace:
         if key not in keys:
             raise UnblurError(key, "no such key in a recipe", f"the nearest is {_nearest(key, keys)}")
     try:
-        values = parser.parse_args(["--recipe", str(path), *overrides])
+        # Lists are replaced, not merged: an entry of an override has no field of the entry that it replaces.
+        for key in LISTS:
+            if any(o.split("=")[0] == f"--{key}" for o in overrides):
+                _drop(document, key)
+        values = parser.parse_args(["--recipe", yaml.safe_dump(document, sort_keys=False), *overrides])
         recipe = parser.instantiate_classes(values)
     except (ArgumentError, ValueError) as error:
         raise UnblurError(path, _one_line(error), "give a value of that type") from error
     recipe.record = parser.dump(values.clone(), skip_none=False)
     return recipe
+
+
+def fields_help(path: Path, overrides: Sequence[str] = ()) -> str:
+    """Every field that a recipe of its network may have, with its type, default and description."""
+    return _parser(_network_name(path, _load(path), overrides)).format_help()
 
 
 def is_blur_space(network: str) -> bool:
@@ -117,6 +126,17 @@ def _parser(network: str) -> ArgumentParser:
         parser.add_class_arguments(SyntheticFields, "fields", skip=own, instantiate=False)
         parser.add_class_arguments(MotionSpec, "fields.motion")
     return parser
+
+
+LISTS = ("pairs.train", "pairs.val", "sequences.train", "sequences.val")
+"""Fields that are lists of sections."""
+
+
+def _drop(document: dict[str, Any], key: str) -> None:
+    group, name = key.split(".")
+    section = document.get(group)
+    if isinstance(section, dict):
+        section.pop(name, None)
 
 
 def _load(path: Path) -> dict[str, Any]:
