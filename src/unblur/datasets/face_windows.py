@@ -200,7 +200,8 @@ def fmr_order(eyes: Sequence[Sequence[float]], *, whole_pixels: bool = True) -> 
     Returns
     -------
     list of int
-        N indices of frames.
+        N indices of frames; the one at place i is learned at t = i / (N - 1), and in a mirror at 1 minus that. (The
+        paper prints (i - 1) / N; the released program divides by N - 1.)
 
     Examples
     --------
@@ -214,16 +215,6 @@ def fmr_order(eyes: Sequence[Sequence[float]], *, whole_pixels: bool = True) -> 
         places = np.trunc(places)
     # Stable, so that time decides between equals; the last key counts first.
     return [int(i) for i in np.lexsort((places[:, 1], places[:, 0]))]
-
-
-def fmr_times(order: Sequence[int]) -> NDArray[Any]:
-    """The time t = rank / (N - 1) of every frame, in the order of time: (N,) float64 in [0, 1]; one frame is at 0.5.
-
-    The paper prints (i - 1) / N; the released program divides by N - 1, so that both ends are reached. In a mirror a
-    frame at t is at 1 - t: what lay farthest left lies farthest right.
-    """
-    ranks = np.argsort(np.asarray(order, np.int64))
-    return ranks / (len(ranks) - 1) if len(ranks) > 1 else np.full(len(ranks), 0.5)
 
 
 def kendall_tau(order: Sequence[int]) -> float:

@@ -7,9 +7,8 @@ from os import PathLike
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from unblur.data.exposure_metadata import NAME, Entry, Metadata, find_metadata, open_metadata
+from unblur.data.exposure_metadata import NAME, Metadata, find_metadata, open_metadata
 from unblur.data.initial_estimates import (
     check_weights,
     estimate_paths,
@@ -27,9 +26,6 @@ from unblur.media.image import Picture, write_image
 from unblur.pipeline.restore import Pipeline, load
 from unblur.run_report import Job, Listener, Outcome, RunReport, Silent, run
 
-AT_ONCE = 8
-"""Exposures per pass."""
-
 
 def precompute(
     sources: list[str | PathLike[str]],
@@ -40,7 +36,7 @@ def precompute(
     *,
     limit: int | None = None,
 ) -> RunReport:
-    """Keep what a film model makes of every exposure, at the times of its frames, beside the exposures.
+    """Write the film of a model for every exposure, at the times of its frames, beside the exposures.
 
     An exposure that has estimates by this model is left alone, so a run that was interrupted goes on. Estimates by
     other weights of the same name, or by another version of the method, are refused; those without a note are taken,
@@ -87,17 +83,16 @@ def _precomputed(job: Job, pipeline: Pipeline, limit: int | None, listener: List
     chosen = random.Random(len(metadata.entries)).sample(range(len(metadata.entries)), len(metadata.entries))[:limit]
     missing = [index for index in chosen if not has_estimates(metadata, metadata.entries[index], pipeline.name)]
     is_noted, warning = _weights_noted(metadata, pipeline)
-    for start in range(0, len(missing), AT_ONCE):
-        listener.progress("estimating", start, len(missing))
-        some = missing[start : start + AT_ONCE]
-        for group in _of_one_size([(metadata.entries[i], _blurry(metadata, metadata.entries[i])) for i in some]):
-            pictures = torch.stack([blurry for _, blurry in group]).to(pipeline.runner.device)
-            frames = pipeline.frames(pictures, times).cpu()
-            if not is_noted:
-                note_weights(metadata, pipeline.name, pipeline.weights)
-                is_noted = True
-            for (entry, _), several in zip(group, frames, strict=True):
-                _write(metadata, entry, pipeline.name, several)
+    for number, index in enumerate(missing):
+        listener.progress("estimating", number, len(missing))
+        entry = metadata.entries[index]
+        blurry = torch.tensor(read_pixels(metadata.root / entry.blurry)).permute(2, 0, 1)[None].float() / 255
+        frames = pipeline.frames(blurry.to(pipeline.runner.device), times)[0].cpu()
+        if not is_noted:
+            note_weights(metadata, pipeline.name, pipeline.weights)
+            is_noted = True
+        for path, frame in zip(estimate_paths(metadata, entry, pipeline.name), frames, strict=True):
+            write_image(path, Picture(frame))
     message = f"{len(missing)} of {len(metadata.entries)} exposures" if missing else f"{len(chosen)} there already"
     facts: dict[str, object] = {
         "made": len(missing),
@@ -139,22 +134,6 @@ def _weights_noted(metadata: Metadata, pipeline: Pipeline) -> tuple[bool, str | 
         True,
         f"holds estimates by {pipeline.name} of unknown {missing}; remove {folder} to make them again",
     )
-
-
-def _blurry(metadata: Metadata, entry: Entry) -> Tensor:
-    return torch.tensor(read_pixels(metadata.root / entry.blurry)).permute(2, 0, 1).float() / 255
-
-
-def _of_one_size(several: list[tuple[Entry, Tensor]]) -> list[list[tuple[Entry, Tensor]]]:
-    groups: dict[torch.Size, list[tuple[Entry, Tensor]]] = {}
-    for entry, blurry in several:
-        groups.setdefault(blurry.shape, []).append((entry, blurry))
-    return list(groups.values())
-
-
-def _write(metadata: Metadata, entry: Entry, model: str, frames: Tensor) -> None:
-    for path, frame in zip(estimate_paths(metadata, entry, model), frames, strict=True):
-        write_image(path, Picture(frame))
 
 
 def _metadata_of(source: Path) -> list[Path]:
