@@ -77,10 +77,10 @@ def test_orders() -> None:
 
 def test_splits(tmp_path: Path) -> None:
     metadata = Metadata("x", 3, (entry(1), replace(entry(2), split="val")))
-    assert [e.id for e in metadata.part("val").entries] == ["c2/0"]
-    assert metadata.part(None) is metadata
+    assert [e.id for e in metadata.of_split("val").entries] == ["c2/0"]
+    assert metadata.of_split(None) is metadata
     with pytest.raises(UnblurError, match="split test: has no entry; there are: train, val"):
-        metadata.part("test")
+        metadata.of_split("test")
 
 
 BAD: list[tuple[dict[str, Any], str]] = [

@@ -121,7 +121,7 @@ class Metadata:
     root: Path = Path()
     more: Mapping[str, Any] = field(default_factory=dict)
 
-    def part(self, split: Split | None) -> Metadata:
+    def of_split(self, split: Split | None) -> Metadata:
         """One split of it; all of it for None.
 
         Raises

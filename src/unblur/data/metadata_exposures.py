@@ -103,7 +103,7 @@ def load_exposures(
     found = open_metadata(source, root)
     if found is None:
         raise UnblurError(source, f"is no {NAME}", "name one, or a folder with it")
-    whole = found.part(split)
+    whole = found.of_split(split)
     kind = lambda entry: (entry.split, *_kind(entry, whole.frame_count))  # noqa: E731
     kinds = {key: tuple(entries) for key, entries in groupby(sorted(whole.entries, key=kind), key=kind)}
     classes = {}
@@ -132,7 +132,8 @@ def _kind(entry: Entry, frames: int) -> tuple[int, Any]:
 
 
 FOLDERS = "frames-*"
-PARTITION: Split = "test"
+MEASURED: Split = "test"
+"""The split that is measured, where there is one."""
 Order = Literal["rank", "time"]
 """By facial-motion reordering, or in time."""
 _MAKE = "name a folder that unblur data fmr made"
@@ -227,10 +228,10 @@ def load_faces(
         if one.frame_count % 2 == 0
     ]
     found = sorted((one for one in found if one.frame_count % 2), key=lambda one: one.frame_count)
-    if split is None and any(entry.split == PARTITION for one in found for entry in one.entries):
-        split = PARTITION
+    if split is None and any(entry.split == MEASURED for one in found for entry in one.entries):
+        split = MEASURED
     elif split is None:
-        notes.append(f"no exposure is of the split {PARTITION}: all are measured on")
+        notes.append(f"no exposure is of the split {MEASURED}: all are measured on")
     classes = [_exposures(one, split, limit) for one in found]
     classes = [one for one in classes if len(one)]
     if not classes:

@@ -169,7 +169,7 @@ def _middles(place: str, text: str, pictures: Pictures, split: PairSplit) -> lis
     where = f"{place}/{METADATA}"
     whole = parse_metadata(text, where)
     known, pairs = set(pictures.names), []
-    for entry in whole.part(None if split == "all" else split).entries:
+    for entry in whole.of_split(None if split == "all" else split).entries:
         times = zip(entry.frames, entry.frame_times(), strict=True)
         middle = next((frame for frame, time in times if abs(time - 0.5) < 1e-3), None)
         if middle is None:

@@ -123,7 +123,7 @@ def label_files(
         raise UnblurError(source, "is no metadata", "make some of it: unblur data metadata")
     target = checked_target(path.with_suffix(f"{ORDERED}.json") if out is None else out, path)
     order_scorer = load_order_scorer(options.model, options.device)
-    chosen = metadata.part(options.split)
+    chosen = metadata.of_split(options.split)
     rows, errors = _all_scored(_clips_of(chosen, check_side(options.side)), order_scorer, listener)
     found = {row.id: row.scored for row in rows}
     labelled = tuple(_labelled(entry, found.get(entry.id), order_scorer.as_dict()) for entry in metadata.entries)
@@ -161,7 +161,7 @@ def _scored(
                 wrong += errors
                 clips += [_file(path, side) for path in paths]
             else:
-                clips += _clips_of(metadata.part(options.split), side)
+                clips += _clips_of(metadata.of_split(options.split), side)
         except UnblurError as error:
             wrong.append(error)
     for one in wrong:

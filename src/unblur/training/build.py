@@ -331,7 +331,7 @@ def _heldout_of_sequences(recipe: Namespace) -> list[dict[str, Tensor]]:
 def _opened_sequences(one: SequenceSet, recipe: Namespace, size: int) -> Sequences:
     metadata, frames = open_metadata(one.path, one.root), one.frames or recipe.sequences.frames
     if metadata is not None:
-        part = metadata.part(one.split)
+        part = metadata.of_split(one.split)
         if one.direction == "estimates":
             part = replace(part, entries=tuple(replace(entry, order="ignore") for entry in part.entries))
         sequences = MetadataSequences(part, frames, recipe.seed, one.estimates)
