@@ -108,7 +108,7 @@ def test_rb2v() -> None:
     assert {one.split for one in find_exposures("x", names, split="test")[1]} == {"test"}
 
 
-def test_partitions_are_folders() -> None:
+def test_splits_are_folders() -> None:
     names = [*clip("train/a"), *clip("valid/b"), *clip("test/c"), *clip("d")]
     found = find_exposures("x", names, split="val")[1]
     assert {one.id: one.split for one in found} == {

@@ -52,7 +52,7 @@ def model(tmp_path: Path) -> str:
 
 @pytest.fixture
 def metadata(tmp_path: Path) -> Path:
-    """Six clips of five frames each, of two partitions."""
+    """Six clips of five frames each, of two splits."""
     root, entries = tmp_path / "set", []
     for number in range(6):
         names = tuple(f"{number}/sharp/0_{i}.png" for i in range(1, 6))

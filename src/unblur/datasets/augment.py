@@ -29,7 +29,7 @@ from unblur.data.lmdb_store import SUFFIX, LmdbWriter, check_picture, key_of
 from unblur.data.pairs import open_pairs, open_sharp
 from unblur.data.pictures import Pixels, draw_grid
 from unblur.data.stills import to_uint8
-from unblur.errors import UnblurError, UsageError
+from unblur.errors import UnblurError, UsageError, require
 from unblur.media.atomic import atomic_path
 from unblur.media.encode import encode
 from unblur.media.output_folder import OutputFolder
@@ -431,6 +431,8 @@ class Collection:
 
     def __init__(self, out: str | PathLike[str], about: Mapping[str, Any], free: tuple[str, ...] = ()) -> None:
         self.out = Path(out)
+        if is_store(out):
+            require("lmdb", "train")  # before anything is written
         folder = OutputFolder(out, about, note=OPTIONS, free=free)
         self._pictures: _Pictures = _Store(folder) if is_store(self.out) else _Folder(folder)
         self.entries = {entry["index"]: entry for entry in self._lines() if self._is_whole(entry)}
