@@ -172,9 +172,9 @@ def test_what_is_asked_in_vain() -> None:
         "metrics=fid: no such metric; ": Asked(["fid"]),
         "features: means nothing without frechet; add frechet to `metrics`": Asked(["psnr"], features="f"),
         "identity: means nothing without identity": Asked(identity="f"),
-        "--fid-like clean-fid: no such way": Asked(["frechet"], fid_like="clean-fid"),  # type: ignore[arg-type]
+        "fid_like=clean-fid: no such way": Asked(["frechet"], fid_like="clean-fid"),  # type: ignore[arg-type]
         "fid_like: means nothing without frechet": Asked(["lpips"], fid_like="pytorch-fid"),
-        "--lpips: means nothing without lpips; add lpips": Asked(["psnr"], lpips="a"),
+        "lpips: means nothing without lpips; add lpips": Asked(["psnr"], lpips="a"),
     }
     for problem, asked in said.items():
         with pytest.raises(UnblurError, match=problem):

@@ -15,7 +15,7 @@ from unblur.evaluation.film_table import INPUT
 from unblur.evaluation.options import FRECHET, Measures
 from unblur.evaluation.protocols import DISTANCES, Film
 from unblur.metrics.frechet import Moments, described, frechet_distance
-from unblur.metrics.reordered import centre_scores, compare, film_scores, wanted_pairs
+from unblur.metrics.sequence import centre_scores, compare_pairs, film_scores, wanted_pairs
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Found:
     Attributes
     ----------
     compared : dict of str to Tensor
-        (W, T, N), see `metrics.reordered.compare`; T is N or 1.
+        (W, T, N), see `metrics.sequence.compare_pairs`; T is N or 1.
     every, centre : Moments or None
         Of what is seen in all frames, and in those of t = 0.5, where Frechet distances are asked for.
     """
@@ -120,7 +120,7 @@ class Judge:
             truth = batch["frames"].to(self.device)
             wanted = wanted_pairs(len(times), batch["rank"], batch["time"]).to(self.device)
             for name, metric in self.measures.metrics.items():
-                parts[name].append(compare(made, truth, wanted, metric).cpu())
+                parts[name].append(compare_pairs(made, truth, wanted, metric).cpu())
             if every is not None and centre is not None:
                 seen = self._seen(made)
                 # One picture that stands for all frames counts as often as there are.

@@ -37,6 +37,6 @@ class IdentityDistance(nn.Module):
         """Two (..., 3, H, W) in [0, 1] to distances (...), 0 for equal pictures."""
         if image.shape != truth.shape:
             raise ValueError(f"pictures must be of one shape: {image.shape}, {truth.shape}")
-        pictures = torch.cat((image.flatten(0, -4), truth.flatten(0, -4))).clamp(0, 1)
+        pictures = torch.stack((image, truth)).flatten(0, -4).clamp(0, 1)
         embeddings = torch.cat([self.network(part) for part in pictures.split(AT_ONCE)])
         return identity_distance(*embeddings.chunk(2)).view(image.shape[:-3])

@@ -4,6 +4,10 @@ A blurry picture does not tell the direction of time, so a film that runs backwa
 shot. A *p-metric* (HyperCUT, Pham et al., 2023) scores a clip in the better of its two directions. There are two: one
 choice for each clip and all its frames, which is a film that someone could watch; or one for each pair of frames
 around the middle, which is more lenient, and what the palindromes in HyperCUT's second table look like.
+
+Facial-motion reordering (CFMD-GAN, Lee, Han, Heo, IEEE Access 2022) gives the true frames of an exposure a second order
+beside that of time, and a film may follow either, in either direction. `compare_pairs` compares each pair of an
+estimated and a true frame once; `film_scores` and `centre_scores` pick the pairs of an order.
 """
 
 from __future__ import annotations
@@ -16,6 +20,9 @@ from torch import Tensor
 
 from unblur.metrics.fidelity import psnr
 from unblur.metrics.ordering import consistent, hit, symmetric_pairs
+
+AT_ONCE = 2**17
+"""Pixels that a metric compares at once: few, so that they stay in the caches of a CPU."""
 
 Metric = Callable[[Tensor, Tensor], Tensor]
 """Two batches of pictures (..., 3, H, W) to scores (...)."""
@@ -139,3 +146,82 @@ class Order(NamedTuple):
         forward, backward = scorer.both_ways(frames, pairs)
         con2, con3 = (consistent(forward, k) if k <= len(pairs) else None for k in (2, 3))
         return cls(hit(forward, backward), con2, con3)
+
+
+def wanted_pairs(count: int, *orders: Tensor) -> Tensor:
+    """Which pairs of an estimated and a true frame some orders of the true frames need.
+
+    Parameters
+    ----------
+    count : int
+        Frames of each film: as many as there are true ones, or one, which then stands for all.
+    orders : Tensor
+        (B, N): which true frame comes first, second, ...
+
+    Returns
+    -------
+    Tensor
+        (B, count, N) bool: the film's frames against the true ones, in each order and either direction of the film.
+    """
+    batch, true_count = orders[0].shape
+    if count == 1:
+        return torch.ones(batch, 1, true_count, dtype=torch.bool, device=orders[0].device)
+    wanted = torch.zeros(batch, count, true_count, dtype=torch.bool, device=orders[0].device)
+    for order in orders:
+        for places in (order, order.flip(1)):
+            wanted.scatter_(2, places[:, :, None], True)
+    return wanted
+
+
+def compare_pairs(frames: Tensor, truth: Tensor, wanted: Tensor, metric: Metric) -> Tensor:
+    """A metric of pairs of frames; each pair is compared once.
+
+    Parameters
+    ----------
+    frames : Tensor
+        (B, T, 3, H, W) in [0, 1].
+    truth : Tensor
+        (B, N, 3, H, W).
+    wanted : Tensor
+        (B, T, N) bool, from `wanted_pairs`.
+
+    Returns
+    -------
+    Tensor
+        (B, T, N), NaN for pairs that are not wanted.
+    """
+    clips, ours, theirs = wanted.nonzero(as_tuple=True)
+    size = max(1, AT_ONCE // (frames.shape[-2] * frames.shape[-1]))
+    parts = [
+        metric(frames[clip, our], truth[clip, their])
+        for clip, our, their in zip(clips.split(size), ours.split(size), theirs.split(size), strict=True)
+    ]
+    scores = torch.full(wanted.shape, torch.nan, device=frames.device)
+    scores[wanted] = torch.cat(parts).to(scores)
+    return scores
+
+
+def film_scores(compared: Tensor, order: Tensor, *, lower_is_better: bool = False) -> BothWays:
+    """The scores of films in an order of the true frames, in both directions.
+
+    Parameters
+    ----------
+    compared : Tensor
+        (W, T, N) from `compare_pairs`, with T equal to N, or 1: one frame for all times.
+    order : Tensor
+        (W, N): which true frame comes first, second, ...
+
+    Returns
+    -------
+    BothWays
+        (W, N) each.
+    """
+    table = compared.expand(-1, compared.shape[2], -1)
+    forward, backward = (each.gather(2, order[:, :, None])[:, :, 0] for each in (table, table.flip(1)))
+    return BothWays(forward, backward, lower_is_better)
+
+
+def centre_scores(compared: Tensor, order: Tensor) -> Tensor:
+    """The scores (W,) of the frame at t = 0.5 against the middle true frame of an order; numbers of frames are odd."""
+    middle = compared[:, compared.shape[1] // 2]
+    return middle.gather(1, order[:, order.shape[1] // 2, None])[:, 0]
