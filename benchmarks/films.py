@@ -15,7 +15,7 @@ import sys
 import time
 from importlib.metadata import version
 
-NETWORKS = ("film", "film-bf16", "moments", "moments-released", "mimo-unet")
+NETWORKS = ("film", "film-bf16", "cfmd", "mimo-unet")
 
 
 def case(network: str, width: int, height: int, frames: int, seconds: float) -> dict[str, float]:
@@ -69,11 +69,7 @@ def drawer(name: str, blurry):
     from unblur.networks.cfmd import CFMD
 
     network = CFMD().eval()
-    if name == "moments":
-        return lambda times: network(blurry, times)
-    from moments import Released  # the formulation of the authors: control maps, one frame at a time
-
-    return lambda times: Released(network)(blurry, times)
+    return lambda times: network(blurry, times)
 
 
 def main() -> None:

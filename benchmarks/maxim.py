@@ -118,8 +118,8 @@ def speed(network: nn.Module, blurry: Tensor) -> None:
     row("plain", "float32", f"{processor:.2f}", f"{clock:.2f}", f"{memory:.0f}", 0)
     for name, dtype in FORMATS.items():
         runner = Runner(network, CPU, dtype)
-        made, processor, clock = timed(lambda runner=runner: runner.forward(blurry))
-        memory = in_mib(lambda side, runner=runner: runner.forward(runner.grey(side))) * megapixels(blurry)
+        made, processor, clock = timed(lambda runner=runner: runner.restore(blurry))
+        memory = in_mib(lambda side, runner=runner: runner.restore(runner.grey(side))) * megapixels(blurry)
         worst = f"{(made - exact).abs().max():.1e}"
         row("unblur", name, f"{processor:.2f}", f"{clock:.2f}", f"{memory:.0f}", worst)
 
@@ -154,7 +154,7 @@ def precision(network: nn.Module, root: Path, cache: Path | None, count: int) ->
     for name, found in load_val1(root, cache).items():
         blurry, frames = (torch.as_tensor(some[:count]).float() / 255 for some in (found.blurry, found.frames))
         sharp = frames[:, frames.shape[1] // 2]
-        made = [torch.cat([runner.forward(one) for one in blurry.split(1)]) for runner in runners]
+        made = [torch.cat([runner.restore(one) for one in blurry.split(1)]) for runner in runners]
         scores = [psnr(some, sharp) for some in made]
         means = [f"{some.mean():.3f}" for some in (psnr(blurry, sharp), *scores)]
         lost = scores[0] - scores[1]
@@ -192,16 +192,16 @@ def tiles(runner: Runner, photos: Path, size: tuple[int, int], window: int, layo
     table(
         "tile, overlap", "PSNR", "largest difference", "99.9 %", "mean", "processor s per megapixel", "MiB in tensors"
     )
-    each = in_mib(lambda side: runner.forward(runner.grey(side)))
+    each = in_mib(lambda side: runner.restore(runner.grey(side)))
     row("blurry", f"{psnr(seen[inside], truth).item():.2f}", *5 * "–")
     start = time.process_time()
-    whole = runner.forward(blurry)[part][inside].clamp(0, 1)
+    whole = runner.restore(blurry)[part][inside].clamp(0, 1)
     spent = (time.process_time() - start) / megapixels(blurry)
     row("whole", f"{psnr(whole, truth).item():.2f}", 0, 0, 0, f"{spent:.1f}", f"{each * megapixels(blurry):.0f}")
     for layout in layouts:
         side, overlap = (int(number) for number in layout.split(","))
         start = time.process_time()
-        made = tiled(runner.forward, seen, tile=side, overlap=overlap, multiple=runner.multiple, ramp=overlap)
+        made = tiled(runner.restore, seen, tile=side, overlap=overlap, multiple=runner.multiple, ramp=overlap)
         spent = (time.process_time() - start) / megapixels(seen)
         made = made[inside].clamp(0, 1)
         every = 255 * (made - whole).abs().flatten()

@@ -20,8 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from blur_pictures import below, beside
-from gallery import CASES, exposures
+from pictures import CLASSES, below, beside, exposures
 from torch import Tensor
 
 from unblur.evaluation.val1 import load_val1
@@ -72,7 +71,7 @@ def shown(arguments: argparse.Namespace) -> Iterator[tuple[str, Tensor, Tensor]]
     kinds = arguments.classes.split(",")
     for number, photo in enumerate(arguments.photos):
         for kind in kinds:
-            blurry, truth = exposures(photo, CASES[kind], layer=float(kind == "strong"), seed=7 + number)
+            blurry, truth = exposures(photo, CLASSES[kind], layer=float(kind == "strong"), seed=7 + number)
             yield f"{kind} {photo.stem}", blurry, truth[1]
     if arguments.photos:
         return

@@ -1,7 +1,7 @@
 """How far what is made in tiles, or in bfloat16, differs from what is made whole in float32.
 
     python benchmarks/tiles.py film-small --photos data/val/photos --overlaps 64 128 192 256 --ramps 0.25 0.5
-    python benchmarks/tiles.py moments mimo_unet --photos data/val/photos --count 2 --side 512
+    python benchmarks/tiles.py cfmd mimo_unet --photos data/val/photos --count 2 --side 512
     python benchmarks/tiles.py film-small --reach
 
 A model is one that ships, a file, or the name of a network, whose weights are then random. Each picture is four photos
@@ -60,14 +60,14 @@ def parts_of(network: nn.Module, dtype: torch.dtype) -> Iterator[Part]:
     alone, same = lambda blurry: (blurry,), lambda result: result
     if isinstance(network, PathFilm):
         restorer = Runner(network.restorer, runner.device, dtype)
-        yield Part("sharp photo", restorer, restorer.forward, alone, same)
+        yield Part("sharp photo", restorer, restorer.restore, alone, same)
         draw = lambda state: runner.decode(network.orient(state), TIMES, mixed=False)[0]  # noqa: E731
-        yield Part("film", runner, runner.estimate_motion, lambda blurry: (blurry, restorer.forward(blurry)), draw)
+        yield Part("film", runner, runner.state, lambda blurry: (blurry, restorer.restore(blurry)), draw)
     elif isinstance(network, CFMD):
-        draw = lambda blurry: runner.decode(runner.encode(blurry), TIMES[:1], mixed=True)[0]  # noqa: E731
+        draw = lambda blurry: runner.decode(runner.state(blurry), TIMES[:1], mixed=True)[0]  # noqa: E731
         yield Part("film", runner, draw, alone, same)
     else:
-        yield Part("sharp photo", runner, runner.forward, alone, same)
+        yield Part("sharp photo", runner, runner.restore, alone, same)
 
 
 def pictures(folder: Path, count: int, side: int) -> list[Tensor]:

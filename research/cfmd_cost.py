@@ -1,4 +1,4 @@
-"""The network of moments, folded and batched, against its released formulation.
+"""CFMD, folded and batched, against its released formulation.
 
 * ``released``: the mapping network on a full-size map of the time, its answers shrunk to each stage's size and laid
   beside the features, one frame at a time; with our deformable convolution, so that only the formulation differs;

@@ -7,10 +7,10 @@
 
 Small networks, each trained with three seeds from nothing, without a critic, on the same windows of faces:
 
-* ``moments``: `networks.cfmd.CFMD`, two frames of each window, which are sorted by FMR;
-* ``moments, in time``: the same without FMR, frames in time's order (the paper's table 5);
-* ``moments, no CACA``: sorted, with channel attention that is not told the time (table 5);
-* ``moments, CADC``: sorted, with deformable convolutions: five times as slow, and so not among the usual ones;
+* ``cfmd``: `networks.cfmd.CFMD`, two frames of each window, which are sorted by FMR;
+* ``cfmd, in time``: the same without FMR, frames in time's order (the paper's table 5);
+* ``cfmd, no CACA``: sorted, with channel attention that is not told the time (table 5);
+* ``cfmd, CADC``: sorted, with deformable convolutions: five times as slow, and so not among the usual ones;
 * ``mimo``: `networks.mimo_unet.MimoUNet` as large, which learns the frame in the middle of time alone: the paper's
   networks with an asterisk, trained again on faces (tables 2 and 3);
 * ``cascade``: `networks.jin.Jin`, smaller, windows of seven frames in time's order by the
@@ -54,8 +54,8 @@ from unblur.runtime.precision import autocast, resolve_dtype
 from unblur.training.film_training import FilmTraining
 from unblur.training.frames_training import FrameLoss, Frames
 
-MOMENTS: dict[str, Any] = {"channels": 16, "blocks": 2, "deformable": False}
-USUAL = "moments;moments, in time;moments, no CACA;mimo;cascade"
+CFMD_SIZE: dict[str, Any] = {"channels": 16, "blocks": 2, "deformable": False}
+USUAL = "cfmd;cfmd, in time;cfmd, no CACA;mimo;cascade"
 CHANGES = Augmentation(affine=0.0, jitter=0.0, noise=0.0, enlarge=1.2)
 CPU = torch.device("cpu")
 
@@ -68,8 +68,8 @@ def _faint(network: Any) -> FilmTraining:
     return FilmTraining(network)
 
 
-def _moments(**changes: Any) -> FilmTraining:
-    return _faint(CFMD(**(MOMENTS | changes)))
+def _cfmd(**changes: Any) -> FilmTraining:
+    return _faint(CFMD(**(CFMD_SIZE | changes)))
 
 
 def _cascade() -> Frames:
@@ -78,10 +78,10 @@ def _cascade() -> Frames:
 
 
 MODELS: dict[str, tuple[Callable[[], Any], Order]] = {
-    "moments": (_moments, "rank"),
-    "moments, in time": (_moments, "time"),
-    "moments, no CACA": (partial(_moments, attention=False), "rank"),
-    "moments, CADC": (partial(_moments, deformable=True), "rank"),
+    "cfmd": (_cfmd, "rank"),
+    "cfmd, in time": (_cfmd, "time"),
+    "cfmd, no CACA": (partial(_cfmd, attention=False), "rank"),
+    "cfmd, CADC": (partial(_cfmd, deformable=True), "rank"),
     "mimo": (lambda: _faint(MimoUNet(channels=16, blocks=2)), "time"),
     "cascade": (_cascade, "time"),
 }
@@ -120,7 +120,7 @@ def measure(name: str, module: Any, judge: Judge) -> dict[str, Any]:
     def film(blurry: Tensor, times: Tensor) -> Tensor:
         with autocast(CPU, dtype):
             if isinstance(network, Jin):
-                return network.decode(network.estimate_motion(blurry), times)
+                return network.decode(network.encode(blurry), times)
             return module(blurry, times)
 
     return told(judge, name, [judge.measure(film, one, _times(name, one.frames), 8) for one in judge.classes])
@@ -155,7 +155,7 @@ def run(name: str, seed: int, classes: list[FaceExposures], judge: Judge, argume
     line["measured"] = round(time.process_time() - begun)
     if arguments.weights:
         plain = re.sub(r"\W+", "-", name)
-        kind = {"mimo": "mimo_unet", "cascade": "jin"}.get(name, "moments")
+        kind = {"mimo": "mimo_unet", "cascade": "jin"}.get(name, "cfmd")
         card = Card(f"{plain}-{seed}", kind, "Benchmark of faces", steps=steps)
         save_weights(arguments.weights / f"{plain}-{seed}.safetensors", module.network, card)
     return line

@@ -8,13 +8,13 @@ From the photo alone:
 * ``cascade``: `PathFilm`, restorer and path network taught apart (`losses.film_loss.part_terms`);
 * ``end to end``: `PathFilm`, taught by its frames alone;
 * ``joint``, ``joint, frames``: one trunk for the sharp frame and the paths, taught by both, and by its frames alone;
-* ``decoder``: moments: a trunk, then a light decoder per time, without warping.
+* ``decoder``: a trunk, then a light decoder per time, without warping.
 
 From the photo and a sharp middle frame, which is the truth with some of the blur laid over it and noise:
 
 * ``paths + sharp``: the path network alone, a U-Net; the film is the sharp frame moved;
 * ``evidence + sharp``: the same with spectra and steps of Gauss and Newton in place of the U-Net, as it ships;
-* ``decoder + sharp``: moments, with the sharp frame as three more channels of input.
+* ``decoder + sharp``: the decoder, with the sharp frame as three more channels of input.
 
 The photo does not tell the direction of time, so every candidate is taught in the direction that it is nearer to.
 Printed: PSNR in dB at t = 0, 0.5, 1 on exposures with 8 to 14 pixels of motion, in the better direction of each film,
@@ -115,7 +115,7 @@ class PathsFromSharp(Candidate):
         return batch["sharp"], self.paths(batch["blurry"], batch["sharp"])
 
     def loss(self, batch: Batch) -> Tensor:
-        if self.motion.spectral is None:
+        if self.paths.spectral is None:
             return moving_loss(batch, self.state(batch)[1])
         true = batch["frames"][:, 0], batch["paths"], batch["times"]
         guesses, rightwards, downwards = self.paths.guesses(batch["blurry"], batch["sharp"])

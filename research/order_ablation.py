@@ -10,8 +10,8 @@ direction that a coin chose. A network learns them
   ``none`` (as stored); ``sorted`` (frames by where the picture's content is, x, then y, then time, and rank in place of
   time, as CFMD-GAN does with the left eye); ``motion`` (of the optical flow); ``learned`` (of an order network);
   ``true`` (of the path itself); ``regularised`` (``learned``, and the order network's score of the predictions);
-* ``redrawn``: the same rules for a network of moments that is given a sharp middle frame, and corrects it (the frame
-  is `film-small`'s, and stays as it is);
+* ``redrawn``: the same rules for `networks.cfmd.CFMDRefiner`, which is given a sharp middle frame, and corrects it (the
+  frame is `film-small`'s, and stays as it is);
 * ``paths``: the same rules for a network that only learns how each pixel of that frame moves
   (`networks.path_film.MotionEstimator` without evidence);
 * at seven fixed times (`networks.jin.Jin`): ``naive`` (frame by frame, as stored); ``invariant``
@@ -48,7 +48,7 @@ from unblur.layers.paths import follow_back, warp
 from unblur.metrics.fidelity import psnr
 from unblur.metrics.sequence import best_direction, directed
 from unblur.models.weights import load_weights
-from unblur.networks.cfmd import CFMD
+from unblur.networks.cfmd import CFMD, CFMDRefiner
 from unblur.networks.jin import Jin
 from unblur.networks.path_film import MotionEstimator
 from unblur.training.film_direction import order_network, runs_forward
@@ -154,19 +154,19 @@ class Moved(FromSharp):
 
 
 class Redrawn(FromSharp):
-    """It is an input of a network of moments, whose answers are corrections of it."""
+    """It is an input of CFMD, whose frames are corrections of it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.moments = CFMD(channels=32, blocks=2, deformable=False, estimates=True, fold=2)
+        self.refiner = CFMDRefiner(channels=32, blocks=2, deformable=False, fold=2)
 
     def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
         """(B, 3, H, W) and (B, T) or (T,) to (B, T, 3, H, W)."""
-        return self.moments(blurry, times, self.beside(blurry, times))
+        return self.refiner(blurry, times, self.beside(blurry, times))
 
     def scales(self, blurry: Tensor, times: Tensor) -> list[Tensor]:
         """The same at three sizes."""
-        return self.moments.scales(blurry, times, self.beside(blurry, times))
+        return self.refiner.scales(blurry, times, self.beside(blurry, times))
 
     def beside(self, blurry: Tensor, times: Tensor) -> Tensor:
         """The middle frame for every time: (B, T, 2, 3, H, W)."""
