@@ -15,9 +15,10 @@ from pathlib import Path
 
 from unblur.evaluation.blur_space_protocol import evaluate_space
 from unblur.evaluation.faces_protocol import evaluate_faces
-from unblur.evaluation.film_protocol import INPUT, evaluate
-from unblur.evaluation.options import Asked
+from unblur.evaluation.film_protocol import evaluate
+from unblur.evaluation.options import EvaluationOptions
 from unblur.evaluation.order_protocol import evaluate_order
+from unblur.evaluation.report import INPUT
 from unblur.models.card import Card
 from unblur.models.weights import FILES, load_weights, save_weights
 from unblur.networks.hypercut import HyperCUT
@@ -76,7 +77,7 @@ def measure_film(path: str, data: Path, cache: Path | None) -> tuple[str, dict[s
     print(report.markdown())
     kept = ("psnr@0", "psnr@0.5", "psnr@1", "psnr")
     return "val-1", {
-        f"{row.exposures} {row.of if row.of == INPUT else 'film'} {key}": round(value, 2)
+        f"{row.labels['exposures']} {INPUT if row.labels['of'] == INPUT else 'film'} {key}": round(value, 2)
         for row in report.rows
         for key in kept
         if (value := row.values[key]) is not None
@@ -85,17 +86,19 @@ def measure_film(path: str, data: Path, cache: Path | None) -> tuple[str, dict[s
 
 def measure_faces(path: str, data: Path, cache: Path | None, *, lpips: Path | None) -> tuple[str, dict[str, float]]:
     """By faces-1, beside the general model."""
-    report = evaluate_faces(["best", path], data, limit=EACH, asked=Asked(lpips=lpips), cache=cache)
+    report = evaluate_faces(["best", path], data, limit=EACH, options=EvaluationOptions(lpips=lpips), cache=cache)
     print(report.markdown())
     kept = {"psnr": 2, "p_psnr": 2, "ssim": 4, "lpips": 4}
     score = {}
-    for row in [*report.centres, *(film for film in report.films if film.frames is None)]:
-        part = "film" if hasattr(row, "frames") else "centre"
-        score |= {
-            f"{row.of} {part} {row.order or ''} {name}".replace("  ", " "): round(row.values[name], digits)
-            for name, digits in kept.items()
-            if name in row.values
-        }
+    films = [row for row in report.scores["films"].rows if row.labels["frames"] is None]
+    for part, rows in (("centre", report.scores["centres"].rows), ("film", films)):
+        for row in rows:
+            name = f"{row.labels['of']} {part} {row.labels['order'] or ''}".rstrip()
+            score |= {
+                f"{name} {metric}": round(row.values[metric], digits)
+                for metric, digits in kept.items()
+                if metric in row.values
+            }
     return f"faces-1, {EACH} exposures of each length", score
 
 
@@ -105,8 +108,9 @@ def measure_space(path: str, data: Path, cache: Path | None) -> tuple[str, dict[
     print(report.markdown())
     score = {}
     for row in report.rows:
-        score[f"{row.task} {row.exposures} sharp psnr"] = round(row.before, 2)
-        score[f"{row.task} {row.exposures} psnr"] = round(row.after, 2)
+        name = f"{row.labels['task']} {row.labels['exposures']}"
+        score[f"{name} sharp psnr"] = round(row.values["psnr_sharp"], 2)
+        score[f"{name} psnr"] = round(row.values["psnr"], 2)
     return "blur-1", score
 
 
@@ -116,8 +120,7 @@ def measure_order(path: str, data: Path, cache: Path | None) -> tuple[str, dict[
     print(report.markdown())
     score: dict[str, float] = {}
     for row in report.rows:
-        shares = {"hit": row.hit, "con@2": row.con2, "con@3": row.con3, "confidence": row.confidence}
-        score |= {f"{row.exposures} {key}": round(share, 3) for key, share in shares.items()}
+        score |= {f"{row.labels['exposures']} {name}": round(share, 3) for name, share in row.values.items()}
     return "order-1", score
 
 

@@ -41,9 +41,9 @@ from torch import Tensor
 from unblur.data.augmentation import Augmentation
 from unblur.data.metadata_exposures import FaceExposures, Order, load_faces
 from unblur.data.sequences import MetadataSequences, SequenceBatches
-from unblur.evaluation.evaluator import Found, Judge
-from unblur.evaluation.film_table import INPUT
-from unblur.evaluation.options import Asked
+from unblur.evaluation.faces_protocol import ClassMetrics, FaceEvaluator
+from unblur.evaluation.options import EvaluationOptions
+from unblur.evaluation.report import INPUT
 from unblur.exposure.average import frame_times
 from unblur.models.card import Card
 from unblur.models.weights import save_weights
@@ -112,7 +112,7 @@ def batches(name: str, module: Any, classes: list[FaceExposures], arguments: arg
     return batch_of
 
 
-def measure(name: str, module: Any, judge: Judge) -> dict[str, Any]:
+def measure(name: str, module: Any, evaluator: FaceEvaluator) -> dict[str, Any]:
     """What faces-1 says of a network that was trained."""
     network = module.network.eval()
     dtype = resolve_dtype("auto", CPU)
@@ -123,7 +123,8 @@ def measure(name: str, module: Any, judge: Judge) -> dict[str, Any]:
                 return network.decode(network.encode(blurry), times)
             return module(blurry, times)
 
-    return told(judge, name, [judge.measure(film, one, _times(name, one.frames), 8) for one in judge.classes])
+    measured = [evaluator.measure(film, one, _times(name, one.frames), 8) for one in evaluator.classes]
+    return rows(evaluator, name, measured)
 
 
 def _times(name: str, frames: int) -> list[float]:
@@ -133,16 +134,19 @@ def _times(name: str, frames: int) -> list[float]:
     return frame_times(frames).tolist()
 
 
-def told(judge: Judge, name: str, found: list[Found]) -> dict[str, Any]:
+def rows(evaluator: FaceEvaluator, name: str, measured: list[ClassMetrics]) -> dict[str, Any]:
     """The rows of faces-1: of centre frames by order, of films by order and length."""
-    centres, films = judge.rows(name, found)
-    told: dict[str, Any] = {"centre": {row.order: row.values for row in centres}, "films": {}}
+    centres, films = evaluator.rows(name, measured)
+    values: dict[str, Any] = {"centre": {row.labels["order"]: row.values for row in centres}, "films": {}}
     for row in films:
-        told["films"].setdefault(row.order or "any", {})[str(row.frames or "all")] = row.values
-    return told
+        order, frames = row.labels["order"] or "any", str(row.labels["frames"] or "all")
+        values["films"].setdefault(order, {})[frames] = row.values
+    return values
 
 
-def run(name: str, seed: int, classes: list[FaceExposures], judge: Judge, arguments: argparse.Namespace) -> Any:
+def run(
+    name: str, seed: int, classes: list[FaceExposures], evaluator: FaceEvaluator, arguments: argparse.Namespace
+) -> Any:
     """Train and measure one network."""
     torch.manual_seed(seed)
     module, begun = MODELS[name][0](), time.process_time()
@@ -151,7 +155,7 @@ def run(name: str, seed: int, classes: list[FaceExposures], judge: Judge, argume
     steps = learn(module, batch_of, lr=arguments.lr, ratio=arguments.ratio, **budget)
     learned, begun = time.process_time() - begun, time.process_time()
     line = {"model": name, "seed": seed, "budget": said(arguments), "steps": steps, "learned": round(learned)}
-    line |= measure(name, module, judge)
+    line |= measure(name, module, evaluator)
     line["measured"] = round(time.process_time() - begun)
     if arguments.weights:
         plain = re.sub(r"\W+", "-", name)
@@ -241,18 +245,18 @@ def _train_all(arguments: argparse.Namespace, done: list[dict[str, Any]]) -> Non
     classes = load_faces(arguments.train, split="train")[0]
     heldout = [one.some(slice(None, None, arguments.every)) for one in load_faces(arguments.val)[0]]
     more = ("lpips", "frechet") if arguments.lpips else ()
-    asked = Asked(("psnr", "ssim", *more), arguments.lpips)
-    judge = Judge.of(heldout, asked.measures(CPU), CPU)
+    options = EvaluationOptions(("psnr", "ssim", *more), arguments.lpips)
+    evaluator = FaceEvaluator.of(heldout, options.load(CPU), CPU)
     known = {(line["model"], line["seed"]) for line in done if line["budget"] == said(arguments)}
     if (INPUT, 0) not in known:
-        still = [judge.measure(lambda blurry, times: blurry[:, None], one, [0.5]) for one in heldout]
-        done.append({"model": INPUT, "seed": 0, "budget": said(arguments), **told(judge, INPUT, still)})
+        still = [evaluator.measure(lambda blurry, times: blurry[:, None], one, [0.5]) for one in heldout]
+        done.append({"model": INPUT, "seed": 0, "budget": said(arguments), **rows(evaluator, INPUT, still)})
         add_line(arguments.out, done[-1])
     for seed in map(int, arguments.seeds.split(",")):
         for name in names:
             if (name, seed) not in known:
                 print(f"{name}, seed {seed}", flush=True)
-                done.append(run(name, seed, classes, judge, arguments))
+                done.append(run(name, seed, classes, evaluator, arguments))
                 add_line(arguments.out, done[-1])
 
 

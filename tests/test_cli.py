@@ -452,6 +452,7 @@ def test_models_are_told_of(capsys, tmp_path):
 
 def test_a_protocol_is_measured(capsys, tmp_path, monkeypatch):
     from unblur.evaluation import film_protocol as evaluate
+    from unblur.evaluation.report import EvaluationReport, ScoreRow, ScoreTable
 
     def exposures(root, cache, *, limit, progress):
         raise unblur.UnblurError(root, f"limit {limit}, cache {cache}", "none")
@@ -461,8 +462,9 @@ def test_a_protocol_is_measured(capsys, tmp_path, monkeypatch):
     assert (code, out) == (1, "")
     assert err == [f"unblur: {tmp_path}: limit 3, cache {tmp_path / 'c'}; none"]
 
-    row = evaluate.Row("all", "film-small", 3, dict.fromkeys(evaluate.COLUMNS, 30.0))
-    report = evaluate.Report("val-1", {"name": "film-small"}, None, 1.0, {"mild": "exact"}, (row,))
+    row = ScoreRow({"exposures": "all", "of": "film-small"}, 3, {"psnr": 30.0})
+    scores = {"results": ScoreTable({"exposures": "exposures", "of": "of", "psnr": "PSNR"}, (row,))}
+    report = EvaluationReport(protocol="val-1", model={"name": "film-small"}, counted="3 exposures", scores=scores)
     monkeypatch.setattr(evaluate, "evaluate", lambda *arguments, **options: report)
     code, out, err = run(capsys, "eval", "val-1")
     assert (code, err) == (0, [])

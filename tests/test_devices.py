@@ -18,9 +18,9 @@ from unblur.analysis.motion_field import measure_field
 from unblur.data.metadata_exposures import load_faces
 from unblur.data.stills import Still
 from unblur.data.synthetic_batches import SyntheticExposures, SyntheticFields
-from unblur.evaluation.evaluator import Judge
-from unblur.evaluation.options import Measures
-from unblur.evaluation.protocols import score
+from unblur.evaluation.faces_protocol import FaceEvaluator
+from unblur.evaluation.film_scores import score
+from unblur.evaluation.options import MetricSet
 from unblur.exposure.average import frame_times
 from unblur.exposure.camera import MotionSpec
 from unblur.exposure.synthetic_exposure import SensorSpec
@@ -365,13 +365,13 @@ def test_protocols():
     assert place(there.both["lpips"].forward) == place(there.order.hit) == CPU
 
 
-def test_what_is_judged_of_faces(tmp_path):
+def test_metrics_of_faces(tmp_path):
     classes, _ = load_faces(write_faces(tmp_path, [(2, 0, 1), (0, 1, 2), (4, 2, 0, 1, 3)]))
     found = []
     for context, device in ((torch.enable_grad(), CPU), (Pretended(), CUDA)):
         with context:
-            observer = FeatureExtractor(deepcopy(Few()).to(device), "Frechet distance")
-            bench = Judge.of(classes, Measures({"ssim": ssim}, {}, observer), device)
+            extractor = FeatureExtractor(deepcopy(Few()).to(device), "Frechet distance")
+            bench = FaceEvaluator.of(classes, MetricSet({"ssim": ssim}, {}, extractor), device)
             film = lambda blurry, times: blurry[:, None] * (0.5 + times)[:, None, None, None]  # noqa: E731
             made = [bench.measure(film, one, frame_times(one.frames).tolist()) for one in classes]
             centres, films = bench.rows("a", made)

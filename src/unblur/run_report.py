@@ -7,10 +7,14 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from unblur._version import __version__
 from unblur.errors import UnblurError
+from unblur.table import Table
+
+if TYPE_CHECKING:
+    from rich.console import Group
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,11 @@ class RunReport:
         The same for people, in half a line.
     count : int, optional
         What the summary counts, where it is not results: pictures that make one whole.
+    results : list of Outcome
+        Of the files; of other things what a command has instead, each with ``as_dict``.
+    errors : list of UnblurError
+    begun, ended : float
+        By `time.perf_counter`; without an end the command is still running.
     """
 
     command: str
@@ -68,9 +77,10 @@ class RunReport:
     about: dict[str, object] = field(default_factory=dict)
     by: str = ""
     count: int | None = None
-    results: list[Outcome] = field(default_factory=list)
+    results: list[Any] = field(default_factory=list)
     errors: list[UnblurError] = field(default_factory=list)
     begun: float = field(default_factory=time.perf_counter)
+    ended: float | None = None
 
     @property
     def exit_code(self) -> int:
@@ -79,8 +89,8 @@ class RunReport:
 
     @property
     def seconds(self) -> float:
-        """Since the report was begun."""
-        return time.perf_counter() - self.begun
+        """Since the report was begun, until it ended."""
+        return (time.perf_counter() if self.ended is None else self.ended) - self.begun
 
     def summary(self) -> str:
         """One line."""
@@ -103,6 +113,26 @@ class RunReport:
                 {"input": error.subject, "problem": error.problem, "remedy": error.remedy} for error in self.errors
             ],
         }
+
+    @property
+    def title(self) -> str:
+        """Stands above the tables in a terminal."""
+        return ""
+
+    def tables(self) -> list[Table]:
+        """The numbers that are shown; of most commands none."""
+        return []
+
+    def markdown(self) -> str:
+        """The tables in Markdown."""
+        return "\n".join(table.markdown() for table in self.tables())
+
+    def __rich__(self) -> Group:
+        """The tables for a terminal."""
+        from rich.console import Group
+
+        first, *others = self.tables()
+        return Group(first._replace(title=first.title or self.title), *others)
 
 
 def plan(sources: Iterable[Path], output_of: Callable[[Path], Path]) -> tuple[list[Job], list[UnblurError]]:

@@ -64,27 +64,30 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_readings_and_transfers(asked: dict[str, Any], tmp_path: Path) -> None:
     report = evaluate_space(Dimming(), "somewhere", device="cpu", limit=3, cache=tmp_path)
     assert asked == {"root": Path("somewhere"), "cache": tmp_path, "limit": 3}
-    named = [(row.task, row.exposures, row.count) for row in report.rows]
+    named = [(row.labels["task"], row.labels["exposures"], row.count) for row in report.rows]
     assert named == [
         *(("reading", "mild", 3), ("reading", "all", 3)),
         *(("transfer", "mild", 1), ("transfer", "strong", 2), ("transfer", "all", 3)),
     ]
     levels = lambda off: pytest.approx(-20 * torch.tensor(off / 255).log10().item(), abs=0.01)  # noqa: E731
     # Of the middle of the exposure: the other frames are as dark as the mean.
-    assert report.row("reading").before == levels(20)
-    assert report.row("reading").after > 90
-    assert (report.row("transfer", "mild").before, report.row("transfer", "mild").after) == (levels(58), levels(8))
-    assert (report.row("transfer", "strong").before, report.row("transfer", "strong").after) == (levels(90), levels(40))
-    total = report.row("transfer")
+    values = {(row.labels["task"], row.labels["exposures"]): row.values for row in report.rows}
+    assert values["reading", "all"]["psnr_sharp"] == levels(20)
+    assert values["reading", "all"]["psnr"] > 90
+    for name, before, after in (("mild", 58, 8), ("strong", 90, 40)):
+        row = values["transfer", name]
+        assert (row["psnr_sharp"], row["psnr"]) == (levels(before), levels(after))
+    total = values["transfer", "all"]
     # Every exposure counts the same.
-    assert total.after == pytest.approx((report.rows[2].after + 2 * report.rows[3].after) / 3)
-    assert (report.row("reading").reached, total.reached) == (1, 0)
+    expected = (values["transfer", "mild"]["psnr"] + 2 * values["transfer", "strong"]["psnr"]) / 3
+    assert total["psnr"] == pytest.approx(expected)
+    assert (values["reading", "all"]["reached_36"], total["reached_36"]) == (1, 0)
     assert report.markdown().count("\n") == 2 + len(report.rows)
     assert "3 readings, 3 transfers" in report.summary()
-    assert json.loads(json.dumps(report.as_dict()))["results"][1]["psnr"] == report.row("reading").after
+    assert json.loads(json.dumps(report.as_dict()))["results"][1]["psnr"] == values["reading", "all"]["psnr"]
 
 
 @pytest.mark.parametrize("more", [["--refine"], ["--dtype", "bfloat16"], ["--data-consistency", "0"]])
 def test_what_means_nothing_to_it_is_refused(capsys: pytest.CaptureFixture[str], more: list[str]) -> None:
     assert main(["eval", "blur-1", *more]) == 2
-    assert "mean nothing to blur-1" in capsys.readouterr().err
+    assert "means nothing to blur-1" in capsys.readouterr().err

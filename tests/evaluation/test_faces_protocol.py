@@ -1,9 +1,9 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-import torch
 from loaded_networks import SimpleFilm
 from torch import nn
 from written_faces import write_faces
@@ -11,12 +11,13 @@ from written_faces import write_faces
 from unblur.cli import main
 from unblur.data.metadata_exposures import load_exposures
 from unblur.errors import UnblurError
-from unblur.evaluation import published_faces
+from unblur.evaluation import options as options_module
 from unblur.evaluation.faces_protocol import _with_metrics, evaluate_faces
 from unblur.evaluation.film_protocol import evaluate
-from unblur.evaluation.film_table import INPUT
-from unblur.evaluation.options import FRECHET, Asked, Measures
-from unblur.evaluation.protocols import DISTANCES
+from unblur.evaluation.film_scores import DISTANCES
+from unblur.evaluation.options import FRECHET, METRICS, EvaluationOptions, MetricSet
+from unblur.evaluation.report import INPUT
+from unblur.losses.perceptual import Lpips, alexnet
 from unblur.metrics.frechet import Moments, described, frechet_distance
 from unblur.models.card import Card
 from unblur.models.feature_networks import FeatureExtractor
@@ -25,6 +26,7 @@ from unblur.networks.jin import Jin
 
 ORDERS = [(2, 1, 0), (0, 1, 2), (1, 0, 2), (4, 2, 0, 1, 3), (0, 3, 2, 1, 4)]
 CPU = {"device": "cpu", "dtype": "float32"}
+PUBLISHED = Path(__file__).parents[2] / "research" / "published" / "faces.json"
 
 
 class ByRank(SimpleFilm):
@@ -45,7 +47,7 @@ def faces(tmp_path):
 
 def test_films_and_centres_in_both_orders(faces):
     report = evaluate_faces([ByRank(), ByRank(-0.4)], faces, **CPU)
-    there, back = (str(one["name"]) for one in report.models)
+    there, back = (str(one["name"]) for one in report.about["models"])
     assert (there, back) == ("ByRank", "ByRank (2)")
     assert report.film(there, 5, "rank").values["psnr"] > 50
     # What runs backwards is as good in its better direction, and only there.
@@ -71,17 +73,21 @@ def test_all_lengths_together_are_weighted_by_their_frames(faces):
 def test_by_rank_it_is_what_eval_says_of_the_metadata(faces):
     network = ByRank(0.1)
     ours = evaluate_faces(network, faces, **CPU).film("ByRank", 5, "rank").values
-    asked = Asked(["psnr", "ssim"])
-    other = evaluate(network, str(faces / "frames-05" / "metadata.json"), asked=asked, **CPU)
+    options = EvaluationOptions(["psnr", "ssim"])
+    other = evaluate(network, str(faces / "frames-05" / "metadata.json"), options=options, **CPU)
     for metric in ("psnr", "ssim"):
-        assert ours[metric] == pytest.approx(other.frame_row(metric, "made").mean, abs=1e-4)
-        assert ours[f"p_{metric}"] == pytest.approx(other.frame_row(metric, "clip").mean, abs=1e-4)
+        assert ours[metric] == pytest.approx(
+            other.scores["frames"].row(metric=metric, of="ByRank", direction="made").values["mean"], abs=1e-4
+        )
+        assert ours[f"p_{metric}"] == pytest.approx(
+            other.scores["frames"].row(metric=metric, of="ByRank", direction="clip").values["mean"], abs=1e-4
+        )
 
 
 def test_a_network_of_seven_frames_makes_films_of_seven_alone(tmp_path):
     faces = write_faces(tmp_path, [(0, 1, 2), tuple(range(7))], size=20)
     report = evaluate_faces(Jin(8, 4, 8, 4), faces, **CPU)
-    assert [row.frames for row in report.films if row.of != INPUT] == [7, 7]
+    assert [row.labels["frames"] for row in report.scores["films"].rows if row.labels["of"] != INPUT] == [7, 7]
     assert report.centre("Jin").count == 2
 
 
@@ -94,26 +100,54 @@ class Toy(nn.Module):
         return pictures.mean(1)[:, :3].mean(-1)
 
 
-class WithToy(Asked):
+class WithToy(EvaluationOptions):
     """Asks for a Frechet distance, and a metric of which less is better."""
 
-    def measures(self, device, cache=None):
-        made = super().measures(device, cache)
+    def load(self, device, cache=None):
+        made = super().load(device, cache)
         made.metrics["lpips"] = lambda image, truth: (image - truth).abs().mean((-3, -2, -1))
         names = {**made.names, "lpips": "LPIPS", FRECHET: "Frechet distance, Toy"}
-        return Measures(made.metrics, names, FeatureExtractor(Toy(), names[FRECHET]), ["a note"])
+        return MetricSet(made.metrics, names, FeatureExtractor(Toy(), names[FRECHET]), ["a note"])
 
 
 def test_what_is_measured_where_no_metric_is_named():
-    assert _with_metrics(Asked()).metrics == ("psnr", "ssim")
-    assert _with_metrics(Asked(lpips="a")).metrics == ("psnr", "ssim", "lpips", FRECHET)
-    assert _with_metrics(Asked(features="a", identity="b")).metrics == ("psnr", "ssim", "identity", FRECHET)
-    assert _with_metrics(Asked(["ssim"], lpips="a")).metrics == ("psnr", "ssim")
+    assert _with_metrics(EvaluationOptions()).metrics == ("psnr", "ssim")
+    assert _with_metrics(EvaluationOptions(lpips="a")).metrics == ("psnr", "ssim", "lpips", FRECHET)
+    assert _with_metrics(EvaluationOptions(features="a", identity="b")).metrics == ("psnr", "ssim", "identity", FRECHET)
+    assert _with_metrics(EvaluationOptions(["ssim"], lpips="a")).metrics == ("psnr", "ssim")
+
+
+class Rows(nn.Module):
+    """The light of four parts of a picture, as an embedding."""
+
+    length = 4
+
+    def forward(self, pictures):
+        assert pictures.ndim == 4
+        return nn.functional.adaptive_avg_pool2d(pictures.mean(1, keepdim=True), 2).flatten(1) - 0.3
+
+
+def test_every_metric(faces, monkeypatch):
+    lpips = Lpips(alexnet())
+    nn.init.constant_(lpips.heads[0], 1.0)
+    monkeypatch.setattr(options_module, "load_lpips", lambda path: lpips)
+    monkeypatch.setattr(options_module, "load_identity", lambda path: FeatureExtractor(Rows(), "identity distance"))
+    monkeypatch.setattr(options_module, "load_features", lambda path, like: FeatureExtractor(Rows(), "FID"))
+    options = EvaluationOptions(METRICS, lpips="l", identity="i", features="f")
+    report = evaluate_faces(ByRank(0.1), faces, options=options, **CPU)
+    assert set(report.centre("ByRank").values) == set(METRICS)
+    film = report.film("ByRank", 5, "rank").values
+    assert set(film) == {*METRICS, *(f"p_{name}" for name in METRICS if name != FRECHET)}
+    other = evaluate(ByRank(0.1), str(faces / "frames-05" / "metadata.json"), options=options, **CPU)
+    for metric in film.keys() & set(METRICS) - {FRECHET}:
+        made = other.scores["frames"].row(metric=metric, of="ByRank", direction="made").values["mean"]
+        assert film[metric] == pytest.approx(made, abs=1e-4)
+    assert film[FRECHET] == pytest.approx(other.scores["sets"].row(of="ByRank").values["frames"], abs=1e-4)
 
 
 def test_frechet_distances(faces):
     shutil.copy(faces / "frames-03/sharp/0/02.png", faces / "frames-03/blurry/1.png")
-    report = evaluate_faces(ByRank(-0.2), faces, asked=WithToy(("psnr",)), **CPU)
+    report = evaluate_faces(ByRank(-0.2), faces, options=WithToy(("psnr",)), **CPU)
     three, five, whole = (report.film("ByRank", count, "rank").values for count in (3, 5, None))
     assert whole["frechet"] == pytest.approx((three["frechet"] + five["frechet"]) / 2)
     # The same frames in whatever order.
@@ -141,15 +175,14 @@ def test_frechet_distances(faces):
     assert three["p_lpips"] < three["lpips"]
     assert "a note" in report.summary()
     assert "3 features each comes out too large" in report.summary()
-    sheets = [sheet.markdown() for sheet in report.own_sheets()]
-    assert "| Frechet distance, Toy | pooled |" in sheets[1]
+    assert "| Frechet distance, Toy | pooled |" in report.tables()[1].markdown()
 
 
 def test_a_page_with_the_worst_the_middle_and_the_best(faces, tmp_path):
     (faces / "frames-03" / "blurry" / "1.png").write_bytes(
         (faces / "frames-03" / "sharp" / "0" / "02.png").read_bytes()
     )
-    report = evaluate_faces([ByRank(), ByRank(0.0)], faces, report=tmp_path / "out", **CPU)
+    report = evaluate_faces([ByRank(), ByRank(0.0)], faces, page=tmp_path / "out", published=PUBLISHED, **CPU)
     worst, median, best = report.examples
     assert (worst.chosen, worst.name, worst.frames) == ("worst", "clip_1", 3)
     assert (median.chosen, best.chosen) == ("median", "best")
@@ -180,9 +213,9 @@ def test_the_command(faces, tmp_path, capsys, film_network):
     assert (loaded["protocol"], loaded["limit"]) == ("faces-1", 1)
     assert [model["name"] for model in loaded["models"]] == ["<b>toy</b>", "<b>toy</b> (2)"]
     assert {row["of"] for row in loaded["films"]} == {INPUT, "<b>toy</b>", "<b>toy</b> (2)"}
-    assert loaded["centres"][0].keys() == {"of", "order", "count", "values"}
+    assert loaded["centres"][0].keys() == {"of", "order", "count", "psnr", "ssim"}
     assert "<b>toy" not in (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert main([*command[:6], "--limit", "1", "--device", "cpu"]) == 0
+    assert main([*command[:6], "--limit", "1", "--device", "cpu", "--published", str(PUBLISHED)]) == 0
     printed = capsys.readouterr().out
     assert "| <b>toy</b> | FMR | ALL | 2 |" in printed
     assert "Table 5, ablation, centre frame: the paper's" in printed
@@ -199,16 +232,6 @@ def test_refusals(faces):
         evaluate_faces([ByRank(), "no-such"], faces, progress=lambda *stage: stages.append(stage), **CPU)
     assert stages == [], "before anything is measured"
     with pytest.raises(UnblurError, match="no such metric"):
-        evaluate_faces(ByRank(), faces, asked=Asked(["fid"]), **CPU)
+        evaluate_faces(ByRank(), faces, options=EvaluationOptions(["fid"]), **CPU)
     with pytest.raises(UnblurError, match="has no exposure of train"):
-        evaluate_faces(ByRank(), faces, asked=replace(Asked(), split="train"), **CPU)
-
-
-def test_the_papers_numbers_agree_with_each_other():
-    counts = torch.tensor([13765.0, 18739, 23445, 27830, 32409])  # frames, of the paper's table 1
-    lines = torch.tensor([[float(cell) for cell in line[1:]] for line in published_faces.TABLES[4].lines])
-    five, whole = lines[[1, 2, 3, 4, 5]], lines[6]
-    weighted = (five * counts[:, None]).sum(0) / counts.sum()
-    assert weighted[[0, 1, 2, 4]].tolist() == pytest.approx(whole[[0, 1, 2, 4]].tolist(), abs=2e-4)
-    assert float(five[:, 3].mean()) == pytest.approx(float(whole[3]), abs=1e-4)
-    assert published_faces.TABLES[5].lines[-1][1:] == published_faces.TABLES[2].lines[-1][1:]
+        evaluate_faces(ByRank(), faces, options=replace(EvaluationOptions(), split="train"), **CPU)

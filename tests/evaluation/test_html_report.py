@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from unblur.errors import UnblurError
-from unblur.evaluation.html_report import Page, Part, Strip, check_page, marked, write_page
-from unblur.table import Sheet
+from unblur.evaluation.html_report import Page, Section, Strip, check_page, escaped, write_page
+from unblur.table import Table
 
 EVIL = '<img src=x onerror="a()">|`b`&*c*'
 
@@ -39,8 +39,9 @@ class Reader(HTMLParser):
 
 def page():
     pictures = [np.full((6, 8, 3), (200, 100, level), np.uint8) for level in (0, 255)]
-    sheet = Sheet(("of", "PSNR"), [[EVIL, "30.00"], ["b", "31.00"]], [True, False], "a title")
-    return Page(EVIL, [EVIL], [Part(EVIL, [EVIL], sheet), Part("pictures", (), None, [Strip(pictures, EVIL, EVIL)])])
+    table = Table(("of", "PSNR"), [[EVIL, "30.00"], ["b", "31.00"]], [True, False], "a title")
+    sections = [Section(EVIL, [EVIL], [table]), Section("pictures", strips=[Strip(pictures, EVIL, EVIL)])]
+    return Page(EVIL, [EVIL], sections)
 
 
 def test_a_folder_of_html_markdown_and_pictures(tmp_path):
@@ -50,7 +51,7 @@ def test_a_folder_of_html_markdown_and_pictures(tmp_path):
     assert [image["src"] for image in read.images] == ["pictures/01.png"]
     assert "onerror" not in read.images[0]
     assert read.images[0]["alt"] == EVIL
-    assert read.text.count(EVIL) == 8
+    assert "".join(read.text).count(EVIL) == 8
     strip = cv2.imread(str(html.parent / "pictures" / "01.png"))[..., ::-1]
     assert strip.shape == (6, 20, 3)
     assert strip[0, [0, 9, 19]].tolist() == [[200, 100, 0], [255, 255, 255], [200, 100, 255]]
@@ -102,7 +103,7 @@ def test_places_where_no_report_can_be(tmp_path):
     [("- a", "\\- a"), ("12. a", "12\\. a"), ("---", "\\---"), ("30.25", "30.25"), ("-1", "-1"), ("a - b", "a - b")],
 )
 def test_paragraphs_stay_paragraphs(text, expected):
-    assert marked(text) == expected
+    assert escaped(text) == expected
 
 
 def test_names_with_halves_of_characters_are_written(tmp_path):

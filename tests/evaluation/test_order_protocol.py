@@ -41,11 +41,12 @@ def test_shares_of_clips(asked: dict[str, Any], tmp_path: Path) -> None:
     report = evaluate_order(Brighter(), "somewhere", device="cpu", limit=3, cache=tmp_path)
     assert asked == {"root": Path("somewhere"), "cache": tmp_path, "limit": 3}
     mild, clips, total = report.rows
-    assert (mild.count, mild.hit, mild.con2, mild.con3) == (2, 1, 1, 1)
-    assert mild.confidence == pytest.approx(1)
-    assert (clips.count, clips.hit, clips.con2, clips.con3) == (3, 1, 1, 0)
-    assert 0 < clips.confidence < 1
-    assert (total.exposures, total.count, total.con3) == ("all", 5, pytest.approx(0.4))
+    names = ("hit", "con@2", "con@3")
+    assert (mild.count, *(mild.values[name] for name in names)) == (2, 1, 1, 1)
+    assert mild.values["confidence"] == pytest.approx(1)
+    assert (clips.count, *(clips.values[name] for name in names)) == (3, 1, 1, 0)
+    assert 0 < clips.values["confidence"] < 1
+    assert (total.labels["exposures"], total.count, total.values["con@3"]) == ("all", 5, pytest.approx(0.4))
     assert report.markdown().count("\n") == 2 + len(report.rows)
     assert "5 clips of seven frames" in report.summary()
     assert json.loads(json.dumps(report.as_dict()))["results"][1]["con@3"] == 0
@@ -53,4 +54,4 @@ def test_shares_of_clips(asked: dict[str, Any], tmp_path: Path) -> None:
 
 def test_what_means_nothing_to_it_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", "order-1", "--refine"]) == 2
-    assert "mean nothing to order-1" in capsys.readouterr().err
+    assert "means nothing to order-1" in capsys.readouterr().err

@@ -26,7 +26,7 @@ from unblur.pipeline.frame_order import OrderScorer, shrunk, spread
 from unblur.tasks import order_files
 from unblur.tasks.order import order, score_frames
 from unblur.tasks.order_files import OrderOptions, eval_files, label_files, score_files
-from unblur.tasks.order_report import ScoreReport
+from unblur.tasks.order_report import OrderReport
 
 
 def network(form: str = "antisymmetric") -> HyperCUT:
@@ -138,8 +138,8 @@ def test_clips_of_all_kinds_are_scored(tmp_path: Path, model: str, metadata: Pat
     write_clip(tmp_path / "films" / "b.gif", frames(2, 3))
     (tmp_path / "films" / "c.mp4").write_bytes(b"no film")
     report = score_files([str(tmp_path / "films"), str(metadata.parent), "none.mp4"], OrderOptions(model, "cpu"))
-    assert [row.scored.frames for row in report.rows] == [12, 3] + [5] * 6
-    assert [row.id for row in report.rows][2:] == [f"{i}/0" for i in range(6)]
+    assert [row.scored.frames for row in report.results] == [12, 3] + [5] * 6
+    assert [row.id for row in report.results][2:] == [f"{i}/0" for i in range(6)]
     assert len(report.errors) == 2
     assert report.exit_code == 1
     assert report.markdown().count("\n") == 10
@@ -147,21 +147,21 @@ def test_clips_of_all_kinds_are_scored(tmp_path: Path, model: str, metadata: Pat
     assert machine["model"]["name"] == "tiny-order"
     assert machine["results"][0]["direction"] in (1, -1)
     some = score_files([str(metadata)], OrderOptions(model, "cpu", split="val"))
-    assert [row.id for row in some.rows] == ["4/0", "5/0"]
+    assert [row.id for row in some.results] == ["4/0", "5/0"]
     none = score_files([str(metadata)], OrderOptions(model, "cpu", split="test"))
     assert "has no entry" in str(none.errors[0])
 
 
 def test_the_stored_order_changes_no_score(model: str, metadata: Path) -> None:
-    before = score_files([str(metadata)], OrderOptions(model, "cpu")).rows
+    before = score_files([str(metadata)], OrderOptions(model, "cpu")).results
     found = read_metadata(metadata)
     reversed_ = tuple(replace(entry, order="reverse") for entry in found.entries)
     write_metadata(metadata, replace(found, entries=reversed_))
-    after = score_files([str(metadata)], OrderOptions(model, "cpu")).rows
+    after = score_files([str(metadata)], OrderOptions(model, "cpu")).results
     assert [row.scored.direction for row in after] == [row.scored.direction for row in before]
     turned = tuple(replace(entry, frames=entry.frames[::-1]) for entry in found.entries)
     write_metadata(metadata, replace(found, entries=turned))
-    opposite = score_files([str(metadata)], OrderOptions(model, "cpu")).rows
+    opposite = score_files([str(metadata)], OrderOptions(model, "cpu")).results
     assert [row.scored.direction.sign for row in opposite] == [-row.scored.direction.sign for row in before]
 
 
@@ -196,7 +196,7 @@ def test_hit_and_con_are_counted(metadata: Path) -> None:
     assert "con@3" not in found["all"]
     assert report.inconsistent == ["1/0", "5/0"]
     assert "inconsistent: 1/0, 5/0" in report.markdown()
-    assert "1/0, 5/0" in str(report.table().caption)
+    assert "1/0, 5/0" in report.tables()[0].caption
 
 
 def test_labels(model: str, metadata: Path, tmp_path: Path) -> None:
@@ -204,13 +204,13 @@ def test_labels(model: str, metadata: Path, tmp_path: Path) -> None:
     before, after = read_metadata(metadata), read_metadata(metadata.with_name("metadata.ordered.json"))
     assert report.job.output.name == "metadata.ordered.json"
     assert {entry.order for entry in after.entries} == {"keep", "reverse"}
-    for old, new, row in zip(before.entries, after.entries, report.rows, strict=True):
+    for old, new, row in zip(before.entries, after.entries, report.results, strict=True):
         assert replace(new, order=old.order, more=old.more) == old
         assert new.order == ("keep" if row.scored.direction.score > 0 else "reverse")
         assert new.more["x"] == old.more["x"]
         assert new.more["score"] == pytest.approx(row.scored.direction.score, rel=1e-4)
         assert new.more["consistent"] is row.scored.consistent
-        assert new.more["model"] == {"name": "tiny-order", "sha256": report.model["sha256"]}
+        assert new.more["model"] == {"name": "tiny-order", "sha256": report.about["model"]["sha256"]}
         assert len(new.more["model"]["sha256"]) == 64
     assert len(report.inconsistent) == sum(not entry.more["consistent"] for entry in after.entries)
 
@@ -269,7 +269,7 @@ def test_a_clip_that_cannot_be_read_keeps_its_order(model: str, metadata: Path) 
 def test_labels_are_exported_as_a_manifest(model: str, metadata: Path) -> None:
     label_files(metadata, metadata.parent / "new.jsonl", OrderOptions(model, "cpu"))
     report = label_files(metadata, options=OrderOptions(model, "cpu"))
-    signs = [row.scored.direction.sign for row in report.rows]
+    signs = [row.scored.direction.sign for row in report.results]
     found = read_manifest(metadata.parent / "new.jsonl", "toy")
     assert [entry.order for entry in found.entries] == ["keep" if sign > 0 else "reverse" for sign in signs]
     with pytest.raises(UnblurError, match=r"new\.jsonl: is a manifest; make metadata of it"):
@@ -336,7 +336,7 @@ def test_sides_from_64_on_are_taken() -> None:
 
 
 def test_nothing_at_all_is_no_success() -> None:
-    assert ScoreReport("order score", {"name": "a"}, [], [], 0.0).exit_code == 1
+    assert OrderReport("order score", {"name": "a"}, [], [], 0.0).exit_code == 1
 
 
 def test_metadata_without_exposures_is_told_of(model: str, tmp_path: Path) -> None:
@@ -372,5 +372,5 @@ def test_the_next_clip_is_read_while_one_is_scored(model: str, metadata: Path, m
     score = OrderScorer.score
     monkeypatch.setattr(order_files, "_entry", counted)
     monkeypatch.setattr(OrderScorer, "score", scores)
-    assert len(score_files([str(metadata)], OrderOptions(model, "cpu")).rows) == 6
+    assert len(score_files([str(metadata)], OrderOptions(model, "cpu")).results) == 6
     assert most <= 3

@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,39 +15,10 @@ from unblur.cli.spelling import Spelling
 from unblur.errors import UnblurError
 
 if TYPE_CHECKING:
-    from unblur.run_report import Job, Outcome
+    from unblur.run_report import Job, Outcome, RunReport
 
 OK, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes: done, an input failed, a command that makes no sense, stopped by the user."""
-
-
-class Closing(Protocol):
-    """What a command did."""
-
-    @property
-    def exit_code(self) -> int:
-        """0, or 1 if anything failed."""
-        ...
-
-    def summary(self) -> str:
-        """One line."""
-        ...
-
-    def as_dict(self) -> dict[str, object]:
-        """For machines."""
-        ...
-
-
-class Table(Protocol):
-    """Numbers in rows and columns."""
-
-    def table(self) -> Any:
-        """For rich."""
-        ...
-
-    def markdown(self) -> str:
-        """As text."""
-        ...
 
 
 class Console:
@@ -118,29 +89,28 @@ class Console:
             traceback.print_exception(cause, file=sys.stderr)
         typer.echo(f"unblur: {self.spelling.error(error)}", err=True)
 
-    def table(self, report: Table) -> None:
-        """Print a table: drawn on a terminal, Markdown elsewhere."""
+    def close(self, report: RunReport) -> int:
+        """Print the tables of a report and one line, or all of it for machines; return the exit code."""
         self.stop()
         if self.as_json:
-            return
+            spelled = self.spelling.all(report.as_dict())
+            if "errors" in spelled:
+                spelled["errors"] = [self.entry(error) for error in report.errors]
+            print_json(spelled)
+            return report.exit_code
+        if report.tables():
+            self._print_tables(report)
+        typer.echo(self.spelling.text(report.summary()))
+        return report.exit_code
+
+    def _print_tables(self, report: RunReport) -> None:
+        """Draw them on a terminal; Markdown elsewhere."""
         if sys.stdout.isatty():
             from rich.console import Console as Screen
 
-            Screen().print(report.table())
+            Screen().print(report)
         else:
             typer.echo(self.spelling.text(report.markdown()))
-
-    def close(self, report: Closing) -> int:
-        """Print the report, or one line of it; return the exit code."""
-        self.stop()
-        if self.as_json:
-            told = self.spelling.all(report.as_dict())
-            if "errors" in told:
-                told["errors"] = [self.entry(error) for error in getattr(report, "errors", ())]
-            print_json(told)
-        else:
-            typer.echo(self.spelling.text(report.summary()))
-        return report.exit_code
 
     def entry(self, error: UnblurError) -> dict[str, str]:
         """An error, for a machine-readable report."""

@@ -132,10 +132,7 @@ def data_fmr(
     rules = (counts, every, size, margin, box, sharpness, sort, response, max_step, min_length, split)
     with context.obj.running(as_json) as console:
         options = task.FmrOptions(*rules)
-        report = task.fmr_data(sources, None if dry_run else out, options, console, landmarks=landmarks)
-        if report.statistics:
-            console.table(report)
-        return console.close(report)
+        return console.close(task.fmr_data(sources, None if dry_run else out, options, console, landmarks=landmarks))
 
 
 @app.command("precompute", epilog="Example: unblur data precompute faces/ --model best")

@@ -7,9 +7,16 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from unblur.cli.options import DataConsistency, Device, Dtype, Json, Root, Split, SplitName
+from unblur.cli.options import DataConsistency, Device, Dtype, Json, Root, Split
 
 app = typer.Typer()
+
+OF_FILMS = (
+    *("dtype", "refine", "data_consistency", "report"),
+    *("metrics", "lpips", "features", "identity", "fid_like", "order", "split", "root"),
+)
+USELESS = {"faces-1": ("order", "root"), "blur-1": OF_FILMS, "order-1": OF_FILMS}
+"""Options that mean nothing to a protocol; of others `--report`."""
 
 
 @app.command("eval", epilog="Example: unblur eval val-1 --data val/")
@@ -63,59 +70,45 @@ def evaluate(
     ] = None,
     split: Split = None,
     root: Root = None,
+    published: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Show the numbers of others below, such as research/published/faces.json."),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(metavar="FOLDER|FILE.html", help="faces-1: write tables and pictures, as a page.")
     ] = None,
     as_json: Json = False,
 ) -> int:
     """Measure a model by a named protocol, or on exposures of your own, beside the blurry input itself."""
-    from unblur.evaluation import film_protocol as task
+    _check(context, protocol, models or [])
     from unblur.evaluation.blur_space_protocol import evaluate_space
     from unblur.evaluation.faces_protocol import evaluate_faces
+    from unblur.evaluation.film_protocol import evaluate as evaluate_films
+    from unblur.evaluation.options import EvaluationOptions
     from unblur.evaluation.order_protocol import evaluate_order
 
-    if protocol != "faces-1" and len(models or []) > 1:
-        raise typer.BadParameter(f"only one is measured by {protocol}", param_hint="--model")
-    if protocol != "faces-1" and report is not None:
-        raise typer.BadParameter(f"means nothing to {protocol}", param_hint="--report")
-    if protocol == "faces-1" and (order is not None or root is not None):
-        raise typer.BadParameter("--order and --root mean nothing to faces-1")
     model = models[0] if models else None
+    named = [name.strip() for name in metrics.split(",")] if metrics is not None else []
     with context.obj.running(as_json) as console:
+        common: dict[str, Any] = {"device": device, "limit": limit, "cache": cache, "published": published}
+        common["progress"] = console.progress
         if protocol in ("blur-1", "order-1"):
-            if dtype != "auto" or refine or data_consistency is not None:
-                raise typer.BadParameter(f"--dtype, --refine and --data-consistency mean nothing to {protocol}")
-            resized = None if fid_like == "torch-fidelity" else fid_like
-            if any(x is not None for x in (metrics, lpips, features, identity, resized, order, split, root)):
-                said = "--metrics, --lpips, --features, --identity, --fid-like, --order, --split and --root"
-                raise typer.BadParameter(f"{said} mean nothing to {protocol}")
             measure = evaluate_space if protocol == "blur-1" else evaluate_order
-            measured: Any = measure(model, data, device=device, limit=limit, cache=cache, progress=console.progress)
-            console.table(measured)
-            return console.close(measured)
-        asked = _asked(
-            metrics,
-            split,
-            lpips=lpips,
-            order=order,
-            root=root,
-            features=features,
-            identity=identity,
-            fid_like=fid_like,
-        )
-        ways: dict[str, Any] = {"device": device, "dtype": dtype, "refine": refine}
-        ways["data_consistency"] = data_consistency
-        ways |= {"limit": limit, "cache": cache, "asked": asked, "progress": console.progress}
+            return console.close(measure(model, data, **common))
+        options = EvaluationOptions(named, lpips, order, split, root, features, identity, fid_like)
+        common |= {"dtype": dtype, "refine": refine, "data_consistency": data_consistency, "options": options}
         if protocol == "faces-1":
-            measured = evaluate_faces(models or "fast", data, **ways, report=report)
-        else:
-            measured = task.evaluate(model or "fast", protocol, data, **ways)
-        console.table(measured)
-        return console.close(measured)
+            return console.close(evaluate_faces(models or "fast", data, **common, page=report))
+        return console.close(evaluate_films(model or "fast", protocol, data, **common))
 
 
-def _asked(metrics: str | None, split: SplitName | None, **named: Any) -> Any:
-    from unblur.evaluation.options import Asked
-
-    chosen = [name.strip() for name in metrics.split(",")] if metrics is not None else []
-    return Asked(chosen, split=split, **named)
+def _check(context: typer.Context, protocol: str, models: list[str]) -> None:
+    """Refuse what means nothing to a protocol."""
+    if protocol != "faces-1" and len(models) > 1:
+        raise typer.BadParameter(f"only one is measured by {protocol}", param_hint="--model")
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    spelled = [f"--{name.replace('_', '-')}" for name in USELESS.get(protocol, ("report",)) if name in given]
+    if spelled:
+        means = "mean" if len(spelled) > 1 else "means"
+        raise typer.BadParameter(f"{', '.join(spelled)} {means} nothing to {protocol}")

@@ -44,10 +44,7 @@ def order_measure(
     measure = task.eval_files if context.info_name == "eval" else task.score_files
     options = _order_options(model, device, side, split, root)
     with context.obj.running(as_json) as console:
-        report = measure(clips, options, console)
-        if report.rows:
-            console.table(report)
-        return console.close(report)
+        return console.close(measure(clips, options, console))
 
 
 @app.command("label", epilog="Example: unblur order label metadata.json -o ordered.json")
@@ -69,9 +66,7 @@ def order_label(
 
     options = _order_options(model, device, side, split, root)
     with context.obj.running(as_json) as console:
-        report = task.label_files(source, out, options, console)
-        console.table(report)
-        return console.close(report)
+        return console.close(task.label_files(source, out, options, console))
 
 
 def _order_options(model: str | None, device: str, side: int, split: SplitName | None, root: Path | None) -> Any:

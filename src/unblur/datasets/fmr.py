@@ -16,7 +16,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,7 +41,7 @@ from unblur.media.video import read_clip
 from unblur.models.mtcnn_weights import load_face_cascade
 from unblur.pipeline.face_detection import CascadeDetector, Detector
 from unblur.run_report import Job, Listener, Outcome, RunReport, Silent, run
-from unblur.table import Sheet
+from unblur.table import Table
 
 TEST = frozenset({"009", "010", "037", "039", "053", "158", "211", "406", "522"})
 """The clips of 300VW on which CFMD-GAN is measured; Ren et al., ICCV 2019."""
@@ -92,21 +91,21 @@ class FmrReport(RunReport):
         """For a machine-readable report."""
         return super().as_dict() | {"statistics": [_as_dict(one) for one in self.statistics]}
 
-    def _sheet(self) -> Sheet:
+    @property
+    def title(self) -> str:
+        """Stands above the table in a terminal."""
+        return "frames sorted by the left eye, against time"
+
+    def tables(self) -> list[Table]:
+        """The statistics."""
+        if not self.statistics:
+            return []
         headings = ["frames", "clips", "tau", "|tau|", "forward", "reversed", "monotone", "same centre"]
-        lines = []
+        rows = []
         for one in self.statistics:
             numbers = (one.tau, one.tau_size, one.forward, one.backward, one.monotone, one.centre)
-            lines.append([str(one.frames), str(one.clips), *(f"{number:.3f}" for number in numbers)])
-        return Sheet(headings, lines, [False] * len(lines))
-
-    def markdown(self) -> str:
-        """The statistics in Markdown."""
-        return self._sheet().markdown()
-
-    def table(self) -> Any:
-        """The statistics for `rich`."""
-        return self._sheet().table("frames sorted by the left eye, against time", None)
+            rows.append([str(one.frames), str(one.clips), *(f"{number:.3f}" for number in numbers)])
+        return [Table(headings, rows)]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What is measured beyond the usual, and with which weights."""
+"""Options of evaluations: further metrics, with the weights that they need, and which exposures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from unblur.evaluation.val1 import default_cache
 from unblur.metrics.fidelity import psnr, ssim
 from unblur.metrics.identity import IdentityDistance
 from unblur.metrics.sequence import Metric
-from unblur.models import feature_networks as feature_networks
 from unblur.models.feature_networks import (
     FACE_PACKAGE,
     FACE_SOURCES,
@@ -54,7 +53,7 @@ METRICS = (*NAMES, "identity", FRECHET)
 
 
 @dataclass
-class Measures:
+class MetricSet:
     """Metrics with their networks.
 
     Attributes
@@ -62,22 +61,22 @@ class Measures:
     metrics : dict of str to Metric
         Of pairs of pictures.
     names : dict of str to str
-        What each is called in a table, `FRECHET` too: measures with a network have its name.
-    observer : FeatureExtractor or None
-        What Frechet distances look through.
+        What each is called in a table, `FRECHET` too: those that depend on a network have its name.
+    extractor : FeatureExtractor or None
+        The network of Frechet distances.
     notes : list of str
         What was left out, and why.
     """
 
     metrics: dict[str, Metric] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
-    observer: FeatureExtractor | None = None
+    extractor: FeatureExtractor | None = None
     notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is measured beyond the usual.
+class EvaluationOptions:
+    """What is measured beyond the usual, and on which exposures.
 
     Attributes
     ----------
@@ -89,7 +88,7 @@ class Asked:
         The weights of LPIPS, see `unblur.models.feature_networks`; by default looked for in the folder for caches.
         Where there are none, LPIPS is left out.
     order : str, path, nn.Module or OrderScorer, optional
-        An order network: what it says of the films, `metrics.sequence.Order`.
+        An order network, for `metrics.sequence.Order` of the films.
     split : {"train", "val", "test"}, optional
         Of a metadata.json; all by default.
     root : path, optional
@@ -113,8 +112,14 @@ class Asked:
     identity: str | PathLike[str] | None = None
     fid_like: Like = "torch-fidelity"
 
-    def checked(self) -> Asked:
-        """Themselves, if they can be met."""
+    def checked(self) -> EvaluationOptions:
+        """The same options, if they fit together.
+
+        Raises
+        ------
+        UsageError
+            They do not.
+        """
         for name in self.metrics:
             if name not in METRICS:
                 raise UsageError("metrics", name, "no such metric", choose_from(METRICS, name))
@@ -131,52 +136,52 @@ class Asked:
                 raise UsageError(option, None, f"means nothing without {uses[0]}", f"add {uses[0]} to `metrics`")
         return self
 
-    def measures(self, device: torch.device, cache: str | PathLike[str] | None = None) -> Measures:
-        """What is asked for, with networks on `device`; what has no weights is left out, and noted.
+    def load(self, device: torch.device, cache: str | PathLike[str] | None = None) -> MetricSet:
+        """The metrics, with their networks on `device`; one without weights is left out, and noted.
 
         Raises
         ------
         UnblurError
             A file that was named is missing, damaged, or something else.
         """
-        made = Measures({name: metric for name, metric in PLAIN.items() if name in self.metrics})
-        made.names = {name: NAMES[name] for name in made.metrics}
+        loaded = MetricSet({name: metric for name, metric in PLAIN.items() if name in self.metrics})
+        loaded.names = {name: NAMES[name] for name in loaded.metrics}
         package = Path(self.lpips) if self.lpips is not None else Path(cache or default_cache()) / LPIPS_PACKAGE
-        known = self.lpips is not None or package.is_file()
+        found = self.lpips is not None or package.is_file()
         if "lpips" in self.metrics:
-            self._add_lpips(made, package if known else None, device)
+            self._add_lpips(loaded, package if found else None, device)
         if "identity" in self.metrics:
-            self._add_identity(made, cache, device)
+            self._add_identity(loaded, cache, device)
         if FRECHET in self.metrics:
-            self._add_frechet(made, package if known else None, device)
-        return made
+            self._add_frechet(loaded, package if found else None, device)
+        return loaded
 
     @staticmethod
-    def _add_lpips(made: Measures, package: Path | None, device: torch.device) -> None:
+    def _add_lpips(loaded: MetricSet, package: Path | None, device: torch.device) -> None:
         if package is None:
-            made.notes.append(f"LPIPS left out: get its weights with {LPIPS_FETCH}, and name the file with `lpips`")
+            loaded.notes.append(f"LPIPS left out: get its weights with {LPIPS_FETCH}, and name the file with `lpips`")
             return
-        made.metrics["lpips"], made.names["lpips"] = _one_by_one(load_lpips(package).to(device)), NAMES["lpips"]
+        loaded.metrics["lpips"], loaded.names["lpips"] = _one_by_one(load_lpips(package).to(device)), NAMES["lpips"]
 
-    def _add_identity(self, made: Measures, cache: str | PathLike[str] | None, device: torch.device) -> None:
+    def _add_identity(self, loaded: MetricSet, cache: str | PathLike[str] | None, device: torch.device) -> None:
         place = Path(self.identity) if self.identity is not None else Path(cache or default_cache()) / FACE_PACKAGE
         if self.identity is None and not place.is_file():
-            known = FACE_SOURCES
-            made.notes.append(f"identity distance left out: name a network of faces with `identity` ({known})")
+            needs = f"name a network of faces with `identity` ({FACE_SOURCES})"
+            loaded.notes.append(f"identity distance left out: {needs}")
             return
-        observer = load_identity(place)
-        made.metrics["identity"] = _one_by_one(IdentityDistance(observer.network).to(device))
-        made.names["identity"] = observer.measure
+        embedder = load_identity(place)
+        loaded.metrics["identity"] = _one_by_one(IdentityDistance(embedder.network).to(device))
+        loaded.names["identity"] = embedder.measure
 
-    def _add_frechet(self, made: Measures, package: Path | None, device: torch.device) -> None:
+    def _add_frechet(self, loaded: MetricSet, package: Path | None, device: torch.device) -> None:
         place = self.features if self.features is not None else package
         if place is None:
-            known = FEATURE_SOURCES
-            made.notes.append(f"Frechet distance left out: name its network with `features` ({known})")
+            needs = f"name its network with `features` ({FEATURE_SOURCES})"
+            loaded.notes.append(f"Frechet distance left out: {needs}")
             return
-        made.observer = load_features(place, self.fid_like)
-        made.observer.network.to(device)
-        made.names[FRECHET] = made.observer.measure
+        loaded.extractor = load_features(place, self.fid_like)
+        loaded.extractor.network.to(device)
+        loaded.names[FRECHET] = loaded.extractor.measure
 
 
 def _one_by_one(network: nn.Module) -> Metric:

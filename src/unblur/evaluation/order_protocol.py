@@ -3,68 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from unblur.evaluation.class_table import Progress, Tally, rows_of
+from unblur.evaluation.report import ALL, EvaluationReport, ScoreTable, class_rows, read_published
 from unblur.evaluation.val1 import load_val1
 from unblur.metrics.ordering import consistent, hit
-from unblur.pipeline.frame_order import SIDE, Model, Scored, gathered, load_order_scorer
+from unblur.pipeline.frame_order import SIDE, Model, gathered, load_order_scorer
+from unblur.pipeline.restore import Progress
 
 NAME = "order-1"
-
-
-@dataclass(frozen=True)
-class Row:
-    """Shares of a class.
-
-    Attributes
-    ----------
-    exposures : str
-    count : int
-    hit : float
-        Whose widest pair lies on the other side when it is reversed.
-    con2, con3 : float
-        Whose two, three symmetric pairs lie on one side.
-    confidence : float
-        Its mean.
-    """
-
-    exposures: str
-    count: int
-    hit: float
-    con2: float
-    con3: float
-    confidence: float
-
-    def cells(self) -> list[str]:
-        """As text."""
-        return [
-            self.exposures,
-            str(self.count),
-            *(f"{share:.3f}" for share in (self.hit, self.con2, self.con3, self.confidence)),
-        ]
-
-    def as_dict(self) -> dict[str, object]:
-        """For a machine-readable report."""
-        numbers = {"hit": self.hit, "con@2": self.con2, "con@3": self.con3, "confidence": self.confidence}
-        return {"exposures": self.exposures, "count": self.count, **numbers}
-
-
-@dataclass(frozen=True)
-class Report(Tally[Row]):
-    """What order-1 measured."""
-
-    headings = ("exposures", "n", "hit", "con@2", "con@3", "confidence")
-
-    def counted(self) -> str:
-        """What was measured, and how many."""
-        return f"{self.rows[-1].count} clips of seven frames"
+COLUMNS = {
+    **{"exposures": "exposures", "count": "n"},
+    **{name: name for name in ("hit", "con@2", "con@3", "confidence")},
+}
 
 
 def evaluate_order(
@@ -75,16 +29,24 @@ def evaluate_order(
     side: int = SIDE,
     limit: int | None = None,
     cache: str | PathLike[str] | None = None,
+    published: str | PathLike[str] | None = None,
     progress: Progress | None = None,
-) -> Report:
-    """Measure an order network by order-1: on the frames of `unblur.evaluation.val1`, that it was told nothing of.
+) -> EvaluationReport:
+    """Measure an order network by order-1: on the true frames of `unblur.evaluation.val1`.
 
     Parameters
     ----------
     model, device, side
         See `unblur.order`.
-    data, limit, cache, progress
+    data, limit, cache, published, progress
         See `unblur.evaluation.film_protocol.evaluate`.
+
+    Returns
+    -------
+    EvaluationReport
+        With the table ``results``, of each class and of all: shares of clips whose widest pair lies on the other side
+        when it is reversed (``hit``), whose two and three symmetric pairs lie on one side (``con@2``, ``con@3``), and
+        the mean ``confidence``.
 
     Raises
     ------
@@ -92,29 +54,29 @@ def evaluate_order(
         The model does not score orders; data that are missing or cannot be read.
     """
     begun = time.perf_counter()
+    tables = read_published(published)
     order_scorer = load_order_scorer(model, device)
-    tell = progress or (lambda stage, done, total: None)
-    building = lambda done, total: tell(f"building {NAME}", done, total)  # noqa: E731
+    progress = progress or (lambda stage, done, total: None)
+    building = lambda done, total: progress(f"building {NAME}", done, total)  # noqa: E731
     classes = load_val1(Path(data), Path(cache) if cache else None, limit=limit, progress=building)
     clips = {name: list(zip(some.names, some.frames, strict=True)) for name, some in classes.items()}
 
-    def measure(clip: tuple[str, Tensor]) -> Scored:
+    def measure(clip: tuple[str, Tensor]) -> dict[str, float]:
         name, frames = clip
-        return order_scorer.score(gathered(((name, frame.float() / 255) for frame in frames), side), subject=name)
+        scored = order_scorer.score(gathered(((name, frame.float() / 255) for frame in frames), side), subject=name)
+        forward, backward = scored.forward[None], scored.backward[None]
+        shares = {"hit": hit(forward, backward)[:, 0]} | {f"con@{k}": consistent(forward, k) for k in (2, 3)}
+        return {name: float(share) for name, share in shares.items()} | {"confidence": scored.direction.confidence}
 
-    rows = tuple(rows_of(clips, measure, _row, tell))
-    known: dict[str, object] = {
-        **order_scorer.as_dict(),
-        "device": str(order_scorer.device),
-        "dtype": "float32",
-        "side": side,
-    }
-    return Report(NAME, known, limit, time.perf_counter() - begun, rows)
-
-
-def _row(name: str, scored: Sequence[Scored]) -> Row:
-    forward, backward = (torch.stack([getattr(one, way) for one in scored]) for way in ("forward", "backward"))
-    judged = (hit(forward, backward)[:, 0], consistent(forward, 2), consistent(forward, 3))
-    shares = [float(one.float().mean()) for one in judged]
-    confidence = sum(one.direction.confidence for one in scored) / len(scored)
-    return Row(name, len(scored), shares[0], shares[1], shares[2], confidence)
+    rows = tuple(class_rows(clips, measure, progress))
+    settings = {"device": str(order_scorer.device), "dtype": "float32", "side": side}
+    return EvaluationReport(
+        protocol=NAME,
+        model={**order_scorer.as_dict(), **settings},
+        limit=limit,
+        begun=begun,
+        ended=time.perf_counter(),
+        counted=f"{rows[-1].count} clips of seven frames",
+        scores={"results": ScoreTable(COLUMNS, rows, group=lambda row: row.labels["exposures"] == ALL)},
+        published=tables,
+    )

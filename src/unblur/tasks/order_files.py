@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -29,9 +29,10 @@ from unblur.pipeline.frame_order import (
     spread,
 )
 from unblur.run_report import Job, Listener, Silent, unexpected
-from unblur.tasks.order_report import Labelled, Measured, Row, ScoreReport
+from unblur.tasks.order_report import LabelReport, OrderEvaluation, OrderReport, ScoredClip
 
 ORDERED = ".ordered"
+R = TypeVar("R", bound=OrderReport)
 DIGITS = 5
 """Of scores in a file; more would differ between machines."""
 
@@ -69,7 +70,7 @@ class _Clip:
 
 def score_files(
     inputs: Sequence[str], options: OrderOptions | None = None, listener: Listener | None = None
-) -> ScoreReport:
+) -> OrderReport:
     """Score clips, folders of clips or pictures, globs, and all exposures of metadata.
 
     Whatever the order in metadata says, frames are scored as they are stored.
@@ -79,16 +80,14 @@ def score_files(
     UnblurError
         An option cannot be met. What concerns one clip is in the report, and told to `listener`.
     """
-    rows, errors, order_scorer, begun = _scored(inputs, options or OrderOptions(), listener or Silent())
-    return ScoreReport("order score", order_scorer.as_dict(), rows, errors, time.perf_counter() - begun)
+    return _scored(OrderReport("order score"), inputs, options or OrderOptions(), listener or Silent())
 
 
 def eval_files(
     inputs: Sequence[str], options: OrderOptions | None = None, listener: Listener | None = None
-) -> Measured:
+) -> OrderEvaluation:
     """Measure hit, con@2 and con@3 over the same inputs as `score_files`, and name the clips that are inconsistent."""
-    rows, errors, order_scorer, begun = _scored(inputs, options or OrderOptions(), listener or Silent())
-    return Measured("order eval", order_scorer.as_dict(), rows, errors, time.perf_counter() - begun)
+    return _scored(OrderEvaluation("order eval"), inputs, options or OrderOptions(), listener or Silent())
 
 
 def label_files(
@@ -96,7 +95,7 @@ def label_files(
     out: str | PathLike[str] | None = None,
     options: OrderOptions | None = None,
     listener: Listener | None = None,
-) -> Labelled:
+) -> LabelReport:
     """Write metadata in which every clip says which way it runs.
 
     The order becomes "keep" or "reverse" by the score of all pairs; ``score``, ``confidence``, ``consistent`` and
@@ -116,7 +115,7 @@ def label_files(
         There is nothing to label, or the file cannot be written. Clips that cannot be read keep the order that they
         had, and are in the report.
     """
-    options, listener, begun = options or OrderOptions(), listener or Silent(), time.perf_counter()
+    options, listener, report = options or OrderOptions(), listener or Silent(), LabelReport("order label")
     path = find_metadata(source)
     metadata = None if path is None else open_metadata(path, options.root)
     if path is None or metadata is None:
@@ -124,12 +123,12 @@ def label_files(
     target = checked_target(path.with_suffix(f"{ORDERED}.json") if out is None else out, path)
     order_scorer = load_order_scorer(options.model, options.device)
     chosen = metadata.of_split(options.split)
-    rows, errors = _all_scored(_clips_of(chosen, check_side(options.side)), order_scorer, listener)
-    found = {row.id: row.scored for row in rows}
-    labelled = tuple(_labelled(entry, found.get(entry.id), order_scorer.as_dict()) for entry in metadata.entries)
-    warning = write_beside(target, replace(metadata, entries=labelled))
-    seconds = time.perf_counter() - begun
-    report = Labelled("order label", order_scorer.as_dict(), rows, errors, seconds, Job(path, target), warning)
+    _score_all(report, _clips_of(chosen, check_side(options.side)), order_scorer, listener)
+    scores = {clip.id: clip.scored for clip in report.results}
+    labelled = tuple(_labelled(entry, scores.get(entry.id), order_scorer.as_dict()) for entry in metadata.entries)
+    report.job = Job(path, target)
+    report.warning = write_beside(target, replace(metadata, entries=labelled))
+    report.ended = time.perf_counter()
     listener.done(report.outcome())
     return report
 
@@ -147,28 +146,25 @@ def _rounded(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")
 
 
-def _scored(
-    inputs: Sequence[str], options: OrderOptions, listener: Listener
-) -> tuple[list[Row], list[UnblurError], OrderScorer, float]:
-    begun, side = time.perf_counter(), check_side(options.side)
+def _scored(report: R, inputs: Sequence[str], options: OrderOptions, listener: Listener) -> R:
+    side = check_side(options.side)
     clips: list[_Clip] = []
-    wrong: list[UnblurError] = []
     for name in inputs:
         try:
             metadata = open_metadata(name, options.root)
             if metadata is None:
                 paths, errors = find_clips([name])
-                wrong += errors
+                report.errors += errors
                 clips += [_file(path, side) for path in paths]
             else:
                 clips += _clips_of(metadata.of_split(options.split), side)
         except UnblurError as error:
-            wrong.append(error)
-    for one in wrong:
-        listener.failed(one)
-    order_scorer = load_order_scorer(options.model, options.device)
-    rows, failed = _all_scored(clips, order_scorer, listener)
-    return rows, wrong + failed, order_scorer, begun
+            report.errors.append(error)
+    for wrong in report.errors:
+        listener.failed(wrong)
+    _score_all(report, clips, load_order_scorer(options.model, options.device), listener)
+    report.ended = time.perf_counter()
+    return report
 
 
 def _file(path: Path, side: int) -> _Clip:
@@ -189,20 +185,18 @@ def _entry(metadata: Metadata, entry: Entry, side: int) -> _Clip:
     return _Clip(entry.id, f"{metadata.name}, {entry.id}", entry.split, read)
 
 
-def _all_scored(
-    clips: Sequence[_Clip], order_scorer: OrderScorer, listener: Listener
-) -> tuple[list[Row], list[UnblurError]]:
+def _score_all(report: OrderReport, clips: Sequence[_Clip], order_scorer: OrderScorer, listener: Listener) -> None:
     """Every clip by itself, so that its score does not depend on the others."""
-    rows: list[Row] = []
-    errors: list[UnblurError] = []
+    model = order_scorer.as_dict()
+    report.about, report.by = {"model": model}, f"by {model['name']}"
     for number, (clip, frames) in enumerate(_ahead(clips)):
         listener.progress("scoring", number, len(clips))
         try:
-            rows.append(Row(clip.id, clip.split, order_scorer.score(*frames(), clip.place)))
+            report.results.append(ScoredClip(clip.id, clip.split, order_scorer.score(*frames(), clip.place)))
         except Exception as cause:
-            errors.append(cause if isinstance(cause, UnblurError) else unexpected(clip.place, cause))
-            listener.failed(errors[-1], cause)
-    return rows, errors
+            error = cause if isinstance(cause, UnblurError) else unexpected(clip.place, cause)
+            report.errors.append(error)
+            listener.failed(error, cause)
 
 
 def _ahead(clips: Iterable[_Clip]) -> Iterator[tuple[_Clip, Callable[[], tuple[Tensor, Tensor, int]]]]:

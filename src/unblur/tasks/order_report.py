@@ -1,29 +1,24 @@
-"""What `unblur order` tells: directions of clips, shares that agree, and which do not."""
+"""What `unblur order` reports: directions of clips, how far the pairs of their frames agree, and where they do not."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 
-from unblur._version import __version__
 from unblur.data.exposure_metadata import Split
-from unblur.errors import UnblurError
 from unblur.metrics.ordering import consistent, hit
 from unblur.pipeline.frame_order import Scored
-from unblur.run_report import Job, Outcome
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from unblur.run_report import Job, Outcome, RunReport
+from unblur.table import Table
 
 LISTED = 20
-"""Inconsistent clips that are named where people read; all are in the report for machines."""
+"""Inconsistent clips that are named for people; the report for machines has all of them."""
 
 
 @dataclass(frozen=True)
-class Row:
+class ScoredClip:
     """A clip and its order."""
 
     id: str
@@ -45,177 +40,114 @@ class Row:
         }
 
 
-@dataclass(frozen=True)
-class ScoreReport:
-    """Clips with their directions.
-
-    Attributes
-    ----------
-    command : str
-    model : dict
-    rows : sequence of Row
-    errors : list of UnblurError
-    seconds : float
-    """
-
-    command: str
-    model: dict[str, str]
-    rows: Sequence[Row]
-    errors: list[UnblurError]
-    seconds: float
+@dataclass
+class OrderReport(RunReport):
+    """Clips with their directions: the `results` are `ScoredClip`."""
 
     @property
     def exit_code(self) -> int:
         """0, or 1 if a clip failed or there was none."""
-        return 1 if self.errors or not self.rows else 0
+        return 1 if self.errors or not self.results else 0
 
     @property
     def inconsistent(self) -> list[str]:
         """The clips whose symmetric pairs do not all lie on one side."""
-        return [row.id for row in self.rows if not row.scored.consistent]
+        return [clip.id for clip in self.results if not clip.scored.consistent]
 
     def summary(self) -> str:
         """One line."""
-        reversed_ = sum(row.scored.direction.sign < 0 for row in self.rows)
+        backwards = sum(clip.scored.direction.sign < 0 for clip in self.results)
         failed = f", {len(self.errors)} failed" if self.errors else ""
-        counts = f"{len(self.rows)} scored: {len(self.rows) - reversed_} as stored, {reversed_} reversed"
-        return (
-            f"{counts}, {len(self.inconsistent)} inconsistent{failed} in {self.seconds:.1f} s by {self.model['name']}"
-        )
+        counts = f"{len(self.results)} scored: {len(self.results) - backwards} as stored, {backwards} reversed"
+        return f"{counts}, {len(self.inconsistent)} inconsistent{failed} in {self.seconds:.1f} s {self.by}"
 
     def as_dict(self) -> dict[str, object]:
         """For a machine-readable report."""
-        return {
-            "command": self.command,
-            "unblur": __version__,
-            "ok": not self.errors,
-            "seconds": round(self.seconds, 3),
-            "model": self.model,
-            "inconsistent": self.inconsistent,
-            "results": [row.as_dict() for row in self.rows],
-            "errors": [
-                {"input": error.subject, "problem": error.problem, "remedy": error.remedy} for error in self.errors
-            ],
-        }
+        return super().as_dict() | {"inconsistent": self.inconsistent}
 
-    def headings(self) -> list[str]:
-        """Of the columns; the first one's are names."""
-        return ["clip", "frames", "score", "confidence", "direction"]
-
-    def cells(self) -> list[list[str]]:
-        """The table's rows as text."""
-        return [
-            [
-                row.id,
-                str(row.scored.frames),
-                f"{row.scored.direction.score:+.3g}",
-                f"{row.scored.direction.confidence:.2f}",
-                ("as stored" if row.scored.direction.sign > 0 else "reversed")
-                + ("" if row.scored.consistent else ", inconsistent"),
-            ]
-            for row in self.rows
-        ]
-
-    def note(self) -> str:
-        """What stands below the table."""
-        return ""
-
-    def markdown(self) -> str:
-        """The table in Markdown."""
-        headings = self.headings()
-        lines = (headings, ["---", *("---:" for _ in headings[1:])], *self.cells())
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n" + self.note()
-
-    def table(self) -> Table:
-        """The table for `rich`."""
-        from rich.markup import escape
-        from rich.table import Table
-
-        table = Table(caption=escape(self.note()) or None)
-        for number, heading in enumerate(self.headings()):
-            table.add_column(heading, justify="right" if number else "left", overflow="fold")
-        for cells in self.cells():
-            table.add_row(*map(escape, cells))
-        return table
+    def tables(self) -> list[Table]:
+        """A row for each clip."""
+        rows = []
+        for clip in self.results:
+            direction = clip.scored.direction
+            numbers = [str(clip.scored.frames), f"{direction.score:+.3g}", f"{direction.confidence:.2f}"]
+            runs = "as stored" if direction.sign > 0 else "reversed"
+            rows.append([clip.id, *numbers, runs if clip.scored.consistent else f"{runs}, inconsistent"])
+        return [Table(["clip", "frames", "score", "confidence", "direction"], rows)] if rows else []
 
 
-@dataclass(frozen=True)
-class Measured(ScoreReport):
+@dataclass
+class OrderEvaluation(OrderReport):
     """hit and con@k over clips, for each split and for all."""
 
     def as_dict(self) -> dict[str, object]:
         """For a machine-readable report."""
-        return {**super().as_dict(), "measures": {name: measures(rows) for name, rows in self._parts()}}
+        return super().as_dict() | {"measures": {name: measures(clips) for name, clips in self._splits()}}
 
-    def headings(self) -> list[str]:
-        """Of the columns."""
-        return ["clips", "n", *measures(self.rows)]
-
-    def cells(self) -> list[list[str]]:
-        """The table's rows as text."""
-        columns = self.headings()[2:]
-        lines = []
-        for name, rows in self._parts():
-            found = measures(rows)
-            lines.append([name, str(len(rows)), *(f"{found[key]:.3f}" if key in found else "-" for key in columns)])
-        return lines
-
-    def note(self) -> str:
-        """The clips that are inconsistent, the first ones."""
+    def tables(self) -> list[Table]:
+        """A row for each split, and below it the clips that are inconsistent."""
+        if not self.results:
+            return []
+        columns = list(measures(self.results))
+        rows = []
+        for name, clips in self._splits():
+            values = measures(clips)
+            rows.append([name, str(len(clips)), *(f"{values[key]:.3f}" if key in values else "-" for key in columns)])
         names = self.inconsistent
-        if not names:
-            return ""
         more = f" and {len(names) - LISTED} more, all with `json`" if len(names) > LISTED else ""
-        return f"inconsistent: {', '.join(names[:LISTED])}{more}\n"
+        caption = f"inconsistent: {', '.join(names[:LISTED])}{more}" if names else ""
+        return [Table(["clips", "n", *columns], rows, caption=caption)]
 
-    def _parts(self) -> list[tuple[str, list[Row]]]:
-        names = sorted({row.split for row in self.rows if row.split})
-        parts: list[tuple[str, list[Row]]] = [(name, [row for row in self.rows if row.split == name]) for name in names]
-        return [*(parts if len(parts) > 1 else []), ("all", list(self.rows))]
+    def _splits(self) -> list[tuple[str, list[ScoredClip]]]:
+        names = sorted({clip.split for clip in self.results if clip.split})
+        splits = [(name, [clip for clip in self.results if clip.split == name]) for name in names]
+        return [*(splits if len(splits) > 1 else []), ("all", list(self.results))]
 
 
-@dataclass(frozen=True)
-class Labelled(Measured):
+@dataclass
+class LabelReport(OrderEvaluation):
     """Labels that were written.
 
     Attributes
     ----------
     job : Job
-        What they were made of, and where they are.
+        The metadata they were made from, and the file they are in.
     warning : str or None
     """
 
-    job: Job
+    job: Job | None = None
     warning: str | None = None
 
     def outcome(self) -> Outcome:
         """What became of the file."""
+        assert self.job is not None
         facts: dict[str, object] = {"warning": self.warning} if self.warning else {}
-        reversed_ = sum(row.scored.direction.sign < 0 for row in self.rows)
-        return Outcome(self.job, f"{len(self.rows) - reversed_} keep, {reversed_} reverse", facts)
+        backwards = sum(clip.scored.direction.sign < 0 for clip in self.results)
+        return Outcome(self.job, f"{len(self.results) - backwards} keep, {backwards} reverse", facts)
 
     def as_dict(self) -> dict[str, object]:
         """For a machine-readable report."""
-        about = {"output": str(self.job.output), **({"warning": self.warning} if self.warning else {})}
-        return {**super().as_dict(), **about}
+        assert self.job is not None
+        warning = {"warning": self.warning} if self.warning else {}
+        return super().as_dict() | {"output": str(self.job.output), **warning}
 
 
-def measures(rows: Sequence[Row]) -> dict[str, float]:
+def measures(clips: Sequence[ScoredClip]) -> dict[str, float]:
     """Shares of clips: hit of each symmetric pair, the widest first, con@2 and con@3, and the mean confidence.
 
-    A clip with fewer pairs does not count where there are none.
+    A clip that has no such pair does not count there.
     """
-    if not rows:
+    if not clips:
         return {}
-    most = max(len(row.scored.forward) for row in rows)
-    found: dict[str, float] = {}
+    most = max(len(clip.scored.forward) for clip in clips)
+    values: dict[str, float] = {}
     for pair in range(most):
-        with_it = [row.scored for row in rows if len(row.scored.forward) > pair]
+        with_it = [clip.scored for clip in clips if len(clip.scored.forward) > pair]
         hits = [hit(scored.forward[pair], scored.backward[pair]) for scored in with_it]
-        found[f"hit {pair + 1}"] = float(torch.stack(hits).float().mean())
+        values[f"hit {pair + 1}"] = float(torch.stack(hits).float().mean())
     for k in (2, 3):
-        enough = [row.scored.forward for row in rows if len(row.scored.forward) >= k]
+        enough = [clip.scored.forward for clip in clips if len(clip.scored.forward) >= k]
         if enough:
-            found[f"con@{k}"] = float(torch.stack([consistent(scores, k) for scores in enough]).float().mean())
-    found["confidence"] = sum(row.scored.direction.confidence for row in rows) / len(rows)
-    return found
+            values[f"con@{k}"] = float(torch.stack([consistent(scores, k) for scores in enough]).float().mean())
+    values["confidence"] = sum(clip.scored.direction.confidence for clip in clips) / len(clips)
+    return values

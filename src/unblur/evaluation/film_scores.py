@@ -1,6 +1,6 @@
-"""What the named protocols measure: fidelity of the frames at all times, and whether they explain the blur.
+"""What is measured of films: fidelity of the frames at all times, and whether they explain the blur.
 
-For every exposure the film is asked for the frames at the times of the truth. Its direction of time is the one with
+For every exposure the film's frames are made at the times of the true ones. Its direction of time is the one with
 the higher mean PSNR over these frames (see `metrics.sequence`) and holds for every number of that exposure. The film
 is then averaged again, in linear light, and compared with the blurry picture.
 """
@@ -25,15 +25,15 @@ from unblur.runtime.precision import autocast
 REBLUR_FRAMES = 17
 """Frames that a film is averaged from where the truth was exposed all the time (trapezoidal rule)."""
 
-Film = Callable[[Tensor, Tensor], Tensor]
+FilmFunction = Callable[[Tensor, Tensor], Tensor]
 """blurry (B, 3, H, W) and times (T,) to frames (B, T, 3, H, W)."""
 
 DISTANCES = {"lpips", "identity"}
 """Metrics of which less is better."""
 
 
-class Exposures(Protocol):
-    """What is measured on; see `unblur.evaluation.val1.Exposures`."""
+class ExposureClass(Protocol):
+    """A class of exposures with their true frames; see `unblur.evaluation.val1.Exposures`."""
 
     @property
     def times(self) -> Tensor:
@@ -56,7 +56,7 @@ class Exposures(Protocol):
 
 
 @dataclass(frozen=True)
-class Scores:
+class FilmScores:
     """Of N exposures, each with T frames, in the film's better direction.
 
     Attributes
@@ -68,9 +68,9 @@ class Scores:
     direction : Tensor
         (N,) +1, or -1 where the film runs backwards.
     both : dict of str to BothWays
-        Metrics of the films as they are and reversed, (N, T) each, where they were asked for.
+        Metrics of the films as they are and reversed, (N, T) each, where metrics were named.
     order : Order or None
-        What an order network says of the films, if one was asked.
+        What an order network says of the films, if there is one.
     """
 
     psnr: Tensor
@@ -103,8 +103,8 @@ def _mean(values: Tensor | None) -> float | None:
 
 
 def score(
-    film: Film,
-    exposures: Exposures,
+    film: FilmFunction,
+    exposures: ExposureClass,
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
@@ -113,7 +113,7 @@ def score(
     scorer: PairScorer | None = None,
     on_batch: Callable[[int], Any] | None = None,
     on_frames: Callable[[Tensor, Tensor], Any] | None = None,
-) -> Scores:
+) -> FilmScores:
     """Measure a film network.
 
     Parameters
@@ -125,14 +125,14 @@ def score(
     device, dtype
         Where to run, and what to cast convolutions to. Metrics are taken in float32.
     metrics : mapping of str to callable, optional
-        What `Scores.both` is to hold, by name; see `DISTANCES`.
+        For `FilmScores.both`, by name; see `DISTANCES`.
     scorer : HyperCUT, optional
-        On `device`; for `Scores.order`.
+        On `device`; for `FilmScores.order`.
     on_batch : callable, optional
         Called with the number of exposures of each batch that is done.
     on_frames : callable, optional
-        Called with the frames (B, T, 3, H, W) in [0, 1] that were made and with the true ones, on `device`, before
-        that: for what is measured of sets of pictures.
+        Called before that with the film's frames (B, T, 3, H, W) in [0, 1] and with the true ones, on `device`: for
+        what is measured of sets of pictures.
     """
     device = torch.device(device)
     columns: defaultdict[str, list[Tensor]] = defaultdict(list)
@@ -141,8 +141,8 @@ def score(
         for batch in exposures.batches(batch_size):
             blurry, truth = batch["blurry"].to(device), batch["frames"].to(device)
             with autocast(device, dtype):
-                made = film(blurry, torch.cat((exposures.times, again)).to(device))
-            frames, mean = made.float().clamp(0, 1).split((len(exposures.times), len(again)), dim=1)
+                estimates = film(blurry, torch.cat((exposures.times, again)).to(device))
+            frames, mean = estimates.float().clamp(0, 1).split((len(exposures.times), len(again)), dim=1)
             light = torch.einsum("btchw,t->bchw", to_linear(mean, exposures.response), weights.to(device))
             for name, value in _columns(frames, truth, metrics or {}, scorer).items():
                 columns[name].append(value.cpu())
@@ -156,7 +156,7 @@ def score(
         name: BothWays(whole[f"{name} forward"], whole[f"{name} backward"], name in DISTANCES) for name in metrics or {}
     }
     order = None if scorer is None else Order(whole["hit"], whole.get("con@2"), whole.get("con@3"))
-    return Scores(whole["psnr"], whole["ssim"], whole["reblur"], whole["direction"], both, order)
+    return FilmScores(whole["psnr"], whole["ssim"], whole["reblur"], whole["direction"], both, order)
 
 
 def _columns(
@@ -165,15 +165,15 @@ def _columns(
     """What is measured of a batch of films (B, T, 3, H, W), by the names of its columns."""
     direction = best_direction(frames, truth)
     better = directed(frames, direction)
-    found = {"psnr": psnr(better, truth), "ssim": ssim(better, truth), "direction": direction}
+    columns = {"psnr": psnr(better, truth), "ssim": ssim(better, truth), "direction": direction}
     for name, metric in metrics.items():
         both = BothWays.of(frames, truth, metric, lower_is_better=name in DISTANCES)
-        found |= {f"{name} forward": both.forward, f"{name} backward": both.backward}
+        columns |= {f"{name} forward": both.forward, f"{name} backward": both.backward}
     if scorer is not None:
         order = Order.of(frames, scorer)
         named = {"hit": order.hit, "con@2": order.con2, "con@3": order.con3}
-        found |= {name: value for name, value in named.items() if value is not None}
-    return found
+        columns |= {name: value for name, value in named.items() if value is not None}
+    return columns
 
 
 def _reblur(light: Tensor, blurry: Tensor) -> Tensor:
@@ -183,19 +183,19 @@ def _reblur(light: Tensor, blurry: Tensor) -> Tensor:
 
 
 def score_blurry(
-    exposures: Exposures,
+    exposures: ExposureClass,
     *,
     device: torch.device | str = "cpu",
     metrics: Mapping[str, Metric] | None = None,
     on_frames: Callable[[Tensor, Tensor], Any] | None = None,
-) -> Scores:
-    """What the blurry picture itself scores, taken for every frame; its `reblur` says nothing."""
+) -> FilmScores:
+    """The scores of the blurry picture itself in place of every frame; its `reblur` means nothing."""
     still = lambda blurry, times: blurry[:, None].expand(-1, len(times), -1, -1, -1)  # noqa: E731
     return score(still, exposures, device=device, metrics=metrics, on_frames=on_frames)
 
 
 def reblur_rule(averaged: int | None) -> tuple[Tensor, Tensor]:
-    """Times and weights that average a film as its exposure was: the same frames, or the trapezoidal rule."""
+    """Times and weights that average a film as the camera did: of the same frames, or by the trapezoidal rule."""
     if averaged is not None:
         return frame_times(averaged), torch.full((averaged,), 1 / averaged)
     weights = torch.full((REBLUR_FRAMES,), 1 / (REBLUR_FRAMES - 1))
@@ -204,8 +204,8 @@ def reblur_rule(averaged: int | None) -> tuple[Tensor, Tensor]:
 
 
 @contextmanager
-def _evaluation(film: Film) -> Iterator[None]:
-    """Put a network into evaluation, and back into training if it was."""
+def _evaluation(film: FilmFunction) -> Iterator[None]:
+    """Put a network into evaluation mode, and back as it was."""
     if not isinstance(film, nn.Module):
         yield
         return

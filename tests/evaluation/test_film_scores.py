@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unblur.evaluation.protocols import REBLUR_FRAMES, reblur_rule, score, score_blurry
+from unblur.evaluation.film_scores import REBLUR_FRAMES, reblur_rule, score, score_blurry
 from unblur.exposure.average import average, frame_times
 from unblur.exposure.response import Response, from_linear, to_linear
 from unblur.metrics.fidelity import MAX_PSNR, psnr, ssim
