@@ -115,7 +115,7 @@ class Keeper(Callback):
         trainer.save_checkpoint(temporary)
         if trainer.is_global_zero:
             # Weights that are not finite are refused here, before they replace a checkpoint that is sound.
-            with self.average.applied(pl_module.network) if self.average else nullcontext():  # type: ignore[arg-type]
+            with self.average.applied(pl_module) if self.average else nullcontext():
                 self.save_weights(pl_module, trainer.global_step)
             temporary.replace(self.checkpoint)
         self._saved, self._kept = time.monotonic(), trainer.global_step

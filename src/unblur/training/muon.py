@@ -1,8 +1,7 @@
 """Muon: momentum whose update is orthogonalised, for the convolutions inside a network.
 
 Jordan et al. (2024), "Muon: an optimizer for hidden layers in neural networks". A convolution's weight counts as the
-matrix (out, in * height * width). torch has the optimizer for plain matrices only; this one also keeps everything
-else on AdamW, in one object, so that a schedule and a checkpoint see a single optimizer.
+matrix (out, in * height * width). `torch.optim.Muon` takes plain matrices only, and always computes in bfloat16.
 """
 
 from __future__ import annotations
@@ -13,9 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unblur.runtime.precision import has_fast_bfloat16
 
-class Muon(torch.optim.Optimizer):
-    """Muon for the weights it is given as `hidden`, AdamW for the `rest`.
+
+class Muon(torch.optim.AdamW):
+    """Muon for the weights it is given as `hidden`, AdamW without decay for the `rest`.
+
+    Both are in one optimizer, so that a schedule and a checkpoint see a single one.
 
     Parameters
     ----------
@@ -43,10 +46,11 @@ class Muon(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.99),
         eps: float = 1e-8,
     ) -> None:
-        defaults = {"lr": lr, "ratio": ratio, "momentum": momentum, "betas": betas, "eps": eps}
-        super().__init__(
-            [{"params": list(hidden), "orthogonal": True}, {"params": list(rest), "orthogonal": False}], defaults
-        )
+        groups: list[dict[str, Any]] = [
+            {"params": list(hidden), "ratio": ratio, "momentum": momentum},
+            {"params": list(rest)},
+        ]
+        super().__init__(groups, lr=lr, betas=betas, eps=eps, weight_decay=0.0)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -55,44 +59,39 @@ class Muon(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            update = self._orthogonal if group["orthogonal"] else self._adam
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    update(weight, weight.grad, group)
+        groups = self.param_groups
+        hidden, rest = groups
+        for weight in hidden["params"]:
+            if weight.grad is not None:
+                self._orthogonal_step(weight, weight.grad, hidden)
+        try:
+            self.param_groups = [rest]
+            super().step()
+        finally:
+            self.param_groups = groups
         return loss
 
-    def _orthogonal(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+    def _orthogonal_step(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[weight]
         if not state:
-            state["momentum"] = torch.zeros_like(gradient)
-        buffer = state["momentum"].lerp_(gradient, 1 - group["momentum"])
+            # AdamW wants every weight to have a step when it is loaded.
+            state["step"], state["momentum_buffer"] = torch.zeros(()), torch.zeros_like(gradient)
+        state["step"] += 1
+        buffer = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
         ahead = gradient.lerp(buffer, group["momentum"]).flatten(1)
         # The update's root mean square is kept the same whatever the matrix' shape.
         scale = group["lr"] * group["ratio"] * max(1, ahead.shape[0] / ahead.shape[1]) ** 0.5
         weight.sub_(orthogonalise(ahead).to(weight).view_as(weight), alpha=scale)
 
-    def _adam(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[weight]
-        if not state:
-            state["step"] = torch.zeros(())
-            state["mean"], state["square"] = torch.zeros_like(gradient), torch.zeros_like(gradient)
-        state["step"] += 1
-        first, second = group["betas"]
-        state["mean"].lerp_(gradient, 1 - first)
-        state["square"].lerp_(gradient.square(), 1 - second)
-        steps = float(state["step"])
-        denominator = (state["square"] / (1 - second**steps)).sqrt_().add_(group["eps"])
-        weight.addcdiv_(state["mean"], denominator, value=-group["lr"] / (1 - first**steps))
-
 
 def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
     """The nearest semi-orthogonal matrix, roughly: singular values end up between about 0.7 and 1.2.
 
-    Newton-Schulz iteration with the quintic of Jordan et al. (2024), in bfloat16.
+    Newton-Schulz iteration with the quintic of Jordan et al. (2024), in bfloat16 where the hardware is fast at it,
+    else in float32.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix.bfloat16()
+    x = matrix.bfloat16() if has_fast_bfloat16(matrix.device) else matrix.float()
     tall = x.shape[0] > x.shape[1]
     x = x.mT if tall else x
     x = x / (x.norm() + 1e-7)
