@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from loaded_networks import SimpleFilm
 from torch import Tensor, nn
 
-from unblur.training.checkpoint import Keeper
+from unblur.training.checkpoint import LAST, Keeper
 from unblur.training.datamodule import ExposureData
 from unblur.training.ema import MovingAverage
 from unblur.training.film_training import FilmTraining, Optimizer
@@ -96,9 +96,11 @@ def fit() -> Callable[..., tuple[Trainer, FilmTraining]]:
         module = build(TinyFilm(), **how) if build else FilmTraining(TinyFilm(), **how)
         average = MovingAverage(0.9)
 
-        def save(module: LightningModule, steps: int) -> None:
-            torch.save(module.network.state_dict(), folder / "weights.pt")
+        def save(module: LightningModule, steps: int, name: str) -> None:
+            torch.save(module.network.state_dict(), folder / ("weights.pt" if name == LAST else f"{name}.pt"))
 
+        journal = Journal(folder, 1)
+        keeper = {"score": lambda: journal.score} | (keeper or {})
         trainer = Trainer(
             max_steps=steps,
             max_epochs=-1,
@@ -108,8 +110,8 @@ def fit() -> Callable[..., tuple[Trainer, FilmTraining]]:
             callbacks=[
                 *(callbacks or []),
                 average,
-                Journal(folder, 1),
-                Keeper(folder, save, average, **(keeper or {})),
+                journal,
+                Keeper(folder, save, average, **keeper),
             ],
             num_sanity_val_steps=0,
             logger=False,

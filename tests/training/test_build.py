@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import csv
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +121,38 @@ def test_weights_are_readable_by_others_as_the_umask_says(recipe: Path) -> None:
     run = recipe.parent / "run"
     modes = {path.name: path.stat().st_mode & 0o777 for path in run.iterdir()}
     assert modes["last.safetensors"] == modes["last.ckpt"]
+
+
+def test_a_logger_has_the_lines_of_the_journal(recipe: Path) -> None:
+    run = recipe.parent / "run"
+    assert main([str(recipe), "--logger", "csv"]) == 0
+    assert main([str(recipe), "--logger", "csv", "--resume", "auto", "--trainer.max_steps", "3"]) == 0
+    with (run / "csv" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [line["step"] for line in lines(run)]
+    for row, line in zip(rows, lines(run), strict=True):
+        assert {name: float(value) for name, value in row.items() if value} == pytest.approx(line)
+
+
+def test_tensorboard_where_it_is_installed(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    installed = any(find_spec(name) for name in ("tensorboard", "tensorboardX"))
+    code = main([str(recipe), "--logger", "tensorboard"])
+    if installed:
+        assert code == 0
+        assert list((recipe.parent / "run" / "tensorboard").glob("events.*"))
+    else:
+        assert code == 1
+        assert "logger tensorboard: is not installed; needs pip install tensorboard" in capsys.readouterr().err
+
+
+def test_best_and_numbered_weights(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = recipe.parent / "run"
+    assert main([str(recipe), "--best", "[psnr]", "--numbered-every", "1"]) == 0
+    names = ["best-psnr", "last", "step-0000001", "step-0000002"]
+    assert [path.stem for path in sorted(run.glob("*.safetensors"))] == names
+    cards = [load_weights(run / f"{name}.safetensors").card for name in names]
+    assert [card.steps for card in cards] == [2, 2, 1, 2]
+    assert cards[0].score["psnr@0.5"] == pytest.approx(lines(run)[2]["psnr@0.5"], abs=1e-3)
+    other = ["--out", str(recipe.parent / "other")]
+    assert main([str(recipe), *other, "--best", "[psnr]", "--data.val-count", "0"]) == 1
+    assert "best: needs a validation" in capsys.readouterr().err

@@ -78,3 +78,49 @@ def test_a_loss_that_is_not_a_number_ends_the_run(fit: Any, tmp_path: Path) -> N
         fit(tmp_path, callbacks=[Spoil()])
     assert not (tmp_path / "last.ckpt").exists()
     assert len([json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]) == 4
+
+
+def test_numbered_weights_stay(fit: Any, tmp_path: Path) -> None:
+    fit(tmp_path, steps=5, keeper={"numbered_every": 2})
+    assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-0000002.pt", "step-0000004.pt"]
+    second, last = (torch.load(tmp_path / name)["last.weight"] for name in ("step-0000002.pt", "weights.pt"))
+    assert not torch.equal(second, last)
+
+
+class Scores:
+    """Validations that go as they are told."""
+
+    def __init__(self, *scores: dict[str, float]) -> None:
+        self.scores, self.at = scores, -1
+
+    def __call__(self) -> dict[str, float]:
+        self.at += 1
+        return self.scores[self.at]
+
+
+def test_the_best_weights_are_kept(fit: Any, tmp_path: Path) -> None:
+    psnr = [{"psnr@0": 20.0, "psnr@1": 22.0}, {"psnr@0": 24.0, "psnr@1": 20.0}, {"psnr@0": 21.0, "psnr@1": 21.5}]
+    keeper = {"best": ["psnr"], "numbered_every": 2, "score": Scores(*psnr)}
+    fit(tmp_path, steps=6, keeper=keeper)
+    best, second = (torch.load(tmp_path / name) for name in ("best-psnr.pt", "step-0000004.pt"))
+    assert all(torch.equal(best[name], second[name]) for name in best)
+
+
+def test_of_a_distance_the_lowest_is_the_best_and_what_is_no_number_never(fit: Any, tmp_path: Path) -> None:
+    lpips = [{"lpips@0.5": value} for value in (float("nan"), 0.2, 0.3)]
+    fit(tmp_path, steps=6, keeper={"best": ["lpips@0.5"], "numbered_every": 2, "score": Scores(*lpips)})
+    best, second = (torch.load(tmp_path / name) for name in ("best-lpips-0.5.pt", "step-0000004.pt"))
+    assert all(torch.equal(best[name], second[name]) for name in best)
+
+
+def test_a_resumed_run_knows_the_best_so_far(fit: Any, tmp_path: Path) -> None:
+    fit(tmp_path, steps=3, keeper={"best": ["psnr"], "score": lambda: {"psnr": 30.0}})
+    before = (tmp_path / "best-psnr.pt").read_bytes()
+    again = {"best": ["psnr"], "score": lambda: {"psnr": 29.0}}
+    fit(tmp_path, steps=6, ckpt_path=tmp_path / "last.ckpt", keeper=again)
+    assert (tmp_path / "best-psnr.pt").read_bytes() == before
+
+
+def test_a_best_of_something_unmeasured_is_refused(fit: Any, tmp_path: Path) -> None:
+    with pytest.raises(UnblurError, match="best lpips: is not measured in validation; choose of psnr, input"):
+        fit(tmp_path, keeper={"best": ["lpips"]})

@@ -116,6 +116,10 @@ def test_lpips_where_it_is_and_a_line_where_it_is_not(
     alone = FilmTraining(_moments(), Loss(perceptual=0.02, lpips=str(there))).eval()
     made = alone.network(batch["blurry"], batch["times"])
     torch.testing.assert_close(alone.losses(batch)["perceptual"], 0.02 * lpips(made, batch["frames"]).mean())
+    shown = FilmTraining(_moments(), Loss(lpips=str(there))).eval()
+    assert "perceptual" not in shown.losses(batch)
+    assert {name for name in shown.measure(batch).scores if name.startswith("lpips")}
+    assert not {name for name in FilmTraining(_moments()).measure(batch).scores if name.startswith("lpips")}
     twice = Loss(perceptual=0.02, lpips=str(there))
     with pytest.raises(UnblurError, match=r"adversarial\.perceptual: .* set one of the two to 0"):
         _system(_moments(), AdversarialLoss(0.1, lpips=str(there)), loss=twice)

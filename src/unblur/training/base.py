@@ -42,7 +42,7 @@ class Way(TypedDict, total=False):
     channels_last: bool
 
 
-class Measured(NamedTuple):
+class Measurement(NamedTuple):
     """What a validation step makes of a batch.
 
     Attributes
@@ -97,7 +97,7 @@ class System(LightningModule):
         """The weighted terms of the loss by name; their sum is what is minimised."""
         raise NotImplementedError
 
-    def measure(self, batch: Any) -> Measured:
+    def measure(self, batch: Any) -> Measurement:
         """How well the network does on a validation batch."""
         raise NotImplementedError
 

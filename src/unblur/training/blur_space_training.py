@@ -15,7 +15,7 @@ from unblur.losses.pixel import charbonnier
 from unblur.losses.priors import divergence, released_divergence, reversible_path_error
 from unblur.metrics.fidelity import psnr
 from unblur.networks.path_blur_space import canonical
-from unblur.training.base import Measured, Optimizer, System, Way
+from unblur.training.base import Measurement, Optimizer, System, Way
 from unblur.training.schedule import Schedule
 
 
@@ -128,13 +128,13 @@ class BlurSpaceSystem(System):
             terms["kl"] = self._risen() * self.loss.kl * divergence(Code(code.mean.float(), code.log_variance))
         return terms
 
-    def measure(self, batch: Pair) -> Measured:
+    def measure(self, batch: Pair) -> Measurement:
         """PSNR of the reconstruction, from the mean of the code, beside that of the sharp picture itself."""
         network: Any = self.network
         sharp, blurry = batch["sharp"], batch["blurry"]
         again = network.reblur(sharp, network.encode(sharp, blurry).mean).float()
         scores = {"reconstruction": psnr(again, blurry), "input": psnr(sharp, blurry)}
-        return Measured(scores, (sharp, again[:, None], blurry[:, None]))
+        return Measurement(scores, (sharp, again[:, None], blurry[:, None]))
 
     def _divergence(self, code: Code, blurry: Tensor) -> Tensor:
         code = Code(code.mean.float(), None if code.log_variance is None else code.log_variance.float())

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import Tensor, nn
 
 from unblur.data.augmentation import NO_CHANGE
@@ -31,7 +32,7 @@ from unblur.models.registry import NETWORKS, SHIPPED, network_class
 from unblur.networks.cfmd_critic import CFMDCritic
 from unblur.training.base import System
 from unblur.training.blur_space_training import BlurSpaceSystem
-from unblur.training.checkpoint import Keeper
+from unblur.training.checkpoint import LAST, Keeper
 from unblur.training.code_statistics import fit_prior
 from unblur.training.datamodule import ExposureData, Mixture, Source
 from unblur.training.ema import MovingAverage
@@ -152,16 +153,25 @@ def make_trainer(recipe: Namespace, folder: Path) -> Trainer:
     average = MovingAverage(recipe.ema) if recipe.ema else None
     journal = Journal(folder, recipe.log_every)
 
-    def save_weights(module: LightningModule, steps: int) -> None:
+    def save_weights(module: LightningModule, steps: int, name: str) -> None:
         network: Any = module.network
         if network.kind == "blur_space" and network.has_paths:
             fit_prior(network, _fields(recipe, network.degree), PRIOR_BATCHES)
-        export_weights(folder / "last.safetensors", network, recipe, steps, journal.score, _protocol(recipe))
-        if _is_judged(recipe):
+        export_weights(folder / f"{name}.safetensors", network, recipe, steps, journal.score, _protocol(recipe))
+        if _is_judged(recipe) and name == LAST:
             critic: Any = module.critic
             export_weights(folder / "critic.safetensors", critic, recipe, steps)
 
-    keeper = Keeper(folder, save_weights, average, every=recipe.save_minutes, budget=recipe.max_minutes)
+    if recipe.best and not recipe.data.val_count:
+        raise UnblurError("best", "needs a validation, and data.val_count is 0", "set it above 0, or leave best out")
+    keeper = Keeper(
+        *(folder, save_weights, average),
+        every=recipe.save_minutes,
+        budget=recipe.max_minutes,
+        numbered_every=recipe.numbered_every,
+        best=recipe.best,
+        score=lambda: journal.score,
+    )
     callbacks: list[Callback] = [journal, keeper]
     machine = vars(recipe.trainer)
     if _is_judged(recipe):
@@ -175,13 +185,25 @@ def make_trainer(recipe: Namespace, folder: Path) -> Trainer:
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         limit_val_batches=1.0 if recipe.data.val_count else 0,
-        logger=False,
+        logger=_logger(recipe.logger, folder),
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
         default_root_dir=folder,
     )
+
+
+def _logger(kind: str, folder: Path) -> Logger | bool:
+    """Lightning's logger, writing into the run's folder; False for none."""
+    if kind == "csv":
+        return CSVLogger(folder, name="", version=kind)
+    if kind == "tensorboard":
+        try:
+            return TensorBoardLogger(folder, name="", version=kind)
+        except ModuleNotFoundError as error:
+            raise UnblurError("logger tensorboard", "is not installed", "needs pip install tensorboard") from error
+    return False
 
 
 def _in_turns(machine: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from unblur.losses.priors import path_error, reblur_consistency
 from unblur.metrics.fidelity import psnr
 from unblur.metrics.sequence import best_direction, directed
 from unblur.models.feature_networks import LPIPS_FETCH, load_lpips
-from unblur.training.base import Compile, Measured, Optimizer, System
+from unblur.training.base import Compile, Measurement, Optimizer, System
 from unblur.training.film_direction import Rule, order_error, order_network, runs_forward
 from unblur.training.schedule import Schedule
 
@@ -55,7 +55,7 @@ class Loss:
         Weight of LPIPS between frames, which needs `lpips`.
     lpips : str, optional
         Its weights, see `models.feature_networks.load_lpips`. Where there is no such file it is left out, and that is
-        told.
+        told. Validation measures it, also with a weight of 0.
     reblur : float
         Weight of the reblur consistency: the mean of the frames in linear light is the input. 0 leaves it out.
     reblur_frames : int
@@ -122,7 +122,7 @@ class FilmTraining(System):
         if self.loss.order_network is not None:
             self._frozen["order"] = order_network(self.loss.order_network)
         self._perceptual = 0.0
-        if self.loss.perceptual:
+        if self.loss.perceptual or self.loss.lpips is not None:
             self._look(self.loss.perceptual, self.loss.lpips, "loss")
 
     def forward(self, blurry: Tensor, times: Tensor, *estimates: Tensor) -> Tensor:
@@ -200,12 +200,13 @@ class FilmTraining(System):
             outputs = [_still(picture, times) for picture in network.scales(blurry)]
         return [output.float() for output in outputs]
 
-    def measure(self, batch: Exposure) -> Measured:
+    def measure(self, batch: Exposure) -> Measurement:
         """PSNR at every time, of the frames and of the blurry input, each clip in its better direction of time.
 
-        The blur does not tell the direction.
+        The blur does not tell the direction. Where there is LPIPS, that of the frames too.
         """
-        return measured(batch, self(batch["blurry"], batch["times"], *drafts_of(batch)).float())
+        frames = self(batch["blurry"], batch["times"], *drafts_of(batch)).float()
+        return measured(batch, frames, self._frozen.get("lpips"))
 
 
 def drafts_of(batch: Exposure) -> tuple[Tensor, ...]:
@@ -213,16 +214,19 @@ def drafts_of(batch: Exposure) -> tuple[Tensor, ...]:
     return (batch["estimates"],) if "estimates" in batch else ()
 
 
-def measured(batch: Exposure, predicted: Tensor) -> Measured:
+def measured(batch: Exposure, predicted: Tensor, lpips: nn.Module | None = None) -> Measurement:
     """What frames (B, T, 3, H, W) at the times of a batch are worth; see `FilmTraining.measure`."""
     blurry, frames = batch["blurry"], batch["frames"]
     unmoved = blurry[:, None].expand_as(frames)
     predicted = directed(predicted, best_direction(predicted, frames))
     ours, input_ = psnr(predicted, frames), psnr(unmoved, frames)
     scores: dict[str, Tensor] = {}
+    likeness = None if lpips is None else lpips(predicted, frames)
     for i, moment in enumerate(batch["times"].reshape(-1, frames.shape[1])[0].tolist()):
         scores |= {f"psnr@{moment:g}": ours[:, i], f"input@{moment:g}": input_[:, i]}
-    return Measured(scores, (blurry, predicted, frames))
+        if likeness is not None:
+            scores[f"lpips@{moment:g}"] = likeness[:, i]
+    return Measurement(scores, (blurry, predicted, frames))
 
 
 def _still(picture: Tensor, times: Tensor) -> Tensor:

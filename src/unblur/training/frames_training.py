@@ -15,7 +15,7 @@ from unblur.losses.pixel import shrink
 from unblur.metrics.ordering import symmetric_pairs
 from unblur.metrics.sequence import best_direction, directed
 from unblur.models.weights import load_weights
-from unblur.training.base import Measured, Optimizer, System, Way
+from unblur.training.base import Measurement, Optimizer, System, Way
 from unblur.training.film_direction import Rule, order_network, runs_forward
 from unblur.training.film_training import Exposure, measured
 from unblur.training.schedule import Schedule
@@ -153,7 +153,7 @@ class Frames(System):
         sharp = sharp if isinstance(sharp, Tensor) else sharp[-1]
         return sharp.float().clamp(0, 1)
 
-    def measure(self, batch: Exposure) -> Measured:
+    def measure(self, batch: Exposure) -> Measurement:
         """As `film.Film.measure`."""
         _check_frames(self.network, batch["frames"])
         return measured(batch, self(batch["blurry"]).float())

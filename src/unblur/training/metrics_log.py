@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
 from unblur.errors import UnblurError
@@ -23,7 +24,8 @@ class Journal(Callback):
     """Writes ``journal.jsonl`` and contact sheets into the run's folder.
 
     A training line holds the means of the loss and its terms since the last line, the learning rate and the seconds per
-    step. A validation line holds the means of what the system measures, in dB.
+    step. A validation line holds the means of what the system measures. A logger of
+    the trainer is given the same lines.
 
     Parameters
     ----------
@@ -62,6 +64,10 @@ class Journal(Callback):
             whole = [line for line in self.path.read_text().splitlines() if line.endswith("}")]
             lines = [json.loads(line) for line in whole]
             lines = [line for line in lines if line["step"] <= trainer.global_step]
+            if isinstance(trainer.logger, CSVLogger):
+                # It begins its file anew.
+                for line in lines:
+                    _log(trainer, line)
             self.path.write_text("".join(json.dumps(line) + "\n" for line in lines))
             scores = [line for line in lines if "loss" not in line]
             self.score = {name: value for name, value in (scores or [{}])[-1].items() if name != "step"}
@@ -89,7 +95,7 @@ class Journal(Callback):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
-        """Keep what was measured on one batch (see `system.Measured`), and the first pictures of one size."""
+        """Keep what was measured on one batch (see `system.Measurement`), and the first pictures of one size."""
         for name, value in outputs["scores"].items():
             self._scores.setdefault(name, []).append(value.detach().cpu())
         room = max(0, self.pictures - sum(len(row[0]) for row in self._rows))
@@ -116,4 +122,12 @@ class Journal(Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.path.open("a") as file:
             file.write(json.dumps({k: round(v, 8) if isinstance(v, float) else v for k, v in line.items()}) + "\n")
+        _log(trainer, line)
         log.info("  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in line.items()))
+
+
+def _log(trainer: Trainer, line: dict[str, Any]) -> None:
+    """Give a line to the trainer's logger."""
+    if trainer.logger is not None:
+        trainer.logger.log_metrics({name: value for name, value in line.items() if name != "step"}, line["step"])
+        trainer.logger.save()

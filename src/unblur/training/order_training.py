@@ -12,7 +12,7 @@ from unblur.errors import UnblurError
 from unblur.losses.order_loss import one_sided, order_loss
 from unblur.metrics.ordering import all_pairs, clip_order, consistent, hit, symmetric_pairs
 from unblur.networks.hypercut import HyperCUT
-from unblur.training.base import Measured, Optimizer, System, Way
+from unblur.training.base import Measurement, Optimizer, System, Way
 from unblur.training.schedule import Schedule
 
 
@@ -85,7 +85,7 @@ class Ordering(System):
             return {"order": one_sided(forward)}
         return {"order": order_loss(forward, backward)}
 
-    def measure(self, batch: Clip) -> Measured:
+    def measure(self, batch: Clip) -> Measurement:
         """Hit of the widest pair, con@2 and con@3 where there are as many pairs, and the confidence.
 
         On the sheet: the first frame; the film in the canonical direction; as it was stored.
@@ -97,7 +97,7 @@ class Ordering(System):
         scores = {"hit": hit(forward, backward)[:, 0].float(), "confidence": order.confidence}
         scores |= {f"con@{k}": consistent(forward, k).float() for k in (2, 3) if k <= len(pairs)}
         runs = torch.where((order.score >= 0)[:, None, None, None, None], frames, frames.flip(1))
-        return Measured(scores, (frames[:, 0], runs, frames))
+        return Measurement(scores, (frames[:, 0], runs, frames))
 
     def _both(self, frames: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
         network: Any = self.network

@@ -27,8 +27,16 @@ class Run:
         See `film.Film`.
     log_every, validate_every : int
         Steps.
+    logger : {"none", "csv", "tensorboard"}
+        What is written besides ``journal.jsonl``, from the same lines: ``csv/metrics.csv``, or what TensorBoard reads,
+        which must be installed.
     save_minutes : float
-        Minutes between two saves.
+        Minutes between two saves of ``last.ckpt`` and ``last.safetensors``.
+    numbered_every : int
+        Steps between two files of weights that stay, ``step-0001000.safetensors``; 0 for none.
+    best : list of str
+        Metrics of the validation, such as ``psnr``, ``psnr@0.5`` or ``lpips``: the weights that did best in each are
+        kept in ``best-METRIC.safetensors``.
     max_minutes : float, optional
         Minutes after which the training saves and ends.
     weights : str, optional
@@ -52,7 +60,10 @@ class Run:
     channels_last: bool = False
     log_every: int = 50
     validate_every: int = 1000
+    logger: Literal["none", "csv", "tensorboard"] = "none"
     save_minutes: float = 10.0
+    numbered_every: int = 0
+    best: list[str] = field(default_factory=list)
     max_minutes: float | None = None
     weights: str | None = None
     init_motion_from: str | None = None
