@@ -1,4 +1,4 @@
-"""Many files, one after the other: a file that fails is told of, the others are still done."""
+"""Run jobs one after the other and report on them; a file that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from unblur._version import __version__
-from unblur.errors import UnblurError
+from unblur.errors import UnblurError, UsageError
 from unblur.table import Table
 
 if TYPE_CHECKING:
@@ -27,55 +27,55 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job that did not fail.
+    """The result of a job that succeeded.
 
     Attributes
     ----------
     job : Job
-    said : str
-        For people, in half a line.
-    facts : dict
-        For machines.
-    lines : tuple of str
-        More for people, a line each.
+    message : str
+        Printed in brackets after the names of the files.
+    details : dict
+        Entries of the machine-readable report; its ``warning``, if any, is printed too.
+    notes : tuple of str
+        Further lines to print.
     """
 
     job: Job
-    said: str
-    facts: dict[str, object] = field(default_factory=dict)
-    lines: tuple[str, ...] = ()
+    message: str
+    details: dict[str, object] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
         """For a machine-readable report."""
-        return {"input": str(self.job.source), "output": str(self.job.output), **self.facts}
+        return {"input": str(self.job.source), "output": str(self.job.output), **self.details}
 
 
 @dataclass
 class RunReport:
-    """All that a command did.
+    """The report of a command: a summary for people, and all entries for machines.
 
     Attributes
     ----------
     command : str
     verb : str
-        What became of a file, for the summary: "sharpened".
-    about : dict
-        What holds for every file: the model, the device.
-    by : str
-        The same for people, in half a line.
+        What was done to each file, as a past participle for the summary: "sharpened".
+    metadata : dict
+        Entries that hold for every file, such as the model and the device.
+    suffix : str
+        The end of the summary line, such as "with film-small".
     count : int, optional
-        What the summary counts, where it is not results: pictures that make one whole.
+        The number in the summary, where it is not the number of results: pictures that are joined into one film.
     results : list of Outcome
-        Of the files; of other things what a command has instead, each with ``as_dict``.
+        One for each file. Commands on other things have results of their own, each with ``as_dict``.
     errors : list of UnblurError
     begun, ended : float
-        By `time.perf_counter`; without an end the command is still running.
+        `time.perf_counter` at the start and the end; without an end the command is still running.
     """
 
     command: str
     verb: str = "done"
-    about: dict[str, object] = field(default_factory=dict)
-    by: str = ""
+    metadata: dict[str, object] = field(default_factory=dict)
+    suffix: str = ""
     count: int | None = None
     results: list[Any] = field(default_factory=list)
     errors: list[UnblurError] = field(default_factory=list)
@@ -84,21 +84,23 @@ class RunReport:
 
     @property
     def exit_code(self) -> int:
-        """0, or 1 if anything failed."""
+        """0; 1 if a file failed; 2 if an argument was wrong."""
+        if any(isinstance(error, UsageError) for error in self.errors):
+            return 2
         return 1 if self.errors else 0
 
     @property
     def seconds(self) -> float:
-        """Since the report was begun, until it ended."""
+        """Seconds from the start to the end, or until now."""
         return (time.perf_counter() if self.ended is None else self.ended) - self.begun
 
     def summary(self) -> str:
         """One line."""
-        skipped = sum("skipped" in result.facts for result in self.results) if self.count is None else 0
+        skipped = sum("skipped" in result.details for result in self.results) if self.count is None else 0
         counts = [f"{len(self.results) - skipped if self.count is None else self.count} {self.verb}"]
         counts += [f"{skipped} skipped"] if skipped else []
         counts += [f"{len(self.errors)} failed"] if self.errors else []
-        return f"{', '.join(counts)} in {self.seconds:.1f} s {self.by}".rstrip()
+        return f"{', '.join(counts)} in {self.seconds:.1f} s {self.suffix}".rstrip()
 
     def as_dict(self) -> dict[str, object]:
         """For a machine-readable report."""
@@ -107,7 +109,7 @@ class RunReport:
             "unblur": __version__,
             "ok": not self.errors,
             "seconds": round(self.seconds, 3),
-            **self.about,
+            **self.metadata,
             "results": [result.as_dict() for result in self.results],
             "errors": [
                 {"input": error.subject, "problem": error.problem, "remedy": error.remedy} for error in self.errors
@@ -116,11 +118,11 @@ class RunReport:
 
     @property
     def title(self) -> str:
-        """Stands above the tables in a terminal."""
+        """The title above the tables in a terminal."""
         return ""
 
     def tables(self) -> list[Table]:
-        """The numbers that are shown; of most commands none."""
+        """The tables that are shown; most commands have none."""
         return []
 
     def markdown(self) -> str:
@@ -136,7 +138,14 @@ class RunReport:
 
 
 def plan(sources: Iterable[Path], output_of: Callable[[Path], Path]) -> tuple[list[Job], list[UnblurError]]:
-    """Choose every output; refuse one that would replace an input, or another output of the same run."""
+    """Name the output of every source.
+
+    Returns
+    -------
+    jobs : list of Job
+    errors : list of UnblurError
+        For outputs that would replace an input, or another output of the same run.
+    """
     sources = list(sources)
     inputs = {os.path.realpath(source) for source in sources}
     taken: dict[str, Path] = {}
@@ -169,17 +178,20 @@ def run(
     on_error: Callable[[UnblurError, BaseException], None],
     skip_existing: bool = False,
 ) -> RunReport:
-    """Do every job, and add what became of it to `report`.
+    """Do every job, and add its outcome or its error to `report`.
 
     Parameters
     ----------
     work : callable
-        Does a job. Any exception ends that job alone; one that is not an `UnblurError` is told as one.
-    on_begin, on_done, on_error : callable
-        Told of every job with its number and how many there are, and of every outcome as it comes; `on_error` also of
-        the exception behind the error.
+        Does a job. An exception ends that job alone; one that is not an `UnblurError` is reported as one.
+    on_begin : callable
+        Called before each job with the job, its number from 1, and the number of jobs.
+    on_done : callable
+        Called with each outcome.
+    on_error : callable
+        Called with each error and the exception behind it.
     skip_existing : bool
-        Leave jobs alone whose output is there.
+        Skip jobs whose output exists.
     """
     for number, job in enumerate(jobs, 1):
         if skip_existing and job.output.exists():
@@ -194,37 +206,37 @@ def run(
                 report.errors.append(error)
                 on_error(error, cause)
                 continue
-            done.facts["seconds"] = round(time.perf_counter() - begun, 3)
+            done.details["seconds"] = round(time.perf_counter() - begun, 3)
         report.results.append(done)
         on_done(done)
     return report
 
 
 def unexpected(subject: str | os.PathLike[str], cause: BaseException) -> UnblurError:
-    """One line for an exception that nobody foresaw."""
-    said = " ".join(str(cause).split())[:200]
+    """The error, in one line, for an exception that is not an `UnblurError`."""
+    message = " ".join(str(cause).split())[:200]
     remedy = "run it again with `debug` and report what it prints"
-    return UnblurError(subject, f"unexpected {type(cause).__name__}: {said}", remedy)
+    return UnblurError(subject, f"unexpected {type(cause).__name__}: {message}", remedy)
 
 
 class Listener(Protocol):
-    """Who is told what happens."""
+    """Receives the progress of a run, such as the console."""
 
     def begin(self, job: Job, number: int, total: int) -> None:
-        """A file is begun."""
+        """Job `number` of `total` starts."""
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        """Steps of the file at hand."""
+        """`done` of `total` steps in a stage of the current job are finished."""
 
     def done(self, outcome: Outcome) -> None:
-        """A file was written."""
+        """A job succeeded."""
 
     def failed(self, error: UnblurError, cause: BaseException | None = None) -> None:
-        """A file failed."""
+        """A job failed; `cause` is the exception behind the error."""
 
 
 class Silent:
-    """A listener that tells nobody."""
+    """A listener that ignores everything."""
 
     def begin(self, job: Job, number: int, total: int) -> None: ...
     def progress(self, stage: str, done: int, total: int) -> None: ...

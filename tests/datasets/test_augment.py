@@ -103,7 +103,7 @@ def test_pairs_are_made_and_every_line_tells_how(places: tuple[Path, Path], spac
         assert entry["reconstruction_psnr"] == pytest.approx(float(psnr(again, other, levels=255)), abs=0.01)
         assert (entry["seed"], entry["model"], entry["sha256"]) == (3, "toy", "5e")
     mean = np.mean([entry["reconstruction_psnr"] for entry in made])
-    assert report.results[0].facts["reconstruction_psnr"] == pytest.approx(mean, abs=1e-3)
+    assert report.results[0].details["reconstruction_psnr"] == pytest.approx(mean, abs=1e-3)
     assert len(open_pairs(str(out))) == 5  # to train on
 
 
@@ -124,11 +124,11 @@ def test_seeds_differ_and_more_can_be_made_later(places: tuple[Path, Path], spac
     first = contents(tmp_path / "a")
     assert first["sharp/000/00000000.png"] != contents(tmp_path / "b")["sharp/000/00000000.png"]
     report = augment(*places, tmp_path / "a", 5, size=40, model=space)
-    assert report.results[0].said.startswith("5 pairs, 3 there already; their blur was read to")
+    assert report.results[0].message.startswith("5 pairs, 3 there already; their blur was read to")
     augment(*places, tmp_path / "c", 5, size=40, model=space)
     assert contents(tmp_path / "a") == contents(tmp_path / "c")
     again = augment(*places, tmp_path / "a", 5, size=40, model=space)
-    assert again.results[0].facts["skipped"] is True
+    assert again.results[0].details["skipped"] is True
 
 
 @pytest.mark.parametrize("name", ["out", "out.lmdb"])

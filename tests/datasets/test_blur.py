@@ -56,7 +56,7 @@ def test_photos_become_exposures(tmp_path: Path) -> None:
     out = tmp_path / "out"
     report = blur_data([tmp_path / "in"], out, SMALL)
     assert report.exit_code == 0
-    assert [o.facts["exposures"] for o in report.results] == [2, 1]
+    assert [o.details["exposures"] for o in report.results] == [2, 1]
     records = read_metadata(out / "metadata.json").entries
     assert [r.blurry for r in records] == ["blurry/a_0000.png", "blurry/a_0001.png", "blurry/b_0000.png"]
     assert records[0].frame_times() == pytest.approx([0, 1 / 3, 2 / 3, 1], abs=1e-5)
@@ -129,11 +129,11 @@ def test_an_interrupted_run_is_taken_up(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(read_metadata(out / "metadata.json").entries) == 1
     report = blur_data([source], out, SMALL)
     assert len(calls) == 4
-    assert report.results[0].said == "2 exposures, 1 there already"
+    assert report.results[0].message == "2 exposures, 1 there already"
     assert contents(out) == contents(tmp_path / "whole")
     again = blur_data([source], out, SMALL)
     assert len(calls) == 4
-    assert again.results[0].facts["skipped"] is True
+    assert again.results[0].details["skipped"] is True
     (out / "sharp" / "a_0001" / "02.png").unlink()
     blur_data([source], out, SMALL)
     assert len(calls) == 5
@@ -172,7 +172,7 @@ def test_bad_inputs_are_told_and_the_others_done(tmp_path: Path) -> None:
         def progress(self, stage: str, done: int, total: int) -> None: ...
 
         def done(self, outcome: Outcome) -> None:
-            self.heard.append(outcome.said)
+            self.heard.append(outcome.message)
 
         def failed(self, error: UnblurError, cause: BaseException | None = None) -> None:
             self.heard.append(str(error))

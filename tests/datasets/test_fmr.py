@@ -38,7 +38,7 @@ def test_clips_become_exposures_that_recipes_read(tmp_path):
     film(tmp_path / "clips" / "one"), film(tmp_path / "clips" / "two")
     report = fmr_data([tmp_path / "clips"], tmp_path / "out", SMALL, detector=ColourDetector())
     assert report.exit_code == 0
-    assert [result.facts["windows"] for result in report.results] == [4, 4]
+    assert [result.details["windows"] for result in report.results] == [4, 4]
     metadata = read_metadata(tmp_path / "out" / "frames-05" / "metadata.json")
     assert [entry.id for entry in metadata.entries] == ["one_000000", "one_000004", "two_000000", "two_000004"]
     entry = metadata.entries[0]
@@ -63,7 +63,7 @@ def test_a_second_run_leaves_what_is_there(tmp_path):
     picture = tmp_path / "out" / "frames-03" / "blurry" / "one_000000.png"
     before = picture.stat().st_mtime_ns
     report = fmr_data([tmp_path / "one", tmp_path / "two"], tmp_path / "out", SMALL, detector=ColourDetector())
-    assert report.results[0].facts["skipped"]
+    assert report.results[0].details["skipped"]
     assert picture.stat().st_mtime_ns == before
     assert len(read_metadata(tmp_path / "out" / "frames-03" / "metadata.json").entries) == 4
     assert report.statistics[0].clips == 4
@@ -102,8 +102,8 @@ def test_without_faces(tmp_path):
     write_clip(tmp_path / "dark", [torch.zeros(3, 40, 40)] * 6)
     report = fmr_data([tmp_path / "dark"], tmp_path / "out", SMALL, detector=ColourDetector())
     assert report.exit_code == 0
-    assert report.results[0].facts["windows"] == 0
-    assert "no window was taken" in report.results[0].facts["warning"]
+    assert report.results[0].details["windows"] == 0
+    assert "no window was taken" in report.results[0].details["warning"]
     assert report.statistics == []
 
 

@@ -57,9 +57,9 @@ def test_an_interrupted_run_goes_on(photos: Path, monkeypatch: pytest.MonkeyPatc
         LmdbPictures(out)
     monkeypatch.setattr(LmdbWriter, "add", add)
     report = store_pictures(photos, out, Silent())
-    assert report.results[0].said == "6 pictures, 3 there already"
+    assert report.results[0].message == "6 pictures, 3 there already"
     assert LmdbPictures(out).names == sorted(LmdbPictures(out).names)
-    assert store_pictures(photos, out, Silent()).results[0].facts["skipped"] is True
+    assert store_pictures(photos, out, Silent()).results[0].details["skipped"] is True
 
 
 def test_changed_and_new_pictures_are_stored_again(photos: Path) -> None:
@@ -67,7 +67,7 @@ def test_changed_and_new_pictures_are_stored_again(photos: Path) -> None:
     store_pictures(photos, out, Silent())
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(photos / "2.tif")
     Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(photos / "5.png")
-    assert store_pictures(photos, out, Silent()).results[0].facts["added"] == 2
+    assert store_pictures(photos, out, Silent()).results[0].details["added"] == 2
     assert LmdbPictures(out).size("2.tif") == (9, 9)
     assert LmdbPictures(out).size("5.png") == (8, 9)
 
@@ -124,10 +124,10 @@ def test_a_changed_file_of_equal_length_is_stored_again(photos: Path) -> None:
         changed.write_bytes(data)
         if again == "with its old time":
             os.utime(changed, ns=(times.st_atime_ns, times.st_mtime_ns))
-        assert store_pictures(photos, out, Silent()).results[0].said == "6 pictures, 5 there already", again
+        assert store_pictures(photos, out, Silent()).results[0].message == "6 pictures, 5 there already", again
         assert LmdbPictures(out).contents("4.bmp") == bytes(data)
         assert len(data) == len(before)
-    assert store_pictures(photos, out, Silent()).results[0].facts["skipped"] is True
+    assert store_pictures(photos, out, Silent()).results[0].details["skipped"] is True
 
 
 def test_files_that_are_as_they_were_are_read_once_more_and_then_left_alone(
@@ -141,5 +141,5 @@ def test_files_that_are_as_they_were_are_read_once_more_and_then_left_alone(
     assert read == []
     (photos / "4.bmp").touch()
     for _ in range(2):
-        assert store_pictures(photos, out, Silent()).results[0].facts["skipped"] is True
+        assert store_pictures(photos, out, Silent()).results[0].details["skipped"] is True
     assert read == ["4.bmp"]

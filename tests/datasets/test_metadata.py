@@ -52,7 +52,7 @@ def test_rb2v_is_listed(tmp_path: Path) -> None:
         ("b/0000", "ignore", "train"),
         ("test/c/0000", "ignore", "test"),
     ]
-    assert report.results[0].facts["splits"] == {"train": 2, "test": 1}
+    assert report.results[0].details["splits"] == {"train": 2, "test": 1}
     assert json.loads(json.dumps(report.as_dict()))["results"][0]["layout"] == "rb2v"
     # Again, from what is there now, and from the file itself.
     first = (root / "metadata.json").read_bytes()
@@ -82,7 +82,7 @@ def test_people_of_baist_have_boxes(tmp_path: Path) -> None:
     root = layout(tmp_path, "a", "b", first=0, form="{:03d}")
     (root / "a" / "blur_anno").mkdir()
     (root / "a" / "blur_anno" / "0000.pkl").write_bytes(pickle.dumps({"bbox": [1.0, 2.0, 6.0, 5.0]}))
-    assert make_metadata(root).results[0].facts["layout"] == "baist"
+    assert make_metadata(root).results[0].details["layout"] == "baist"
     assert [e.box for e in read_metadata(root / "metadata.json").entries] == [(1.0, 2.0, 6.0, 5.0), None]
 
 
@@ -108,7 +108,7 @@ def test_a_manifest_there_and_back(tmp_path: Path) -> None:
     lines = manifest(tmp_path)
     report = make_metadata(tmp_path)
     found = read_metadata(tmp_path / "metadata.json")
-    assert report.results[0].facts["layout"] == "manifest"
+    assert report.results[0].details["layout"] == "manifest"
     assert [e.order for e in found.entries] == ["keep", "reverse", "ignore"]
     assert [(e.source, e.size, e.seed, e.span) for e in found.entries[:2]] == [
         ("a.mp4", (6, 8), 0, None),
@@ -139,10 +139,10 @@ def test_metadata_of_others_become_a_manifest(tmp_path: Path) -> None:
 def test_files_elsewhere_name_the_pictures_or_say_how(tmp_path: Path) -> None:
     root = layout(tmp_path / "sets" / "Street", "a")
     above = tmp_path / "all.json"
-    assert "warning" not in make_metadata(root, above).results[0].facts
+    assert "warning" not in make_metadata(root, above).results[0].details
     assert read_metadata(above).entries[0].blurry == "sets/Street/a/blur/0000.png"
     beside = tmp_path / "other" / "m.json"
-    warning = make_metadata(root, beside).results[0].facts["warning"]
+    warning = make_metadata(root, beside).results[0].details["warning"]
     assert "`root`" in str(warning)
     assert read_metadata(beside, root).root == root
     with pytest.raises(UnblurError, match="cannot name pictures in"):

@@ -41,7 +41,7 @@ def test_drafts_are_the_films_of_the_model(metadata: Metadata, tmp_path: Path) -
     pipeline = load("fast", device="cpu", dtype="float32")
     report = precompute([tmp_path], pipeline)
     assert not report.errors
-    assert {"made": 3, "there": 0, "exposures": 3}.items() <= report.results[0].facts.items()
+    assert {"made": 3, "there": 0, "exposures": 3}.items() <= report.results[0].details.items()
     for entry in metadata.entries:
         blurry = read_image(metadata.root / entry.blurry).pixels[None]
         expected = pipeline.frames(blurry, torch.tensor([0.0, 0.5, 1.0]))[0]
@@ -57,13 +57,13 @@ def test_a_second_run_adds_what_is_missing(metadata: Metadata) -> None:
     first = estimate_paths(metadata, there[0], "film-small")[0]
     before = first.stat().st_mtime_ns
     report = precompute([metadata.root / "metadata.json"], pipeline)
-    assert {"made": 2, "there": 1, "exposures": 3}.items() <= report.results[0].facts.items()
+    assert {"made": 2, "there": 1, "exposures": 3}.items() <= report.results[0].details.items()
     assert first.stat().st_mtime_ns == before
 
 
 def test_drafts_know_the_weights_that_made_them(metadata: Metadata) -> None:
     pipeline = load("fast", device="cpu", dtype="float32")
-    assert precompute([metadata.root], pipeline, limit=1).results[0].facts["warning"] is None
+    assert precompute([metadata.root], pipeline, limit=1).results[0].details["warning"] is None
     assert read_note(metadata, "film-small") == Note({"film-small": SHIPPED["film-small"].sha256}, PIPELINE_VERSION)
     other = Pipeline(
         pipeline.runner.network, Card("film-small", "film", sha256="0" * 64), device="cpu", dtype="float32"
@@ -75,8 +75,8 @@ def test_drafts_know_the_weights_that_made_them(metadata: Metadata) -> None:
     )
     (folder / "weights.json").unlink()
     outcome = precompute([metadata.root], other).results[0]
-    assert outcome.facts["made"] == 2
-    assert "of unknown weights" in str(outcome.facts["warning"])
+    assert outcome.details["made"] == 2
+    assert "of unknown weights" in str(outcome.details["warning"])
     assert read_note(metadata, "film-small") is None, "some of them are by others"
     (folder / "weights.json").write_text("[]")
     assert "does not say which weights these estimates come from" in str(precompute([metadata.root], other).errors[0])
@@ -95,8 +95,8 @@ def test_drafts_know_the_version_of_the_method_that_made_them(
     before = json.dumps(weights)
     note.write_text(before)
     outcome = precompute([metadata.root], pipeline).results[0]
-    assert outcome.facts["made"] == 2, "begun before there were versions, it goes on"
-    assert "of unknown version of the method; remove" in str(outcome.facts["warning"])
+    assert outcome.details["made"] == 2, "begun before there were versions, it goes on"
+    assert "of unknown version of the method; remove" in str(outcome.details["warning"])
     assert note.read_text() == before, "some of them are by others"
 
 
@@ -105,7 +105,7 @@ def test_a_note_without_drafts_is_made_anew(metadata: Metadata) -> None:
     note = metadata.root / "estimates/film-small/weights.json"
     note.parent.mkdir(parents=True)
     note.write_text(json.dumps(pipeline.weights))
-    assert precompute([metadata.root], pipeline, limit=1).results[0].facts["warning"] is None
+    assert precompute([metadata.root], pipeline, limit=1).results[0].details["warning"] is None
     assert read_note(metadata, "film-small") == Note(pipeline.weights)
 
 

@@ -47,7 +47,7 @@ def faces(tmp_path):
 
 def test_films_and_centres_in_both_orders(faces):
     report = evaluate_faces([ByRank(), ByRank(-0.4)], faces, **CPU)
-    there, back = (str(one["name"]) for one in report.about["models"])
+    there, back = (str(one["name"]) for one in report.metadata["models"])
     assert (there, back) == ("ByRank", "ByRank (2)")
     assert report.film(there, 5, "rank").values["psnr"] > 50
     # What runs backwards is as good in its better direction, and only there.

@@ -244,7 +244,7 @@ def test_exposures_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str
     metadata = write_metadata(tmp_path / "metadata.json", Metadata("toy", 3, entries))
     report = evaluate(film_network, str(metadata), device="cpu", dtype="float32")
     assert [(row.labels["exposures"], row.count) for row in report.rows] == [("test", 2)] * 2 + [(ALL, 2)] * 2
-    assert report.about["data"] == {}
+    assert report.metadata["data"] == {}
     assert "published" not in report.summary()
     assert "| 3 frames |" in report.markdown()
     with pytest.raises(UnblurError, match="split: means nothing to val-1"):

@@ -5,10 +5,9 @@ import itertools
 import pytest
 import torch
 
-from unblur.media.image import Picture
 from unblur.models import auto_select as choice
 from unblur.models import registry as table
-from unblur.models.auto_select import COST, PATIENCE, auto_select, sizes_of
+from unblur.models.auto_select import COST, PATIENCE, auto_select
 from unblur.pipeline.restore import load
 
 CPU, GPU, FLOAT = torch.device("cpu"), torch.device("cuda:0"), torch.float32
@@ -45,12 +44,6 @@ def test_no_more_pictures_are_looked_at_than_needed():
 def test_each_says_what_the_other_is_called():
     assert auto_select([1], CPU, FLOAT, 1).reason.startswith("best; `model=fast` takes 1/")
     assert auto_select([10**9], CPU, FLOAT, 1).reason.startswith("fast; `model=best` would take more than")
-
-
-def test_sizes_come_from_headers(tmp_path):
-    files = [Picture(torch.rand(3, 5, 9)).save(tmp_path / f"a{suffix}") for suffix in (".png", ".jpg", ".tif", ".webp")]
-    (tmp_path / "broken.png").write_bytes(b"no")
-    assert list(sizes_of([*files, tmp_path / "broken.png", tmp_path / "none.png"])) == [45] * 4 + [0, 0]
 
 
 def test_load_asks_only_where_nothing_is_named(shipped, monkeypatch):

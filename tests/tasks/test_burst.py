@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,9 +28,10 @@ from unblur.networks.cfmd import CFMD
 from unblur.networks.hypercut import HyperCUT
 from unblur.pipeline.restore import Pipeline
 from unblur.tasks import batch_films as module
-from unblur.tasks.batch_films import Reel
+from unblur.tasks.batch_films import BurstQueue
 from unblur.tasks.burst import HELD, PULL, REMEMBERED, Burst, Shot, _agreement, _passages, passage
 from unblur.tasks.frames import Film
+from unblur.tasks.inputs import PictureFile
 
 ON = ["--device", "cpu", "--dtype", "float32"]
 
@@ -187,51 +189,60 @@ def photos(tmp_path: Path, leaves: Tensor) -> list[Path]:
     return places
 
 
+def queued(files: list[PictureFile], pipeline: Pipeline, **options: Any) -> BurstQueue:
+    """Short films of files, without data consistency."""
+    make = lambda file: unblur.frames(file.read(), n=3, model=pipeline, data_consistency=0)  # noqa: E731
+    return BurstQueue(files, make, **options)
+
+
 def test_films_are_made_a_few_ahead(photos: list[Path], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
+    files = [PictureFile(path) for path in photos]
 
-    def make(path: Path) -> Film:
-        made.append(path.name)
-        return unblur.frames(path, n=3, model=pipeline, data_consistency=0)
+    def make(file: PictureFile) -> Film:
+        made.append(file.path.name)
+        return unblur.frames(file.read(), n=3, model=pipeline, data_consistency=0)
 
-    whole = Reel(photos, make)
-    together = [whole.film(path).reverse for path in photos]
+    whole = BurstQueue(files, make)
+    together = [whole.film(file).reverse for file in files]
     monkeypatch.setattr(module, "HELD", 2)
     made.clear()
-    reel = Reel(photos, make)
-    turned = [reel.film(photos[0]).reverse]
+    queue = BurstQueue(files, make)
+    turned = [queue.film(files[0]).reverse]
     assert made == ["a.png", "b.png"]
-    turned += [reel.film(path).reverse for path in photos[1:]]
+    turned += [queue.film(file).reverse for file in files[1:]]
     assert made == ["a.png", "b.png", "c.png"]
     assert turned == together
-    assert [entry["pictures"] for entry in reel.as_dict()] == [3]
-    assert reel._ready == {}, "a film that was given out is held no longer"
+    assert [entry["pictures"] for entry in queue.as_dict()] == [3]
+    assert queue._ready == {}, "a film that was given out is held no longer"
     monkeypatch.setattr(module, "working_memory", lambda device: 1)
     made.clear()
-    Reel(photos, make).film(photos[0])
+    BurstQueue(files, make).film(files[0])
     assert made == ["a.png"], "no more than memory holds"
-    alone = Reel(photos, make, together=False)
-    assert [alone.film(path).reverse for path in photos] == [False] * 3
+    alone = BurstQueue(files, make, together=False)
+    assert [alone.film(file).reverse for file in files] == [False] * 3
     assert alone.as_dict() == []
 
 
 def test_a_picture_that_fails_breaks_no_burst(photos: list[Path], pipeline: Pipeline) -> None:
     photos[1].write_bytes(b"no")
-    reel = Reel(photos, lambda path: unblur.frames(path, n=3, model=pipeline, data_consistency=0))
-    reel.film(photos[0])
+    files = [PictureFile(path) for path in photos]
+    queue = queued(files, pipeline)
+    queue.film(files[0])
     with pytest.raises(UnblurError, match=r"b\.png"):
-        reel.film(photos[1])
-    reel.film(photos[2])
-    assert [entry["pictures"] for entry in reel.as_dict()] == [3]
+        queue.film(files[1])
+    queue.film(files[2])
+    assert [entry["pictures"] for entry in queue.as_dict()] == [3]
 
 
 def test_another_size_is_another_burst(photos: list[Path], pipeline: Pipeline, tmp_path: Path) -> None:
     small = Picture(torch.rand(3, 40, 40)).save(tmp_path / "small.png")
-    files = [photos[0], photos[1], small, photos[2]]
-    reel = Reel(files, lambda path: unblur.frames(path, n=3, model=pipeline, data_consistency=0))
-    assert [count for _, count in reel.bursts] == [2, 1, 1]
-    films = unblur.burst(files, n=3, model=pipeline, data_consistency=0)
-    assert [film.reverse for film in films] == [reel.film(file).reverse for file in files]
+    paths = [photos[0], photos[1], small, photos[2]]
+    files = [PictureFile(path) for path in paths]
+    queue = queued(files, pipeline)
+    assert [count for _, count in queue.bursts] == [2, 1, 1]
+    films = unblur.burst(paths, n=3, model=pipeline, data_consistency=0)
+    assert [film.reverse for film in films] == [queue.film(file).reverse for file in files]
 
 
 def test_the_twin_and_reverse(photos: list[Path], pipeline: Pipeline) -> None:

@@ -320,10 +320,10 @@ def test_methods_of_the_command(shipped, monkeypatch, tmp_path, cascade, recurre
         given = Options(model=model, device="cpu", dtype="float32", data_consistency=0)
         return frames_files([str(photo)], str(tmp_path / "film") + "/", given, _Silent(), film)
 
-    assert run("jin", weights["jin"]).results[0].facts["frames"] == 7
+    assert run("jin", weights["jin"]).results[0].details["frames"] == 7
     moved = run("purohit", weights["purohit"], n=4)
-    assert moved.results[0].facts["frames"] == 4
-    assert "with purohit behind maxim" in moved.by
+    assert moved.results[0].details["frames"] == 4
+    assert "with purohit behind maxim" in moved.suffix
     for method, model, options, said in (
         ("jin", None, {}, "method=jin: no weights of it come with this package; name a file"),
         ("jin", weights["purohit"], {}, "method=jin: purohit makes its films in another way"),

@@ -210,7 +210,7 @@ def test_labels(model: str, metadata: Path, tmp_path: Path) -> None:
         assert new.more["x"] == old.more["x"]
         assert new.more["score"] == pytest.approx(row.scored.direction.score, rel=1e-4)
         assert new.more["consistent"] is row.scored.consistent
-        assert new.more["model"] == {"name": "tiny-order", "sha256": report.about["model"]["sha256"]}
+        assert new.more["model"] == {"name": "tiny-order", "sha256": report.metadata["model"]["sha256"]}
         assert len(new.more["model"]["sha256"]) == 64
     assert len(report.inconsistent) == sum(not entry.more["consistent"] for entry in after.entries)
 

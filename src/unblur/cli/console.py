@@ -75,11 +75,11 @@ class Console:
         """Print a file that was written, and what speaks against it."""
         self.stop()
         if not self.as_json:
-            typer.echo(f"{outcome.job.source} -> {outcome.job.output}  ({self.spelling.text(outcome.said)})")
-            for line in outcome.lines:
+            typer.echo(f"{outcome.job.source} -> {outcome.job.output}  ({self.spelling.text(outcome.message)})")
+            for line in outcome.notes:
                 typer.echo(f"  {self.spelling.text(line)}")
-        if outcome.facts.get("warning"):
-            warning = self.spelling.text(str(outcome.facts["warning"]))
+        if outcome.details.get("warning"):
+            warning = self.spelling.text(str(outcome.details["warning"]))
             typer.echo(f"unblur: {outcome.job.source}: {warning}", err=True)
 
     def failed(self, error: UnblurError, cause: BaseException | None = None) -> None:

@@ -152,11 +152,11 @@ def blur_data(
         listener.failed(error)
     if clips or photos:
         maker = _Maker(Path(out), options, clips, photos, listener)
-        report.about = {"out": str(out), "options": asdict(options)}
+        report.metadata = {"out": str(out), "options": asdict(options)}
         jobs = [Job(source, Path(out)) for source in maker.names]
         with maker.folder:
             run(jobs, maker.expose, report, on_begin=listener.begin, on_done=listener.done, on_error=listener.failed)
-        report.about |= {"metadata": str(maker.metadata), "exposures": len(maker.entries)}
+        report.metadata |= {"metadata": str(maker.metadata), "exposures": len(maker.entries)}
     return report
 
 

@@ -161,7 +161,7 @@ def fmr_data(
             listener.failed(error)
     _check_names(clips)
     maker = _Maker(None if out is None else Path(out), options, listener, landmarks, len(clips), detector)
-    report.about = {"out": None if out is None else str(out), "options": asdict(options)}
+    report.metadata = {"out": None if out is None else str(out), "options": asdict(options)}
     found = {clip.path: clip for clip in clips}
     jobs = [Job(clip.path, Path(out) if out is not None else clip.path) for clip in clips]
     work = lambda job: maker.one(job, found[job.source])  # noqa: E731
@@ -169,7 +169,7 @@ def fmr_data(
         run(jobs, work, report, on_begin=listener.begin, on_done=listener.done, on_error=listener.failed)
     report.statistics = fmr_statistics(maker.orders())
     count = sum(one.clips for one in report.statistics)
-    report.by = f"with {count} windows of faces"
+    report.suffix = f"with {count} windows of faces"
     if out is not None:
         with atomic_path(Path(out) / "statistics.json") as temporary:
             text = json.dumps([_as_dict(one) for one in report.statistics], indent=2)

@@ -66,11 +66,11 @@ def precompute(
         except UnblurError as error:
             report.errors.append(error)
             listener.failed(error)
-    report.about = {"model": pipeline.as_dict(), "limit": limit}
+    report.metadata = {"model": pipeline.as_dict(), "limit": limit}
     work = lambda job: _precomputed(job, pipeline, limit, listener)  # noqa: E731
     jobs = [Job(file, file.parent) for file in files]
     run(jobs, work, report, on_begin=listener.begin, on_done=listener.done, on_error=listener.failed)
-    report.by = f"with {pipeline}"
+    report.suffix = f"with {pipeline}"
     return report
 
 

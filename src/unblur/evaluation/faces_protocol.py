@@ -161,13 +161,13 @@ class FacesReport(EvaluationReport):
             sections += [Section(table.title, tables=[table]) for table in beside]
         others = [published.table for published in self.published if published.beside not in self.scores]
         sections += [Section(table.title, tables=[table]) for table in others]
-        models: Any = self.about["models"]
+        models: Any = self.metadata["models"]
         if self.examples:
             sections.append(Section("Examples", [text.format(models[0]["name"]) for text in EXAMPLES]))
         for one in self.examples:
             heading = f"{one.chosen.capitalize()}: {one.name}, {one.frames} frames"
             sections.append(Section(heading, strips=one.strips))
-        about = f"{self.counted} from {self.about['data']}, up to {self.about['size']} pixels a side"
+        about = f"{self.counted} from {self.metadata['data']}, up to {self.metadata['size']} pixels a side"
         if self.limit:
             about += f", {self.limit} of each length only, evenly spread"
         return Page(self.title, [f"{about}.", *map(_about, models), *self.notes], sections)
@@ -275,7 +275,7 @@ def evaluate_faces(
         limit=limit,
         begun=begun,
         counted=f"{centres[0].count} exposures of faces",
-        about={"data": str(data), "models": about, "size": size, "metrics": names},
+        metadata={"data": str(data), "models": about, "size": size, "metrics": names},
         scores={CENTRES: _centre_table(centres, names), FILMS: _film_table(films, names)},
         notes=(*notes, *evaluator.metrics.notes, *evaluator.notes()),
         published=tables,

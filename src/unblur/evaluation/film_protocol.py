@@ -134,7 +134,7 @@ def evaluate(
         begun=begun,
         ended=time.perf_counter(),
         counted=f"{scores['results'].row(exposures=ALL).count} exposures",
-        about={"data": verified, "times": times},
+        metadata={"data": verified, "times": times},
         scores=scores,
         notes=(*foreign, *metrics.notes, *evaluator.notes()),
         published=tables,

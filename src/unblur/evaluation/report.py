@@ -171,7 +171,7 @@ class EvaluationReport(RunReport):
         return {
             **{"command": self.command, "unblur": __version__, "ok": True},
             **{"protocol": self.protocol, "model": self.model, "limit": self.limit, "seconds": round(self.seconds, 3)},
-            **self.about,
+            **self.metadata,
             **scores,
             "notes": list(self.notes),
         }

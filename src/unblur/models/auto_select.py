@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
-from unblur.errors import UnblurError
-from unblur.media.header import read_contents, read_header
 from unblur.models.registry import ALIASES
 
 PATIENCE = 60.0
@@ -64,14 +61,3 @@ def auto_select(sizes: Iterable[int], device: torch.device, dtype: torch.dtype, 
             return Choice(fast, f"fast; `model=best` would take more than {PATIENCE:.0f} s")
     share = COST[best][torch.float32] / COST[fast][torch.float32]
     return Choice(best, f"best; `model=fast` takes 1/{share:.0f} of the time")
-
-
-def sizes_of(files: Iterable[Path]) -> Iterator[int]:
-    """Pixels of each picture, from its header; 0 for what is none, which is told of when it is read."""
-    for path in files:
-        try:
-            header = read_header(path, read_contents(path, in_folder=""), max_pixels=2**62)
-        except UnblurError:
-            yield 0
-        else:
-            yield header.width * header.height

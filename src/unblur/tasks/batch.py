@@ -1,4 +1,4 @@
-"""What the commands on files share: their options, which files they are given, and where each output goes."""
+"""What commands on files share: their options, which files they are given, and where each output goes."""
 
 from __future__ import annotations
 
@@ -10,19 +10,26 @@ from pathlib import Path
 from unblur.errors import UsageError
 from unblur.media.folder import find_images, output_paths
 from unblur.media.image import Picture
-from unblur.models.auto_select import sizes_of
 from unblur.pipeline.residual import Residual
 from unblur.pipeline.restore import Pipeline, load
 from unblur.run_report import Job, Listener, Outcome, RunReport, plan, run
 from unblur.tasks.faces import FaceOptions, Faces
+from unblur.tasks.inputs import PictureFile
 
 SHARP, PATHS, REBLURRED = ".sharp", ".paths", ".reblurred"
 OURS = (SHARP, PATHS, REBLURRED)
+"""Ends of names that our outputs get, before the suffix."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the tasks on files share; see `unblur.load`."""
+    """Options that commands on files share; see `unblur.load` and `unblur.deblur`.
+
+    Attributes
+    ----------
+    skip_existing : bool
+        Skip pictures whose output exists.
+    """
 
     model: str | None = None
     device: str = "auto"
@@ -34,18 +41,23 @@ class Options:
     data_consistency: int | None = None
     faces: FaceOptions | None = None
 
-    def load(self, jobs: Sequence[Job]) -> Pipeline:
-        """The model, ready to run; where none is named, one for all that is to be done."""
-        due = [job.source for job in jobs if not (self.skip_existing and job.output.exists())]
-        return load(self.model, self.device, self.dtype, self.tile, sizes=sizes_of(due))
+    def files(self, jobs: Sequence[Job]) -> dict[Path, PictureFile]:
+        """The pictures that will be read, by their paths, in order."""
+        sources = [job.source for job in jobs if not (self.skip_existing and job.output.exists())]
+        return {source: PictureFile(source, self.max_pixels) for source in sources}
+
+    def load(self, files: Iterable[PictureFile]) -> Pipeline:
+        """The model, ready to run. Where none is named, the sizes of all files decide which."""
+        sizes = (0 if file.size is None else file.size[0] * file.size[1] for file in files)
+        return load(self.model, self.device, self.dtype, self.tile, sizes=sizes)
 
     def load_faces(self, jobs: Sequence[Job]) -> Faces | None:
-        """The model of faces, if faces are to be restored by themselves."""
+        """The face model; None where faces get no model of their own."""
         return None if self.faces is None else self.faces.load(self.device, self.dtype, self.tile, len(jobs))
 
 
-def made_with(pipeline: Pipeline) -> str:
-    """For the summary."""
+def model_note(pipeline: Pipeline) -> str:
+    """The model, and why it was chosen, for the end of the summary."""
     behind = f" behind {pipeline.first}" if pipeline.first else ""
     return f"with {pipeline.name}{behind}" + (f" ({pipeline.reason})" if pipeline.reason else "")
 
@@ -53,7 +65,19 @@ def made_with(pipeline: Pipeline) -> str:
 def find(
     inputs: Sequence[str], out: str | None, suffixes: Iterable[str], report: RunReport, *, several: bool = False
 ) -> tuple[list[Path], bool]:
-    """The pictures that were named, and whether the outputs go into a folder for several, as `several` may demand."""
+    """Find the pictures that `inputs` name; what is wrong with the rest goes into `report`.
+
+    Returns
+    -------
+    found : list of Path
+    several : bool
+        Whether the outputs go into a folder: the argument `several`, or more than one picture, or a folder was named.
+
+    Raises
+    ------
+    UsageError
+        There are several, but `out` has one of the `suffixes` of a single file.
+    """
     found, errors = find_images(inputs)
     report.errors.extend(errors)
     several = several or len(inputs) > 1 or len(found) > 1 or any(Path(name).is_dir() for name in inputs)
@@ -71,16 +95,16 @@ def jobs_of(
     report: RunReport,
     suffix: str | None = None,
 ) -> list[Job]:
-    """Where each picture's output goes: into `out`, with another suffix if one is given, or `beside` it."""
+    """Name each picture's output: in `out`, with the given `suffix` if any, or `beside` the picture."""
     if out is None:
-        return _beside(found, inputs, beside, report)
+        return _jobs_beside(found, inputs, beside, report)
     return [Job(*pair) for pair in zip(found, output_paths(found, out, suffix, many=several), strict=True)]
 
 
-def _beside(
+def _jobs_beside(
     found: Sequence[Path], inputs: Sequence[str], output_of: Callable[[Path], Path], report: RunReport
 ) -> list[Job]:
-    """Outputs beside their inputs; what an earlier run put into a folder is no input, unless it is named."""
+    """Outputs beside their inputs. The outputs of an earlier run in a folder are no inputs, unless they are named."""
     named = {os.path.realpath(name) for name in inputs}
     fresh = [path for path in found if Path(path.stem).suffix not in OURS or os.path.realpath(path) in named]
     jobs, clashes = plan(fresh, output_of)
@@ -89,8 +113,9 @@ def _beside(
 
 
 def run_jobs(
-    jobs: list[Job], work: Callable[[Job], Outcome], report: RunReport, options: Options, listener: Listener
+    jobs: Sequence[Job], work: Callable[[Job], Outcome], report: RunReport, options: Options, listener: Listener
 ) -> RunReport:
+    """Pass the errors so far to `listener`, then run every job; see `unblur.run_report.run`."""
     for error in report.errors:
         listener.failed(error)
     return run(
@@ -104,19 +129,19 @@ def run_jobs(
     )
 
 
-def facts_of(picture: Picture, tile: int, residual: Residual | None) -> tuple[str, dict[str, object]]:
-    """The half line and the report's entries that every result has."""
-    facts = {**size_of(picture), "tile": tile_of(picture, tile)}
+def describe(picture: Picture, tile: int, residual: Residual | None) -> tuple[str, dict[str, object]]:
+    """The message and the details that restored pictures have in common."""
+    details = {**size_of(picture), "tile": tile_of(picture, tile)}
     if residual is None:
-        return f"{picture.width}x{picture.height}", facts | {"residual": None}
-    return f"{picture.width}x{picture.height}, {residual}", facts | {"residual": residual.as_dict()}
+        return f"{picture.width}x{picture.height}", details | {"residual": None}
+    return f"{picture.width}x{picture.height}, {residual}", details | {"residual": residual.as_dict()}
 
 
 def size_of(picture: Picture) -> dict[str, object]:
-    """The report's entries of a picture."""
+    """The size and depth of a picture, as details of a report."""
     return {"width": picture.width, "height": picture.height, "bits": picture.bits}
 
 
 def tile_of(picture: Picture, tile: int) -> int | None:
-    """The side of the tiles, if there was more than one."""
+    """The side of the tiles; None if one tile covered the picture."""
     return tile if tile < max(picture.height, picture.width) else None

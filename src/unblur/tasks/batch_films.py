@@ -1,4 +1,4 @@
-"""Films of files, folders and globs; of a burst one direction of time."""
+"""`unblur frames` on files: a film of each picture, or one film of several; the films of a burst get one direction."""
 
 from __future__ import annotations
 
@@ -12,110 +12,100 @@ import torch
 from torch import Tensor
 
 from unblur.errors import UnblurError, UsageError
-from unblur.media.decode import picture_size
 from unblur.media.video import write_clip
 from unblur.pipeline.frame_order import OrderScorer, load_order_scorer
 from unblur.pipeline.restore import Pipeline
 from unblur.run_report import Job, Listener, Outcome, RunReport
 from unblur.runtime.memory import working_memory
-from unblur.tasks.batch import Options, facts_of, find, jobs_of, made_with, run_jobs
+from unblur.tasks.batch import Options, describe, find, jobs_of, model_note, run_jobs
 from unblur.tasks.burst import HELD, Burst, direct
 from unblur.tasks.faces import Faces
-from unblur.tasks.frames import (
-    Film,
-    Method,
-    check_method,
-    checked_times,
-    frames,
-)
+from unblur.tasks.frames import Film, Method, check_method, checked_times, frames
+from unblur.tasks.inputs import PictureFile
 
+FILM = ".film"
+SUFFIXES = (".mp4", ".gif", ".webp")
+FRAMES = 51
 MEMORY = 64
-"""Bytes for each pixel of a film that waits."""
+"""Bytes for each pixel of a film that waits in a `BurstQueue`."""
 
 
-class Reel:
-    """Films of files in one direction, made a few ahead of when they are asked for.
+class BurstQueue:
+    """The films of files, in one direction of time within each burst.
+
+    A direction is decided on a few films together, so that asking for one film may make the next few, too.
 
     Parameters
     ----------
-    files : sequence of Path
-        In order. Those of equal size that follow each other are a burst; another size begins a new one.
+    files : sequence of PictureFile
+        In order. Neighbours of equal size are a burst; another size begins a new one. A file whose size cannot be read
+        counts as part of the burst before it.
     make : callable
-        Makes a film.
+        Makes the film of a file.
     order_scorer : OrderScorer, optional
-        Decides the direction of the whole.
+        Decides the direction of each burst.
     together : bool
-        Whether there are bursts at all; else each picture is one.
+        Whether there are bursts at all; otherwise each film keeps its own direction.
 
     Attributes
     ----------
     bursts : list of (Burst, int)
-        And how many pictures each has.
+        Each burst, and how many pictures it has.
     """
 
     def __init__(
         self,
-        files: Sequence[Path],
-        make: Callable[[Path], Film],
+        files: Sequence[PictureFile],
+        make: Callable[[PictureFile], Film],
         order_scorer: OrderScorer | None = None,
         *,
         together: bool = True,
     ) -> None:
-        self._make, self._orderer = make, order_scorer
-        self._ready: dict[Path, Film | Exception] = {}
-        self._batches: dict[Path, tuple[Burst, list[Path]]] = {}
+        self._make, self._order_scorer = make, order_scorer
+        self._ready: dict[PictureFile, Film | Exception] = {}
+        self._batches: dict[PictureFile, tuple[Burst, list[PictureFile]]] = {}
         self.bursts: list[tuple[Burst, int]] = []
-        sized = list(_sized(files))
-        for _, alike in groupby(sized, key=lambda one: one[1] if together else one[0]):
-            (first_one, size), *rest = alike
-            chosen, burst = [first_one, *(file for file, _ in rest)], Burst()
-            held = working_memory(torch.device("cpu")) // (MEMORY * max(size[0] * size[1], 1))
-            step = min(max(held, 1), HELD)
-            for first in range(0, len(chosen), step):
-                batch = chosen[first : first + step]
+        for _, group in groupby(_with_sizes(files), key=lambda pair: pair[1] if together else pair[0]):
+            pairs = list(group)
+            members, (height, width), burst = [file for file, _ in pairs], pairs[0][1], Burst()
+            fitting = working_memory(torch.device("cpu")) // (MEMORY * max(height * width, 1))
+            step = min(max(fitting, 1), HELD)
+            for first in range(0, len(members), step):
+                batch = members[first : first + step]
                 self._batches |= dict.fromkeys(batch, (burst, batch))
-            self.bursts.append((burst, len(chosen)))
+            self.bursts.append((burst, len(members)))
 
-    def film(self, file: Path) -> Film:
-        """The film of a file, once; whatever its making raised is raised here."""
+    def film(self, file: PictureFile) -> Film:
+        """Give the film of a file, once; an exception from making it is raised here."""
         if file not in self._ready:
             self._fill(*self._batches[file])
-        made = self._ready.pop(file)
-        if isinstance(made, Exception):
-            raise made
-        return made
+        film = self._ready.pop(file)
+        if isinstance(film, Exception):
+            raise film
+        return film
 
-    def _fill(self, burst: Burst, batch: Sequence[Path]) -> None:
-        films: dict[Path, Film] = {}
+    def _fill(self, burst: Burst, batch: Sequence[PictureFile]) -> None:
+        films: dict[PictureFile, Film] = {}
         for file in batch:
             try:
                 films[file] = self._make(file)
-            except Exception as cause:  # told when its turn comes; the others are done
+            except Exception as cause:  # raised when this film is asked for; the others do not depend on it
                 self._ready[file] = cause
         self._ready |= films
-        if self._orderer is not None or (burst, 1) not in self.bursts:
-            direct(list(films.values()), burst, self._orderer)
+        if self._order_scorer is not None or (burst, 1) not in self.bursts:
+            direct(list(films.values()), burst, self._order_scorer)
 
     def as_dict(self) -> list[dict[str, object]]:
         """For a machine-readable report."""
         return [{"pictures": count, "direction": burst.by} for burst, count in self.bursts if burst.by is not None]
 
 
-def _sized(files: Iterable[Path]) -> Iterator[tuple[Path, tuple[int, int]]]:
-    """Height and width of each file; a file that cannot be read breaks no burst."""
+def _with_sizes(files: Iterable[PictureFile]) -> Iterator[tuple[PictureFile, tuple[int, int]]]:
+    """Each file with its height and width; with those of the file before where its own cannot be read."""
     size = (0, 0)
-    for path in files:
-        try:
-            with path.open("rb") as file:
-                size = picture_size(path, file)
-        except (OSError, UnblurError):
-            pass
-        yield path, size
-
-
-FILM = ".film"
-SUFFIXES = (".mp4", ".gif", ".webp")
-FRAMES = 51
+    for file in files:
+        size = file.size or size
+        yield file, size
 
 
 @dataclass(frozen=True)
@@ -158,7 +148,7 @@ def frames_files(
     Raises
     ------
     UnblurError
-        An option cannot be met. What concerns one file is in the report, and told to `listener`.
+        An option cannot be met. Errors of single files are in the report, and passed to `listener`.
     """
     checked_times(film.n or FRAMES, film.times)
     if film.method in ("jin", "purohit") and options.model is None:
@@ -174,44 +164,45 @@ def frames_files(
         return run_jobs(jobs, lambda job: Outcome(job, ""), report, options, listener)
     if film.sharp is not None:
         options = replace(options, model=options.model or "fast")
+    files = options.files(jobs)
     faces = options.load_faces(jobs)
-    pipeline = options.load(jobs)
+    pipeline = options.load(files.values())
     film = _checked(pipeline, film)
-    work = _Work(jobs, pipeline, options, listener, film, as_folder, faces)
     named = not any(Path(name).is_dir() for name in inputs)
-    work.begin(together=joined or (named if film.burst is None else film.burst))
-    report.about = {"model": pipeline.as_dict(), "sharp": film.sharp, "fps": film.fps, "reverse": film.reverse}
-    report.about |= {} if faces is None else {"face_model": faces.pipeline.as_dict()}
-    report.by = made_with(pipeline)
+    together = joined or (named if film.burst is None else film.burst)
+    work = _Work(files, pipeline, options, listener, film, as_folder, faces, together=together)
+    report.metadata = {"model": pipeline.as_dict(), "sharp": film.sharp, "fps": film.fps, "reverse": film.reverse}
+    report.metadata |= {} if faces is None else {"face_model": faces.pipeline.as_dict()}
+    report.suffix = model_note(pipeline)
     if joined:
         report.count = 0
         whole = Job(jobs[0].source, Path(str(out)))
         run_jobs([whole], lambda job: work.join(job, report), report, options, listener)
     else:
         run_jobs(jobs, work.one, report, options, listener)
-    bursts = work.reel.as_dict()
-    report.about["bursts"] = bursts
-    most = max((int(str(burst["pictures"])) for burst in bursts), default=1)
-    report.by += f"; {most} in one direction of time" if most > 1 else ""
+    bursts = work.queue.as_dict()
+    report.metadata["bursts"] = bursts
+    largest = max((int(str(burst["pictures"])) for burst in bursts), default=1)
+    report.suffix += f"; {largest} in one direction of time" if largest > 1 else ""
     return report
 
 
 def _jobs(
     found: Sequence[Path], several: bool, inputs: Sequence[str], out: str | None, film: FilmOptions, report: RunReport
 ) -> tuple[list[Job], bool]:
-    """Where each film goes, and whether that is a folder of frames."""
+    """The output of each film, and whether it is a folder of frames."""
     suffix = "" if film.format == "png" else f".{film.format}"
     if out is None or several:
         beside = lambda source: source.with_name(source.stem + FILM + suffix)  # noqa: E731
         return jobs_of(found, several, inputs, out, beside, report, suffix), suffix == ""
     if os.path.realpath(out) in {os.path.realpath(source) for source in found}:
         raise UsageError("out", out, "is an input too", "write to another name or folder")
-    # A name that ends with a slash is a folder of frames, whatever dots are in it.
+    # A name that ends with a slash is a folder of frames, even with dots in it.
     return [Job(source, Path(out)) for source in found], out.endswith(("/", os.sep))
 
 
 def _checked(pipeline: Pipeline, film: FilmOptions) -> FilmOptions:
-    """The number of frames decided; refuses what the model cannot do."""
+    """The options with the number of frames filled in; refuses what the model cannot do."""
     if film.method is not None:
         check_method(pipeline, film.method)
     film = replace(film, n=film.n or pipeline.count or FRAMES)
@@ -230,83 +221,79 @@ class _Work:
 
     def __init__(
         self,
-        jobs: Sequence[Job],
+        files: dict[Path, PictureFile],
         pipeline: Pipeline,
         options: Options,
         listener: Listener,
         film: FilmOptions,
         as_folder: bool,
         faces: Faces | None = None,
+        *,
+        together: bool,
     ) -> None:
-        self.pipeline, self.options, self.listener, self.film = pipeline, options, listener, film
-        self.as_folder, self.faces = as_folder, faces
-        self.files = [job.source for job in jobs if not (options.skip_existing and job.output.exists())]
-
-    def begin(self, *, together: bool) -> None:
-        """Know which of the pictures belong together."""
-        order_scorer = (
-            None if self.film.order is None else load_order_scorer(self.film.order, self.options.device, "order")
-        )
-        self.reel = Reel(self.files, self._made, order_scorer, together=together)
+        self.files, self.pipeline, self.options, self.listener = files, pipeline, options, listener
+        self.film, self.as_folder, self.faces = film, as_folder, faces
+        order_scorer = None if film.order is None else load_order_scorer(film.order, options.device, "order")
+        self.queue = BurstQueue(list(files.values()), self._make, order_scorer, together=together)
 
     def one(self, job: Job) -> Outcome:
-        """The film of one picture in one file or folder."""
-        made = self.reel.film(job.source)
+        """Write the film of one picture to its own file or folder."""
+        film = self.queue.film(self.files[job.source])
         place = f"{job.output}/" if self.as_folder else job.output
-        made.save(place, self.film.fps, progress=self.listener.progress)
-        said, facts = self._said(made)
-        lines = () if made.faces is None else made.faces.lines()
-        return Outcome(job, f"{len(made)} frames, {said}", facts, lines)
+        film.save(place, self.film.fps, progress=self.listener.progress)
+        message, details = self._describe(film)
+        notes = () if film.faces is None else film.faces.lines()
+        return Outcome(job, f"{len(film)} frames, {message}", details, notes)
 
     def join(self, job: Job, report: RunReport) -> Outcome:
-        """The films of all pictures in one file, in order."""
+        """Write the films of all pictures into one file, in order."""
         parts: list[dict[str, object]] = []
-        write_clip(job.output, self._strip(parts), fps=self.film.fps)
+        write_clip(job.output, self._all_frames(parts), fps=self.film.fps)
         report.count = len(parts)
         count = sum(int(str(part["frames"])) for part in parts)
         warnings = [f"{Path(str(part['input'])).name} {part['warning']}" for part in parts if part["warning"]]
         size = {key: parts[0][key] for key in ("width", "height")}
-        facts = {**size, "frames": count, "pictures": parts, "warning": warnings[0] if warnings else None}
-        return Outcome(job, f"{count} frames of {len(parts)} pictures, {size['width']}x{size['height']}", facts)
+        details = {**size, "frames": count, "pictures": parts, "warning": warnings[0] if warnings else None}
+        return Outcome(job, f"{count} frames of {len(parts)} pictures, {size['width']}x{size['height']}", details)
 
-    def _strip(self, parts: list[dict[str, object]]) -> Iterator[Tensor]:
+    def _all_frames(self, parts: list[dict[str, object]]) -> Iterator[Tensor]:
+        """The frames of all films; the details of each film are appended to `parts`."""
         first = None
-        for number, file in enumerate(self.files):
+        for number, file in enumerate(self.files.values()):
             self.listener.progress("pictures", number, len(self.files))
-            made = self.reel.film(file)
-            size = (made.picture.width, made.picture.height)
+            film = self.queue.film(file)
+            size = (film.picture.width, film.picture.height)
             first = first or size
             if size != first:
                 problem = f"is {size[0]}x{size[1]}, but the first picture {first[0]}x{first[1]}"
-                raise UnblurError(file, problem, "name pictures of one size, or a folder for a film of each")
-            yield from made.frames()
-            parts.append({"input": str(file), **self._said(made)[1]})
+                raise UnblurError(file.path, problem, "name pictures of one size, or a folder for a film of each")
+            yield from film.frames()
+            parts.append({"input": str(file.path), **self._describe(film)[1]})
 
-    def _said(self, made: Film) -> tuple[str, dict[str, object]]:
+    def _describe(self, film: Film) -> tuple[str, dict[str, object]]:
         self.listener.progress("checking", 0, 1)
-        said, facts = facts_of(made.picture, made.tile, made.residual)
-        facts |= {"frames": len(made), "times": list(made.times), "reverse": made.reverse, "warning": made.warning}
-        if made.refinement is not None:
-            said += f" ({made.refinement})"
-            facts["refinement"] = made.refinement.as_dict()
-        if made.faces is not None:
-            said += f"; {made.faces}"
-            facts["faces"] = made.faces.as_dict()
-        return said, facts
+        message, details = describe(film.picture, film.tile, film.residual)
+        details |= {"frames": len(film), "times": list(film.times), "reverse": film.reverse, "warning": film.warning}
+        if film.refinement is not None:
+            message += f" ({film.refinement})"
+            details["refinement"] = film.refinement.as_dict()
+        if film.faces is not None:
+            message += f"; {film.faces}"
+            details["faces"] = film.faces.as_dict()
+        return message, details
 
-    def _made(self, file: Path) -> Film:
-        film, options = self.film, self.options
+    def _make(self, file: PictureFile) -> Film:
         return frames(
-            file,
-            film.n or FRAMES,
-            film.times,
-            film.reverse,
+            file.read(),
+            self.film.n or FRAMES,
+            self.film.times,
+            self.film.reverse,
             self.pipeline,
-            sharp=film.sharp,
-            refine=film.refine,
-            data_consistency=options.data_consistency,
-            check=options.check,
+            sharp=self.film.sharp,
+            refine=self.film.refine,
+            data_consistency=self.options.data_consistency,
+            check=self.options.check,
             faces=self.faces,
-            max_pixels=options.max_pixels,
+            max_pixels=self.options.max_pixels,
             progress=self.listener.progress,
         )

@@ -8,18 +8,7 @@ from typing import Any
 
 from unblur.media.folder import IMAGE_SUFFIXES
 from unblur.run_report import Job, Listener, Outcome, RunReport
-from unblur.tasks.batch import (
-    PATHS,
-    SHARP,
-    Options,
-    facts_of,
-    find,
-    jobs_of,
-    made_with,
-    run_jobs,
-    size_of,
-    tile_of,
-)
+from unblur.tasks.batch import PATHS, SHARP, Options, describe, find, jobs_of, model_note, run_jobs, size_of, tile_of
 from unblur.tasks.deblur import Deblurred, deblur
 from unblur.tasks.inspect import inspect
 from unblur.tasks.search import Searched, SearchPlan, deblur_by_search
@@ -42,13 +31,15 @@ def deblur_files(
         Pictures, folders, globs.
     out : str, optional
         A file for one picture, a folder for several; beside each picture as NAME.sharp.EXT if left out.
+    quality : int
+        Of JPEG and WebP, 1 to 100.
     search : SearchPlan, optional
-        Go on from the model's answer by search, as this says.
+        Search on from the model's answer.
 
     Raises
     ------
     UnblurError
-        An option cannot be met. What concerns one file is in the report, and told to `listener`.
+        An option cannot be met. Errors of single files are in the report, and passed to `listener`.
     """
 
     def beside(source: Path) -> Path:
@@ -56,41 +47,44 @@ def deblur_files(
         return source.with_name(source.stem + SHARP + suffix)
 
     def work(job: Job) -> Outcome:
-        more: dict[str, Any] = {"data_consistency": options.data_consistency, "check": options.check}
-        more |= {"max_pixels": options.max_pixels, "progress": listener.progress}
+        common: dict[str, Any] = {"data_consistency": options.data_consistency, "check": options.check}
+        common |= {"progress": listener.progress}
         result: Deblurred | Searched
-        lines: tuple[str, ...] = ()
+        notes: tuple[str, ...] = ()
+        picture = files[job.source].read()
         if search is None:
-            result = deblur(job.source, pipeline, faces=faces, **more)
-            said, facts = facts_of(result.picture, result.tile, result.residual)
+            result = deblur(picture, pipeline, faces=faces, **common)
+            message, details = describe(result.picture, result.tile, result.residual)
             if result.faces is not None:
-                said, facts["faces"], lines = f"{said}; {result.faces}", result.faces.as_dict(), result.faces.lines()
+                message += f"; {result.faces}"
+                details["faces"], notes = result.faces.as_dict(), result.faces.lines()
         else:
-            result = deblur_by_search(job.source, search, pipeline, **more)
-            said, facts = f"{result.picture.width}x{result.picture.height}, {result}", size_of(result.picture)
-            facts |= result.as_dict()
+            result = deblur_by_search(picture, search, pipeline, **common)
+            message = f"{result.picture.width}x{result.picture.height}, {result}"
+            details = size_of(result.picture) | result.as_dict()
         result.save(job.output, quality=quality)
-        return Outcome(job, said, facts | {"warning": result.warning}, lines)
+        return Outcome(job, message, details | {"warning": result.warning}, notes)
 
     report = RunReport("deblur", "sharpened")
     found, several = find(inputs, out, IMAGE_SUFFIXES, report)
     jobs = jobs_of(found, several, inputs, out, beside, report)
     search = None if search is None else search.ready(options.device)
+    files = options.files(jobs)
     if jobs:
         faces = options.load_faces(jobs)
-        pipeline = options.load(jobs)
-        report.about = {"method": "network", "model": pipeline.as_dict()}
-        report.by = made_with(pipeline)
+        pipeline = options.load(files.values())
+        report.metadata = {"method": "network", "model": pipeline.as_dict()}
+        report.suffix = model_note(pipeline)
         if faces is not None:
-            report.about["face_model"] = faces.pipeline.as_dict()
+            report.metadata["face_model"] = faces.pipeline.as_dict()
         if search is not None:
-            report.about |= {"method": "search", "search": search.as_dict()}
-            report.by += f", searched in {search.name}"
+            report.metadata |= {"method": "search", "search": search.as_dict()}
+            report.suffix += f", searched in {search.name}"
     return run_jobs(jobs, work, report, options, listener)
 
 
 def inspect_files(inputs: Sequence[str], out: str | None, options: Options, listener: Listener) -> RunReport:
-    """Tell what blur files, folders and globs have, and draw the paths.
+    """Tell the kind of blur of files, folders and globs, and draw the paths.
 
     Parameters
     ----------
@@ -103,23 +97,25 @@ def inspect_files(inputs: Sequence[str], out: str | None, options: Options, list
     Raises
     ------
     UnblurError
-        An option cannot be met. What concerns one file is in the report, and told to `listener`.
+        An option cannot be met. Errors of single files are in the report, and passed to `listener`.
     """
 
     def work(job: Job) -> Outcome:
-        seen = inspect(job.source, pipeline, max_pixels=options.max_pixels, progress=listener.progress)
-        seen.save(job.output)
-        height, width = seen.picture.height, seen.picture.width
-        facts = {"width": width, "height": height, "tile": tile_of(seen.picture, seen.tile), **seen.as_dict()}
-        return Outcome(job, f"{width}x{height}, {seen}", facts)
+        inspected = inspect(files[job.source].read(), pipeline, progress=listener.progress)
+        inspected.save(job.output)
+        picture = inspected.picture
+        details: dict[str, object] = {"width": picture.width, "height": picture.height}
+        details |= {"tile": tile_of(picture, inspected.tile), **inspected.as_dict()}
+        return Outcome(job, f"{picture.width}x{picture.height}, {inspected}", details)
 
     report = RunReport("inspect", "inspected")
     found, several = find(inputs, out, IMAGE_SUFFIXES, report)
     beside = lambda source: source.with_name(f"{source.stem}{PATHS}.png")  # noqa: E731
     jobs = jobs_of(found, several, inputs, out, beside, report, ".png")
+    files = options.files(jobs)
     if jobs:
-        pipeline = options.load(jobs)
+        pipeline = options.load(files.values())
         pipeline.check_paths()
-        report.about = {"model": pipeline.as_dict()}
-        report.by = made_with(pipeline)
+        report.metadata = {"model": pipeline.as_dict()}
+        report.suffix = model_note(pipeline)
     return run_jobs(jobs, work, report, options, listener)

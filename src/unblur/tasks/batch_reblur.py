@@ -13,7 +13,7 @@ from unblur.media.folder import IMAGE_SUFFIXES
 from unblur.media.image import Picture
 from unblur.pipeline.blur_transfer import BlurCode, BlurSpace, load_blur_space
 from unblur.run_report import Job, Listener, Outcome, RunReport
-from unblur.tasks.batch import REBLURRED, Options, find, jobs_of, run_jobs
+from unblur.tasks.batch import REBLURRED, Options, find, jobs_of, run_jobs, size_of
 from unblur.tasks.inputs import open_picture
 from unblur.tasks.plots import draw_psf_grid
 from unblur.tasks.reblur import Reading, apply_blur, each_sample, read_blur
@@ -21,20 +21,22 @@ from unblur.tasks.reblur import Reading, apply_blur, each_sample, read_blur
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the blur comes from: one of the three.
+    """Where the blur comes from: exactly one of `like`, `code` and `sample`.
 
     Attributes
     ----------
     like : (str, str), optional
-        A sharp picture, and the same one blurry.
+        A sharp picture, and a blurry one of the same scene.
     code : str, optional
         A file with a code.
     sample : int, optional
-        Blurs to draw for each picture.
+        Random blurs to draw for each picture.
     seed : int
-        Of those.
-    save_code, psf_grid : str, optional
-        Files for the code, and for a picture of what it does to points of light.
+        Of the random blurs.
+    save_code : str, optional
+        A file to write the code to.
+    psf_grid : str, optional
+        A file for a picture of what the blur does to points of light.
     """
 
     like: tuple[str, str] | None = None
@@ -45,7 +47,7 @@ class Origin:
     psf_grid: str | None = None
 
     def check(self) -> None:
-        """Refuse none and several of the three, and what only one blur can be asked for."""
+        """Refuse none or several sources of blur, and outputs that need one blur where blurs are drawn."""
         given = [name for name in ("like", "code", "sample") if getattr(self, name) is not None]
         if len(given) != 1:
             problem = "are given at once" if given else "are both missing"
@@ -57,11 +59,11 @@ class Origin:
             raise UsageError("`save_code` and `psf_grid`", None, "want one blur, not draws", "use `like` or `code`")
 
     def sources(self) -> list[str]:
-        """The files that the blur comes from."""
+        """The files that the blur is read from."""
         return [*(self.like or ()), *([self.code] if self.code is not None else [])]
 
     def check_outputs(self, outputs: Iterable[str | PathLike[str]]) -> None:
-        """Refuse to write over what the blur comes from, or two things into one file."""
+        """Refuse to write over the blur's own files, or to write two outputs into one file."""
         taken = {os.path.realpath(source) for source in self.sources()}
         for output in (*filter(None, (self.save_code, self.psf_grid)), *outputs):
             place = os.path.realpath(output)
@@ -87,42 +89,46 @@ def reblur_files(
         Sharp pictures; none if only the code or the picture of it is wanted.
     out : str, optional
         A file for one picture, a folder for several or for several draws; beside each picture as NAME.reblurred.EXT
-        if left out. Draw number 0 of several is NAME.000.EXT in a folder, else NAME.000.reblurred.EXT.
+        if left out. The first of several draws is NAME.000.EXT in a folder, else NAME.000.reblurred.EXT.
+    quality : int
+        Of JPEG and WebP, 1 to 100.
 
     Raises
     ------
     UnblurError
-        An option cannot be met, the pair or the code cannot be read. What concerns one file is in the report, and told
-        to `listener`.
+        An option cannot be met, or the pair or the code cannot be read. Errors of single files are in the report, and
+        passed to `listener`.
     """
     origin.check()
     if not inputs and (out is not None or not (origin.save_code or origin.psf_grid)):
-        raise UnblurError("SHARP", "no picture is named", "name one, or leave out -o and use `save_code` or `psf_grid`")
+        remedy = "name one, or leave out `out` and use `save_code` or `psf_grid`"
+        raise UsageError("inputs", None, "no picture is named", remedy)
     report = RunReport("reblur", "reblurred")
     found, many = find(inputs, out, IMAGE_SUFFIXES, report, several=(origin.sample or 1) > 1)
     jobs = jobs_of(found, many, inputs, out, _beside, report)
-    # The last draw stands for all, so that an interrupted picture is not taken for a finished one.
+    # A picture is finished when its last draw is there: `skip_existing` must not skip an interrupted one.
     draws = {job.source: _draws(job.output, origin.sample or 1) for job in jobs}
     jobs = [Job(job.source, draws[job.source][-1]) for job in jobs]
     origin.check_outputs([output for each in draws.values() for output in each])
     space = load_blur_space(options.model, options.device)
-    reading, code = _blur(origin, space, options)
-    report.about = {"model": space.as_dict(), "seed": origin.seed if origin.sample else None}
-    report.about |= {"code": origin.code, "saved_code": origin.save_code, "psf_grid": origin.psf_grid}
-    report.about |= {} if reading is None else {"reading": reading.as_dict()}
-    report.by = f"with {space.name}" + (f"; {reading}" if reading is not None else "")
+    reading, code = _read_blur(origin, space, options)
+    report.metadata = {"model": space.as_dict(), "seed": origin.seed if origin.sample else None}
+    report.metadata |= {"code": origin.code, "saved_code": origin.save_code, "psf_grid": origin.psf_grid}
+    report.metadata |= {} if reading is None else {"reading": reading.as_dict()}
+    report.suffix = f"with {space.name}" + (f"; {reading}" if reading is not None else "")
     if code is None:
         return run_jobs(jobs, _sampler(draws, origin.seed, space, options, quality), report, options, listener)
-    for kept in _keep(origin, space, code):
-        listener.done(kept)
+    for outcome in _write_blur(origin, space, code):
+        listener.done(outcome)
         if not inputs:
-            # Then they are what was asked for.
+            # Without pictures, these files are the results.
             report.verb = "written"
-            report.results.append(kept)
+            report.results.append(outcome)
     return run_jobs(jobs, _applier(code, space, options, quality), report, options, listener)
 
 
-def _blur(origin: Origin, space: BlurSpace, options: Options) -> tuple[Reading | None, BlurCode | None]:
+def _read_blur(origin: Origin, space: BlurSpace, options: Options) -> tuple[Reading | None, BlurCode | None]:
+    """How well a pair explains its blur, and the code; None where there is none."""
     if origin.like is not None:
         reading = read_blur(*origin.like, space, max_pixels=options.max_pixels)
         return reading, reading.code
@@ -134,7 +140,7 @@ def _blur(origin: Origin, space: BlurSpace, options: Options) -> tuple[Reading |
     return None, code
 
 
-def _keep(origin: Origin, space: BlurSpace, code: BlurCode) -> Iterator[Outcome]:
+def _write_blur(origin: Origin, space: BlurSpace, code: BlurCode) -> Iterator[Outcome]:
     source = Path(origin.like[1] if origin.like else str(origin.code))
     if origin.save_code:
         yield Outcome(Job(source, code.save(origin.save_code)), "the blur's code")
@@ -145,9 +151,9 @@ def _keep(origin: Origin, space: BlurSpace, code: BlurCode) -> Iterator[Outcome]
 
 def _applier(code: BlurCode, space: BlurSpace, options: Options, quality: int) -> Callable[[Job], Outcome]:
     def work(job: Job) -> Outcome:
-        made = apply_blur(job.source, code, space, max_pixels=options.max_pixels)
-        made.save(job.output, quality=quality)
-        return Outcome(job, *_facts(made.picture))
+        reblurred = apply_blur(job.source, code, space, max_pixels=options.max_pixels)
+        reblurred.save(job.output, quality=quality)
+        return Outcome(job, *_describe(reblurred.picture))
 
     return work
 
@@ -157,17 +163,17 @@ def _sampler(
 ) -> Callable[[Job], Outcome]:
     def work(job: Job) -> Outcome:
         picture, outputs = open_picture(job.source, options.max_pixels), draws[job.source]
-        for made, output in zip(each_sample(picture, len(outputs), seed, space), outputs, strict=True):
-            made.save(output, quality=quality)
-        said, facts = _facts(picture)
-        said += f", the last of {len(outputs)} draws" if len(outputs) > 1 else ""
-        return Outcome(job, said, facts | {"outputs": [str(output) for output in outputs]})
+        for reblurred, output in zip(each_sample(picture, len(outputs), seed, space), outputs, strict=True):
+            reblurred.save(output, quality=quality)
+        message, details = _describe(picture)
+        message += f", the last of {len(outputs)} draws" if len(outputs) > 1 else ""
+        return Outcome(job, message, details | {"outputs": [str(output) for output in outputs]})
 
     return work
 
 
 def _draws(output: Path, count: int) -> list[Path]:
-    """A file for each draw: the picture's own name for one, else NAME.000.EXT, NAME.001.EXT, ..."""
+    """The file of each draw: `output` itself if there is one draw, else NAME.000.EXT, NAME.001.EXT, ..."""
     if count == 1:
         return [output]
     kind = REBLURRED if output.stem.endswith(REBLURRED) else ""
@@ -180,6 +186,5 @@ def _beside(source: Path) -> Path:
     return source.with_name(source.stem + REBLURRED + suffix)
 
 
-def _facts(picture: Picture) -> tuple[str, dict[str, object]]:
-    facts: dict[str, object] = {"width": picture.width, "height": picture.height, "bits": picture.bits}
-    return f"{picture.width}x{picture.height}", facts
+def _describe(picture: Picture) -> tuple[str, dict[str, object]]:
+    return f"{picture.width}x{picture.height}", size_of(picture)

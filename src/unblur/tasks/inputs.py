@@ -2,13 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike
+from pathlib import Path
 
 from torch import Tensor
 
+from unblur.errors import UnblurError
+from unblur.media.decode import picture_size
 from unblur.media.image import DEFAULT_MAX_PIXELS, Picture, read_image
 
 Source = str | PathLike[str] | Picture | Tensor
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """A picture that has not been read yet; its header is read once, when its size is first needed.
+
+    Attributes
+    ----------
+    path : Path
+    max_pixels : int, optional
+        Files with more pixels are refused when they are read.
+    """
+
+    path: Path
+    max_pixels: int | None = None
+
+    @cached_property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width of the upright picture; None where the header cannot be read."""
+        try:
+            if not self.path.is_file():  # opening a pipe would wait for ever
+                return None
+            with self.path.open("rb") as file:
+                return picture_size(self.path, file)
+        except (OSError, UnblurError):
+            return None
+
+    def read(self) -> Picture:
+        """Decode the picture; see `open_picture` for errors."""
+        return open_picture(self.path, self.max_pixels)
 
 
 def open_picture(source: Source, max_pixels: int | None = None) -> Picture:

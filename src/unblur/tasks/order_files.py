@@ -188,7 +188,7 @@ def _entry(metadata: Metadata, entry: Entry, side: int) -> _Clip:
 def _score_all(report: OrderReport, clips: Sequence[_Clip], order_scorer: OrderScorer, listener: Listener) -> None:
     """Every clip by itself, so that its score does not depend on the others."""
     model = order_scorer.as_dict()
-    report.about, report.by = {"model": model}, f"by {model['name']}"
+    report.metadata, report.suffix = {"model": model}, f"by {model['name']}"
     for number, (clip, frames) in enumerate(_ahead(clips)):
         listener.progress("scoring", number, len(clips))
         try:

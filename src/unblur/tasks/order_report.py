@@ -46,8 +46,8 @@ class OrderReport(RunReport):
 
     @property
     def exit_code(self) -> int:
-        """0, or 1 if a clip failed or there was none."""
-        return 1 if self.errors or not self.results else 0
+        """That of `RunReport`; 1 if there was no clip at all."""
+        return super().exit_code or (0 if self.results else 1)
 
     @property
     def inconsistent(self) -> list[str]:
@@ -59,7 +59,7 @@ class OrderReport(RunReport):
         backwards = sum(clip.scored.direction.sign < 0 for clip in self.results)
         failed = f", {len(self.errors)} failed" if self.errors else ""
         counts = f"{len(self.results)} scored: {len(self.results) - backwards} as stored, {backwards} reversed"
-        return f"{counts}, {len(self.inconsistent)} inconsistent{failed} in {self.seconds:.1f} s {self.by}"
+        return f"{counts}, {len(self.inconsistent)} inconsistent{failed} in {self.seconds:.1f} s {self.suffix}"
 
     def as_dict(self) -> dict[str, object]:
         """For a machine-readable report."""
