@@ -8,11 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import typer
 from torch import nn
 
 import unblur
 import unblur.training
-from unblur.cli import main
+from unblur.cli import main, program
+from unblur.cli.spelling import Spelling
+from unblur.errors import UnblurError, UsageError
 from unblur.media.image import Picture, read_image
 from unblur.media.video import read_clip
 from unblur.models import auto_select as choice
@@ -89,7 +92,9 @@ def test_help_imports_nothing_heavy(arguments):
     heavy = ["torch", "numpy", "lightning", "PIL", "av", "cv2", "jsonargparse", "rich"]
     code = f"""
 import sys
-from unblur.cli import main
+from unblur.cli import main, program
+from unblur.cli.spelling import Spelling
+from unblur.errors import UnblurError, UsageError
 print(main({arguments!r}))
 print([name for name in {heavy!r} if name in sys.modules])
 """
@@ -144,6 +149,42 @@ def test_options_that_cannot_be_met_are_wrong_usage(capsys, photos, option):
     assert out == ""
     assert len(err) == 1
     assert err[0].startswith(f"unblur: {' '.join(option)}: ")
+
+
+def test_a_value_that_the_first_photo_shows_to_be_wrong_is_wrong_usage(capsys, photos):
+    arguments = ["deblur", photos / "a.png", "--data-consistency", "-1", *CPU]
+    code, _, err = run(capsys, *arguments)
+    assert (code, err) == (2, ["unblur: --data-consistency -1: not a number of steps; use 0 or more"])
+    code, out, _ = run(capsys, *arguments, "--json")
+    (error,) = json.loads(out)["errors"]
+    assert (code, error["input"]) == (2, "--data-consistency -1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["eval", "val-1"], "--model best, --json, and `quality`"),
+        (["deblur", "a.png"], "--model best, --json, and --quality"),
+        (["data", "blur", "a.png"], "`model=best`, --json, and `quality`"),
+    ],
+)
+def test_messages_name_the_options_of_the_command(arguments, message):
+    spelling = Spelling.of(typer.main.get_command(program.app), arguments)
+    assert spelling.text("`model=best`, `json`, and `quality`") == message
+
+
+def test_errors_name_the_options_of_the_command():
+    command = typer.main.get_command(program.app)
+
+    def spelled(words, error):
+        return str(Spelling.of(command, words).error(error))
+
+    boxes = UsageError("boxes", "1,2", "is no box", "add `face_model`")
+    assert spelled(["deblur"], boxes) == "--face-box 1,2: is no box; add --face-model"
+    assert spelled(["frames"], UsageError("n", 0, "too few", "use `n=1`")) == "-n 0: too few; use -n 1"
+    assert spelled(["frames"], UsageError("format", "avi", "unknown", "use mp4")) == "--format avi: unknown; use mp4"
+    assert spelled(["reblur"], UsageError("inputs", None, "missing", "name one")) == "SHARP: missing; name one"
+    assert spelled(["reblur"], UnblurError("a.png", "too large", "use `max_pixels=9`")).endswith("use --max-pixels 9")
 
 
 def test_a_photo_beside_itself(capsys, photos):

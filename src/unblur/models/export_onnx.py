@@ -449,7 +449,9 @@ def _checked(target: Path, overwrite: bool) -> Path:
     if target.suffix.lower() != ".onnx":
         raise UnblurError(target, "is no name for an ONNX file", "let it end in .onnx")
     if target.exists() and not overwrite:
-        raise UnblurError(target, "is there already", "choose another name with -o, or pass `overwrite` to replace it")
+        raise UnblurError(
+            target, "is there already", "choose another name with `out`, or pass `overwrite` to replace it"
+        )
     return target
 
 
