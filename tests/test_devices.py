@@ -28,7 +28,7 @@ from unblur.layers import deformable
 from unblur.layers import paths as motion
 from unblur.losses.perceptual import Lpips, alexnet
 from unblur.metrics.fidelity import psnr, ssim
-from unblur.metrics.frechet import Moments, described
+from unblur.metrics.frechet import Moments, file_features
 from unblur.metrics.identity import IdentityDistance
 from unblur.metrics.sequence import p_metric
 from unblur.models.feature_networks import FeatureExtractor
@@ -336,7 +336,7 @@ def test_what_networks_see_in_pictures(kind: Callable[[], nn.Module]) -> None:
 
     def run(device: torch.device) -> Tensor:
         there = deepcopy(network).to(device)
-        seen = described(there, put(pictures, device))
+        seen = file_features(there, put(pictures, device))
         moments = Moments(seen.shape[-1])
         moments.add(seen[0])
         assert place(moments.scatter) == CPU

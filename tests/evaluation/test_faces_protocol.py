@@ -18,7 +18,7 @@ from unblur.evaluation.film_scores import DISTANCES
 from unblur.evaluation.options import FRECHET, METRICS, EvaluationOptions, MetricSet
 from unblur.evaluation.report import INPUT
 from unblur.losses.perceptual import Lpips, alexnet
-from unblur.metrics.frechet import Moments, described, frechet_distance
+from unblur.metrics.frechet import Moments, file_features, frechet_distance
 from unblur.models.card import Card
 from unblur.models.feature_networks import FeatureExtractor
 from unblur.models.weights import save_weights
@@ -157,12 +157,12 @@ def test_frechet_distances(faces):
         path = faces / f"frames-{count:02d}" / "metadata.json"
         for batch in load_exposures(path)["test"].batches(4):
             assert len(batch["blurry"]) == number
-            truth.add(described(Toy(), batch["frames"]).flatten(0, 1))
+            truth.add(file_features(Toy(), batch["frames"]).flatten(0, 1))
             film = ByRank(-0.2)(batch["blurry"], batch["times"]).clamp(0, 1)
-            made.add(described(Toy(), film).flatten(0, 1))
-            still.add(described(Toy(), batch["blurry"]).repeat_interleave(count, 0))
-            middles.add(described(Toy(), batch["frames"][:, count // 2]))
-            centres.add(described(Toy(), film[:, count // 2]))
+            made.add(file_features(Toy(), film).flatten(0, 1))
+            still.add(file_features(Toy(), batch["blurry"]).repeat_interleave(count, 0))
+            middles.add(file_features(Toy(), batch["frames"][:, count // 2]))
+            centres.add(file_features(Toy(), film[:, count // 2]))
     assert whole["frechet_pooled"] == pytest.approx(frechet_distance(made, truth), rel=1e-6)
     assert "frechet_pooled" not in three
     rank, time = (report.centre("ByRank", order).values["frechet"] for order in ("rank", "time"))

@@ -47,10 +47,8 @@ class Perfect(nn.Module):
     def __init__(self, backwards: bool = False) -> None:
         super().__init__()
         self.backwards = backwards
-        self.seen: list[bool] = []
 
     def forward(self, blurry: Tensor, times: Tensor) -> Tensor:
-        self.seen.append(self.training)
         return scene(1 - times if self.backwards else times)
 
 
@@ -102,14 +100,6 @@ def test_batches_do_not_matter_and_are_counted() -> None:
     one = score(film, Made(), batch_size=1, on_batch=counts.append)
     assert counts == [1, 1, 1]
     assert torch.allclose(one.psnr, score(film, Made(), batch_size=3).psnr, atol=1e-5)
-
-
-def test_networks_are_left_as_they_were() -> None:
-    for training in (True, False):
-        network = Perfect().train(training)
-        score(network, Made())
-        assert network.seen == [False]
-        assert network.training is training
 
 
 def test_rules_average_as_the_exposure_did() -> None:

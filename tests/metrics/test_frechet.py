@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from unblur.metrics.frechet import AT_ONCE, FilmMoments, Moments, described, frechet_distance
+from unblur.metrics.frechet import BATCH_SIZE, FilmMoments, Moments, file_features, frechet_distance
 
 
 def known(mean: Tensor, covariance: Tensor, count: int = 100) -> Moments:
@@ -119,13 +119,13 @@ class Mean(nn.Module):
     length = 3
 
     def forward(self, pictures: Tensor) -> Tensor:
-        assert len(pictures) <= AT_ONCE
+        assert len(pictures) <= BATCH_SIZE
         return pictures.mean((-2, -1))
 
 
 def test_pictures_are_described_as_files_would_hold_them() -> None:
     frames = torch.rand(5, 7, 3, 4, 4) * 1.2
-    seen = described(Mean(), frames)
+    seen = file_features(Mean(), frames)
     assert seen.shape == (5, 7, 3)
     rounded = (frames.clamp(0, 1) * 255).round() / 255
     assert torch.allclose(seen, rounded.mean((-2, -1)), atol=1e-6)

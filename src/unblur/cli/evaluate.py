@@ -48,7 +48,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="psnr,ssim,psnr8,ssim8,ssim-mirrored,lpips,identity,frechet",
-            help="Tell these of every frame, in the direction made and the better one; frechet of all together.",
+            help="Of every frame, in the direction made and the better one; frechet of all together.",
         ),
     ] = None,
     lpips: Annotated[

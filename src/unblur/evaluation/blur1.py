@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from unblur.data.npz_cache import store_arrays, stored_arrays
-from unblur.evaluation.val1 import KODAK, LENGTHS, TIMES, default_cache, kodak_middles, photo_exposure
+from unblur.evaluation.val1 import KODAK, LENGTHS, default_cache, kodak_middles, photo_exposure
 
 NAME, VERSION = "blur-1", 1
 APART = 7
-"""Pictures between the one that a blur is read from and the one that it is put on."""
+"""How far behind the picture that a blur is read from stands the one that it is put on."""
 SEEDS = 10_000
 
 
@@ -35,9 +35,9 @@ class Transfers:
     Attributes
     ----------
     sharp, blurry : Tensor
-        (N, 3, H, W) uint8, what a code is read from.
+        (N, 3, H, W) uint8; a code is read from them.
     other, truth : Tensor
-        (N, 3, H, W) uint8, a sharp picture, and what the same motion makes of it.
+        (N, 3, H, W) uint8; another sharp picture, and the same with the blur of the same motion.
     """
 
     sharp: Tensor
@@ -64,7 +64,7 @@ def load_transfers(
     limit: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Transfers]:
-    """The classes of length of blur-1's transfers, built on first use and kept.
+    """The transfers of blur-1 by their classes of length, built on first use and cached.
 
     Parameters
     ----------
@@ -83,12 +83,12 @@ def load_transfers(
     if classes is None:
         classes = {}
         for number, (kind, length) in enumerate(LENGTHS.items()):
-            made = []
+            exposures = []
             for i in range(len(KODAK)):
                 if progress:
                     progress(number * len(KODAK) + i, len(LENGTHS) * len(KODAK))
-                made.append(_transfer(stills, i, length, SEEDS * (number + 1) + i))
-            classes[kind] = Transfers(*(torch.stack(parts) for parts in zip(*made, strict=True)))
+                exposures.append(_transfer(stills, i, length, SEEDS * (number + 1) + i))
+            classes[kind] = Transfers(*(torch.stack(parts) for parts in zip(*exposures, strict=True)))
         parts = {kind: enumerate(transfers.parts()) for kind, transfers in classes.items()}
         store_arrays(entry, {f"{kind}.{i}": part.numpy() for kind, each in parts.items() for i, part in each})
     return {kind: transfers.head(limit) for kind, transfers in classes.items()}
@@ -99,7 +99,7 @@ def _transfer(stills: list[np.ndarray], i: int, length: tuple[float, float], see
     for still in (stills[i], stills[(i + APART) % len(stills)]):
         # With no layer, what is drawn at random does not depend on the picture: the path is the same.
         blurry, frames = photo_exposure(still, still, length, False, seed)
-        pair += [frames[TIMES // 2], blurry]
+        pair += [frames[len(frames) // 2], blurry]
     return tuple(pair)
 
 

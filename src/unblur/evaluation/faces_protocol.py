@@ -29,7 +29,7 @@ from unblur.evaluation.options import FRECHET, EvaluationOptions, MetricSet
 from unblur.evaluation.report import INPUT, EvaluationReport, ScoreRow, ScoreTable, over_all, read_published
 from unblur.exposure.average import frame_times
 from unblur.metrics.fidelity import psnr
-from unblur.metrics.frechet import FilmMoments, Moments, described, frechet_distance
+from unblur.metrics.frechet import FilmMoments, Moments, file_features, frechet_distance
 from unblur.metrics.sequence import centre_scores, compare_pairs, film_scores, wanted_pairs
 from unblur.pipeline.consistency import consistency_steps
 from unblur.pipeline.restore import Pipeline, Progress, load
@@ -402,7 +402,7 @@ class FaceEvaluator:
 
     def _features(self, frames: Tensor) -> Tensor:
         assert self.metrics.extractor is not None
-        return described(self.metrics.extractor.network, frames).cpu()
+        return file_features(self.metrics.extractor.network, frames).cpu()
 
     @torch.inference_mode()
     def run(self, film: FilmFunction, batch: Mapping[str, Tensor], times: Sequence[float]) -> Tensor:

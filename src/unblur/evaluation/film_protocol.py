@@ -28,7 +28,7 @@ from unblur.evaluation.report import (
     read_published,
 )
 from unblur.evaluation.val1 import Exposures, load_val1
-from unblur.metrics.frechet import FilmMoments, Moments, described, frechet_distance
+from unblur.metrics.frechet import FilmMoments, Moments, file_features, frechet_distance
 from unblur.models.feature_networks import FeatureExtractor
 from unblur.pipeline.consistency import consistency_steps
 from unblur.pipeline.frame_order import OrderScorer, load_order_scorer
@@ -266,10 +266,10 @@ class FrechetDistances:
         truth = self.truths.setdefault(exposures, FilmMoments(length))
 
         def look(frames: Tensor, true: Tensor) -> None:
-            features = described(network, frames[:, :1] if still else frames)
+            features = file_features(network, frames[:, :1] if still else frames)
             film.add(features.expand(-1, frames.shape[1], -1))
             if not known:
-                truth.add(described(network, true))
+                truth.add(file_features(network, true))
 
         return look
 

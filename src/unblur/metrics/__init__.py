@@ -1,1 +1,1 @@
-"""How good is it: fidelity, sequences, named protocols."""
+"""Functions of a prediction and the truth: fidelity, sequences, order, Frechet and identity distances."""

@@ -1,10 +1,10 @@
-"""How far one set of pictures is from another: the Frechet distance between what a network sees in them.
+"""How far one set of pictures is from another: the Frechet distance between the features that a network gives them.
 
-A network describes each picture by D numbers, and each set is taken for a Gaussian with their mean m and covariance S:
+A network gives each picture D numbers, and each set is taken for a Gaussian with their mean m and covariance S:
 
     d^2 = |m1 - m2|^2 + tr(S1 + S2 - 2 (S1^1/2 S2 S1^1/2)^1/2)      (Heusel et al., NeurIPS 2017, equation 6)
 
-The number means nothing without the name of the network: it is FID for the Inception of 2015 alone, see
+The number means nothing without the name of the network: only with the Inception of 2015 it is FID, see
 `unblur.models.feature_networks`.
 """
 
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from unblur.exposure.average import quantise
 
-AT_ONCE = 16
-"""Pictures that a network sees at a time: features take more memory than pictures."""
+BATCH_SIZE = 16
+"""Pictures that a network is given at a time: features take more memory than pictures."""
 
 
 class Moments:
@@ -36,7 +36,7 @@ class Moments:
     mean : Tensor
         (D,) float64, on the CPU.
     scatter : Tensor
-        (D, D) float64: the sum of the outer products of what differs from the mean.
+        (D, D) float64: the sum of the outer products of deviations from the mean.
     """
 
     def __init__(self, length: int) -> None:
@@ -46,7 +46,7 @@ class Moments:
         self._root: Tensor | None = None
 
     def add(self, vectors: Tensor) -> None:
-        """Take note of vectors (N, D).
+        """Add vectors (N, D).
 
         Means and sums of squares of both parts are joined (Chan, Golub, LeVeque, 1979), which loses no digits where the
         mean is large.
@@ -88,7 +88,7 @@ class Moments:
 
     @property
     def root(self) -> Tensor:
-        """(D, D): the symmetric square root of the covariance; kept for the next time, as it takes longest."""
+        """(D, D): the symmetric square root of the covariance; kept, because it takes the longest."""
         if self._root is None:
             values, vectors = torch.linalg.eigh(self.covariance)
             self._root = (vectors * values.clamp_min(0).sqrt()) @ vectors.mT
@@ -96,21 +96,21 @@ class Moments:
 
     @property
     def few(self) -> bool:
-        """No more vectors than dimensions: their covariance is singular, and distances come out too large."""
+        """Whether vectors are no more than dimensions: then the covariance is singular, and distances too large."""
         return self.count <= len(self.mean)
 
 
 def frechet_distance(first: Moments, second: Moments) -> float:
-    """The squared Frechet distance d^2 between the Gaussians of two sets of vectors, which is what is called FID.
+    """The squared Frechet distance d^2 between the Gaussians of two sets of vectors, as FID has it.
 
     (S1 S2)^1/2 is not symmetric, and a general square root of it fails where S1 or S2 is singular, which is so with
     fewer vectors than dimensions. S1^1/2 S2 S1^1/2 has the same eigenvalues and is symmetric: they are all that its
-    trace needs, and those below zero by rounding are zero.
+    trace needs, and those that rounding took below zero are zero.
 
     Parameters
     ----------
     first, second : Moments
-        Of two vectors at least. Several that are compared with one are quicker as `second`.
+        Each of two vectors at least. Where several are compared with one, it is quicker to pass the one as `first`.
 
     Returns
     -------
@@ -124,20 +124,20 @@ def frechet_distance(first: Moments, second: Moments) -> float:
 
 
 class FilmMoments:
-    """Moments of the frames of films: of all of them, and of the one in the middle of each.
+    """Moments of the frames of films: of all frames, and of the middle one of each film.
 
-    Neither depends on the direction in which films run.
+    Neither depends on the direction of time.
 
     Parameters
     ----------
     length : int
-        D, of what describes a frame.
+        D, features of a frame.
 
     Attributes
     ----------
     films : int
     every, middle : Moments
-        Films with an even number of frames have nothing in the middle.
+        Films with an even number of frames have no middle one.
     """
 
     def __init__(self, length: int) -> None:
@@ -162,15 +162,15 @@ class FilmMoments:
         return whole
 
 
-def described(network: nn.Module, frames: Tensor) -> Tensor:
-    """What a network sees in pictures as a file would hold them.
+def file_features(network: nn.Module, frames: Tensor) -> Tensor:
+    """The features of pictures as a file would hold them.
 
     Parameters
     ----------
     network : nn.Module
         (N, 3, H, W) in [0, 1] to (N, D).
     frames : Tensor
-        (..., 3, H, W); clamped to [0, 1] and rounded to 8 bits, as it is where such distances are measured on files.
+        (..., 3, H, W); clamped to [0, 1] and rounded to 8 bits, as where such distances are measured on files.
 
     Returns
     -------
@@ -178,5 +178,5 @@ def described(network: nn.Module, frames: Tensor) -> Tensor:
         (..., D).
     """
     pictures = quantise(frames.flatten(0, -4))
-    features = torch.cat([network(part) for part in pictures.split(AT_ONCE)])
+    features = torch.cat([network(part) for part in pictures.split(BATCH_SIZE)])
     return features.unflatten(0, frames.shape[:-3])

@@ -1,7 +1,7 @@
 """Whether two pictures show the same face, to a network that learned to tell faces apart.
 
 Papers report an "ArcFace distance" without saying which network and which distance it is; some of their numbers are
-beyond 2, which neither 1 - cos nor the distance of unit vectors reaches. Here it is 1 - cos, and the name says the
+beyond 2, which neither 1 - cos nor the distance of unit vectors reaches. Here it is 1 - cos, and names say which
 network; see `unblur.models.feature_networks`.
 """
 
@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-AT_ONCE = 32
-"""Pictures that a network sees at a time."""
+BATCH_SIZE = 32
+"""Pictures that a network is given at a time."""
 
 
 def identity_distance(first: Tensor, second: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ def identity_distance(first: Tensor, second: Tensor) -> Tensor:
 
 
 class IdentityDistance(nn.Module):
-    """A metric of pictures of faces.
+    """The identity distance of pictures of faces, as a metric.
 
     Parameters
     ----------
@@ -38,5 +38,5 @@ class IdentityDistance(nn.Module):
         if image.shape != truth.shape:
             raise ValueError(f"pictures must be of one shape: {image.shape}, {truth.shape}")
         pictures = torch.stack((image, truth)).flatten(0, -4).clamp(0, 1)
-        embeddings = torch.cat([self.network(part) for part in pictures.split(AT_ONCE)])
+        embeddings = torch.cat([self.network(part) for part in pictures.split(BATCH_SIZE)])
         return identity_distance(*embeddings.chunk(2)).view(image.shape[:-3])

@@ -16,7 +16,7 @@ class ClipOrder(NamedTuple):
     score : Tensor
         (B,), above 0 where the clip runs in the canonical direction as it is.
     confidence : Tensor
-        (B,) in [0, 1]: how far the pairs agree, 1 if all of them lie on one side, 0 if they outweigh each other.
+        (B,) in [0, 1]: how far the pairs agree; 1 if all scores have the same sign, 0 if they cancel out.
     """
 
     score: Tensor
@@ -49,12 +49,12 @@ def all_pairs(count: int) -> Tensor:
 
 
 def hit(forward: Tensor, backward: Tensor) -> Tensor:
-    """Whether a pair and its reverse lie on opposite sides: (B, P) from the scores (B, P) of both."""
+    """Whether the scores of a pair and of its reverse have opposite signs: (B, P) from both (B, P)."""
     return forward * backward < 0
 
 
 def consistent(scores: Tensor, k: int) -> Tensor:
-    """con@k: whether the first `k` of the pairs' scores (B, P) lie on one side, (B,).
+    """con@k: whether the first `k` of the pairs' scores (B, P) have the same sign, (B,).
 
     Raises
     ------
@@ -70,7 +70,7 @@ def clip_order(forward: Tensor, backward: Tensor, pairs: Tensor) -> ClipOrder:
     """The order of whole clips of any number of frames.
 
     The mean over the pairs (i, j) of (s(i, j) - s(j, i)) / 2, weighted by j - i: frames farther apart say more. So a
-    reversed clip has the opposite score, whatever the network.
+    reversed clip has the opposite score with any network.
 
     Parameters
     ----------

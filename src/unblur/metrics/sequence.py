@@ -21,8 +21,8 @@ from torch import Tensor
 from unblur.metrics.fidelity import psnr
 from unblur.metrics.ordering import consistent, hit, symmetric_pairs
 
-AT_ONCE = 2**17
-"""Pixels that a metric compares at once: few, so that they stay in the caches of a CPU."""
+PIXELS_AT_ONCE = 2**17
+"""That a metric compares: few, so that they stay in the caches of a CPU."""
 
 Metric = Callable[[Tensor, Tensor], Tensor]
 """Two batches of pictures (..., 3, H, W) to scores (...)."""
@@ -191,7 +191,7 @@ def compare_pairs(frames: Tensor, truth: Tensor, wanted: Tensor, metric: Metric)
         (B, T, N), NaN for pairs that are not wanted.
     """
     clips, ours, theirs = wanted.nonzero(as_tuple=True)
-    size = max(1, AT_ONCE // (frames.shape[-2] * frames.shape[-1]))
+    size = max(1, PIXELS_AT_ONCE // (frames.shape[-2] * frames.shape[-1]))
     parts = [
         metric(frames[clip, our], truth[clip, their])
         for clip, our, their in zip(clips.split(size), ours.split(size), theirs.split(size), strict=True)

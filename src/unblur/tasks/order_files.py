@@ -78,7 +78,7 @@ def score_files(
     Raises
     ------
     UnblurError
-        An option cannot be met. What concerns one clip is in the report, and told to `listener`.
+        There is no such model, device or side. Errors of single clips are in the report, and passed to `listener`.
     """
     return _scored(OrderReport("order score"), inputs, options or OrderOptions(), listener or Silent())
 
