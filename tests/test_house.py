@@ -114,3 +114,19 @@ def test_below_the_command_line_nobody_speaks_of_options(path):
     texts = strings_of(ast.parse(path.read_text(encoding="utf-8")))
     options = [text for text in texts if re.search(r"(^|[\s(])--[a-z]", text) and not text.startswith(PROGRAMS)]
     assert path.name in PARSES_OPTIONS or options == []
+
+
+def names_given(statement: ast.stmt) -> list[str]:
+    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+        return [statement.name]
+    targets = statement.targets if isinstance(statement, ast.Assign) else []
+    if isinstance(statement, ast.AnnAssign) and statement.value is not None:
+        targets = [statement.target]
+    return [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+
+
+def test_no_module_gives_a_name_twice():
+    """The second value would count for the code above it too."""
+    for path in SOURCES:
+        names = [name for node in ast.parse(path.read_text(encoding="utf-8")).body for name in names_given(node)]
+        assert sorted(names) == sorted(set(names)), path

@@ -17,7 +17,7 @@ from unblur.pipeline.blur_transfer import BlurCode, BlurSpace
 
 LEAST, MOST = 800, 1600
 """Pixels of the drawing's longer side: small photos are enlarged, large ones made smaller."""
-SPACING, ACROSS = 32, 36
+PATH_SPACING, ACROSS = 32, 36
 """Pixels of the drawing between places, at least, and how many places its longer side holds, at most."""
 DIM = 0.55
 FOOT = 40
@@ -55,7 +55,7 @@ def draw_field(blurry: Tensor, field: Field, length: Length | None = None) -> Te
     grey = torch.lerp(canvas.mean(0, keepdim=True).expand(3, -1, -1), canvas, 0.5)
     drawn = np.ascontiguousarray((255 * DIM * grey.clamp(0, 1)).byte().permute(1, 2, 0).numpy())
     motion = field.motion(length)
-    step = math.ceil(max(SPACING, max(size) / ACROSS) / (scale * CELL))
+    step = math.ceil(max(PATH_SPACING, max(size) / ACROSS) / (scale * CELL))
     longer = _magnification(motion.path_length_95 / (step * CELL))
     for place, path in _chosen(field, step):
         _curve(drawn, scale * (CELL * (place + 0.5)) - 0.5, scale * longer * path)
@@ -112,12 +112,10 @@ def _legend(width: int, text: str) -> np.ndarray:
     return foot
 
 
-SPACING = 64
+POINT_SPACING = 64
 """Pixels between points."""
-LARGEST = 25
+MOST_POINTS = 25
 """Points along the longer side, at most."""
-LEAST = 800
-"""Pixels of the drawing's longer side, at least."""
 FAINTEST = 0.02
 """Stored value that is made white, at least: no point, however long its streak, is as dim; a square without one is."""
 GREY, RULE = 0.06, 0.16
@@ -132,7 +130,7 @@ def draw_psf_grid(space: BlurSpace, code: BlurCode) -> Tensor:
         (3, h, w) in [0, 1], the code's picture with a point in the middle of every 64 x 64 pixels, large ones with
         fewer; the brightest pixel of each point's surroundings is white, and lines show them.
     """
-    spacing = SPACING * max(ceil(max(code.height, code.width) / (SPACING * LARGEST)), 1)
+    spacing = POINT_SPACING * max(ceil(max(code.height, code.width) / (POINT_SPACING * MOST_POINTS)), 1)
     height, width = (ceil(side / spacing) * spacing for side in (code.height, code.width))
     points = torch.zeros(3, code.height, code.width)
     rows, columns = _middles(code.height, spacing), _middles(code.width, spacing)
