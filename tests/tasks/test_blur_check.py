@@ -10,7 +10,7 @@ from unblur.evaluation.film_protocol import evaluate
 from unblur.networks.cfmd import CFMDRefiner
 from unblur.networks.kinds import FilmNetwork, RestorerNetwork
 from unblur.pipeline.restore import Pipeline
-from unblur.tasks.batch import made_with
+from unblur.tasks.batch import model_note
 
 
 class Sharp(nn.Module, RestorerNetwork):
@@ -80,8 +80,8 @@ def test_a_film_that_corrects_drafts_is_not_refined_and_says_who_made_them(fadin
         pipeline.check_paths("refine")
     with pytest.raises(UnblurError, match="refine: needs paths"):
         unblur.frames(torch.rand(3, 40, 40), model=pipeline, refine=True)
-    assert made_with(pipeline) == "with CFMDRefiner behind Fading"
-    assert made_with(fading) == "with Fading"
+    assert model_note(pipeline) == "with CFMDRefiner behind Fading"
+    assert model_note(fading) == "with Fading"
 
 
 def test_light_is_given_back_where_the_film_is_wanted_and_starts_from_a_sharp_frame(pipeline):

@@ -59,11 +59,11 @@ def draw_field(blurry: Tensor, field: Field, length: Length | None = None) -> Te
     longer = _magnification(motion.path_length_95 / (step * CELL))
     for place, path in _chosen(field, step):
         _curve(drawn, scale * (CELL * (place + 0.5)) - 0.5, scale * longer * path)
-    foot = _legend(drawn.shape[1], _said(motion, longer))
+    foot = _legend(drawn.shape[1], _caption(motion, longer))
     return torch.from_numpy(np.concatenate((drawn, foot))).permute(2, 0, 1).float() / 255
 
 
-def _said(motion: Motion, longer: int) -> str:
+def _caption(motion: Motion, longer: int) -> str:
     blur = "" if motion.length is None else f"blur {motion.length:.1f} px, "
     return blur + f"paths {motion.path_length:.1f} px" + (f", drawn {longer} x" if longer > 1 else "")
 
