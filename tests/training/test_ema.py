@@ -111,3 +111,13 @@ def test_buffers_are_averaged_and_counters_are_not() -> None:
     assert torch.equal(updates.averaged()["running_mean"], torch.zeros(2))
     updates.update()
     assert updates.averaged()["num_batches_tracked"] == 7
+
+
+def test_the_average_is_where_the_module_is_trained() -> None:
+    updates = Updates(weights(1.0))
+    updates.module.to("meta")
+    updates.average.on_fit_start(updates.trainer, updates.module)
+    average = updates.average._average_model
+    assert average is not None
+    assert {value.device.type for value in average.module.state_dict().values()} == {"meta"}
+    assert average.n_averaged.device.type == "cpu", "its count is read at every step"

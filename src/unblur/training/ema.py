@@ -29,11 +29,18 @@ class MovingAverage(WeightAveraging):
         super().__init__(multi_avg_fn=self._move)
         self.decay = decay
 
-    def _move(self, averages: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Bring the average to where the module is trained: it is made before the module gets there."""
+        assert self._average_model is not None
+        # Not the count of updates: to read it on a GPU is to wait for the GPU.
+        self._average_model.module.to(pl_module.device)
+
+    def _move(self, averages: list[Tensor], current: list[Tensor], _: Tensor | int) -> None:
         if not averages[0].is_floating_point():
             torch._foreach_copy_(averages, current)
             return
-        count = int(updates)
+        assert self._average_model is not None
+        count = int(self._average_model.n_averaged)
         torch._foreach_lerp_(averages, current, 1 - min(self.decay, (1 + count) / (10 + count)))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
