@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import time
@@ -65,6 +66,25 @@ def learn(
             print(f"    step {step} {said}", flush=True)
         share = step / steps if steps is not None else (time.process_time() - begun) / (seconds or 0)
     return step
+
+
+def run_parser(text: str | None) -> argparse.ArgumentParser:
+    """A parser with the options that the scripts which compare runs have in common.
+
+    Parameters
+    ----------
+    text : str, optional
+        The script's description.
+    """
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train", type=Path)
+    parser.add_argument("--val", type=Path)
+    parser.add_argument("--cache", type=Path)
+    parser.add_argument("--out", type=Path, required=True, help="a line of JSON for each run")
+    parser.add_argument("--table", action="store_true", help="only print the table of the file")
+    parser.add_argument("--seeds", default="1,2,3")
+    parser.add_argument("--lr", type=float, default=5e-4)
+    return parser
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

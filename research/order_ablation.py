@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
-from learning import add_line, learn, read_lines, spread
+from learning import add_line, learn, read_lines, run_parser, spread
 from torch import Tensor, nn
 
 from unblur.analysis.optical_flow import dominant_motion, optical_flow
@@ -245,23 +245,16 @@ def _row(family: str, rule: str, found: list[list[float]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", type=Path)
-    parser.add_argument("--val", type=Path)
-    parser.add_argument("--cache", type=Path)
-    parser.add_argument("--out", type=Path, required=True, help="a line of JSON for each run")
-    parser.add_argument("--table", action="store_true", help="only print the table of the file")
+    parser = run_parser(__doc__)
     parser.add_argument("--order", default="order-small", help="the order network")
     parser.add_argument("--families", default="paths,continuous,fixed")
     parser.add_argument("--rules", default="none,sorted,motion,learned,true,regularised,naive,invariant,hypercut")
-    parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--crop", type=int, default=60, help="pixels; a multiple of 20 for the cascade")
     parser.add_argument("--size", type=int, default=80, help="of the exposures, pixels")
     parser.add_argument("--pool", type=int, default=3000, help="exposures to train on")
     parser.add_argument("--heldout", type=int, default=120)
-    parser.add_argument("--lr", type=float, default=5e-4)
     parser.add_argument("--ratio", type=float, default=8.0)
     parser.add_argument("--alpha", type=float, default=0.02, help="weight of the order of predictions")
     arguments = parser.parse_args()

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from learning import add_line, read_lines, spread
+from learning import add_line, read_lines, run_parser, spread
 from torch import Tensor
 
 from unblur.data.stills import load_stills
@@ -103,20 +103,13 @@ def table(lines: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", type=Path)
-    parser.add_argument("--val", type=Path)
-    parser.add_argument("--cache", type=Path)
-    parser.add_argument("--out", type=Path, required=True, help="a line of JSON for each run")
-    parser.add_argument("--table", action="store_true", help="only print the table of the file")
-    parser.add_argument("--seeds", default="1,2,3")
+    parser = run_parser(__doc__)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=96, help="pixels")
     parser.add_argument("--pool", type=int, default=2000, help="clips to train on")
     parser.add_argument("--heldout", type=int, default=160)
     parser.add_argument("--fold", type=int, default=2)
-    parser.add_argument("--lr", type=float, default=5e-4)
     arguments = parser.parse_args()
     done = read_lines(arguments.out)
     if not arguments.table:
