@@ -53,11 +53,21 @@ class Tiled(Network, Protocol):
         Side of the tiles that it does best with; None for as large as memory allows.
     has_scales : bool
         Whether ``scales(...)``, which takes what ``forward`` takes, gives coarser answers too, to be learned from.
+    has_paths : bool
+        Of a film network: whether its state is a map of a sharp frame (3 channels) and the coefficients of every
+        pixel's path; see `layers.paths`.
+    is_sequence : bool
+        Of a film network: whether it learns all frames of an exposure at once: ``steps`` of them, at i / (steps - 1).
+    has_displacements : bool
+        Of a film network: whether ``displacements(state, times)`` tells where frames find their pixels.
     """
 
     multiple: int = 32
     tile_overlap: int = 64
     has_scales: ClassVar[bool] = False
+    has_paths: ClassVar[bool] = False
+    is_sequence: ClassVar[bool] = False
+    has_displacements: ClassVar[bool] = False
     is_local: bool = True
     tile_size: int | None = None
 
@@ -71,9 +81,6 @@ class RestorerNetwork(Tiled, Protocol):
     """One blurry picture to the sharp one of the middle of the exposure."""
 
     kind: ClassVar[Kind] = "restorer"
-    has_paths: ClassVar[bool] = False
-    is_sequence: ClassVar[bool] = False
-    has_displacements: ClassVar[bool] = False
 
     def __call__(self, blurry: Tensor) -> Tensor | list[Tensor]:
         """(B, 3, H, W), unclamped; a list of several scales ends with the finest."""
@@ -92,14 +99,8 @@ class FilmNetwork(Tiled, Protocol):
         Its part that makes that middle frame; None where another model must, or where none is needed.
     has_map : bool
         Whether the state is a tensor (B, K, H, W) of the picture's size, which can be stitched from tiles.
-    has_paths : bool
-        Whether that map is a sharp frame (3 channels) and the coefficients of every pixel's path; see `layers.paths`.
     count : int or None
         How many frames it makes, at i / (count - 1), where that is fixed.
-    is_sequence : bool
-        Whether it learns all frames of an exposure at once: ``steps`` of them, at i / (steps - 1).
-    has_displacements : bool
-        Whether ``displacements(state, times)`` tells where frames find their pixels.
     cell : int
         Pixels a side of a cell of `global_context`.
     """
@@ -107,9 +108,6 @@ class FilmNetwork(Tiled, Protocol):
     kind: ClassVar[Kind] = "film"
     starts_from: ClassVar[Start] = "blurry"
     has_map: ClassVar[bool] = False
-    has_paths: ClassVar[bool] = False
-    is_sequence: ClassVar[bool] = False
-    has_displacements: ClassVar[bool] = False
     count: int | None = None
     cell: int = 1
 
@@ -151,9 +149,6 @@ class RefinerNetwork(Tiled, Protocol):
     """Better frames than another model's initial estimates, of these and the blurry picture."""
 
     kind: ClassVar[Kind] = "refiner"
-    has_paths: ClassVar[bool] = False
-    is_sequence: ClassVar[bool] = False
-    has_displacements: ClassVar[bool] = False
 
     def __call__(self, blurry: Tensor, times: Tensor, estimates: Tensor) -> Tensor:
         """Frames at `times` of estimates (B, T, 2, 3, H, W): the frames at t, and at 1 - t."""
