@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from unblur.data.exposure_metadata import NAME as METADATA
@@ -182,6 +183,20 @@ def _middles(place: str, text: str, pictures: Pictures, split: PairSplit) -> lis
     return pairs
 
 
+def shares_of(sets: Sequence[tuple[Sized, float]]) -> NDArray[np.float64]:
+    """How often each set is drawn from: a set's weight is how often each of its members counts.
+
+    Raises
+    ------
+    UsageError
+        A weight below 0, or no weight above it.
+    """
+    weights = np.array([weight * len(one) for one, weight in sets], dtype=np.float64)
+    if not sets or not np.isfinite(weights).all() or weights.min() < 0 or weights.sum() == 0:
+        raise UsageError("weight", None, "must be 0 or more, and above 0 for one of the sets", "correct the recipe")
+    return weights / weights.sum()
+
+
 class PairBatches:
     """Training batches of crops that are a function of (seed, step) alone.
 
@@ -216,14 +231,11 @@ class PairBatches:
         seed: int = 0,
         threads: int = 4,
     ) -> None:
-        weights = np.array([weight * len(pairs) for pairs, weight in sets], dtype=np.float64)
-        if not sets or not np.isfinite(weights).all() or weights.min() < 0 or weights.sum() == 0:
-            raise UsageError("weight", None, "must be 0 or more, and above 0 for one of the sets", "correct the recipe")
+        self._shares = shares_of(sets)
         self.sets = [pairs for pairs, _ in sets]
-        for pairs, share in zip(self.sets, weights, strict=True):
+        for pairs, share in zip(self.sets, self._shares, strict=True):
             if share:
                 pairs.check_sizes(least=size)
-        self._shares = weights / weights.sum()
         self.size, self.batch_size, self.seed = size, batch_size, seed
         self._pool = ThreadPoolExecutor(max(1, threads))
 

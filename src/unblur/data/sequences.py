@@ -21,6 +21,7 @@ from unblur.data.clips import AVERAGED, Limits, clip_exposures
 from unblur.data.exposure_metadata import Box, Metadata
 from unblur.data.initial_estimates import estimate_paths, estimated
 from unblur.data.npz_cache import cached_arrays
+from unblur.data.pairs import shares_of
 from unblur.data.pictures import Pixels, read_pixels
 from unblur.data.stills import to_uint8
 from unblur.errors import UnblurError, UsageError
@@ -201,14 +202,11 @@ class SequenceBatches:
     ) -> None:
         if middle_first and frames_per_sample is not None:
             raise ValueError("the middle is first, or frames are drawn, but not both")
-        weights = np.array([weight * len(one) for one, weight in sets], dtype=np.float64)
-        if not sets or not np.isfinite(weights).all() or weights.min() < 0 or weights.sum() == 0:
-            raise UsageError("weight", None, "must be 0 or more, and above 0 for one of the sets", "correct the recipe")
+        self._shares = shares_of(sets)
         self.sets = [one for one, _ in sets]
-        for one, share in zip(self.sets, weights, strict=True):
+        for one, share in zip(self.sets, self._shares, strict=True):
             if share and isinstance(one, MetadataSequences):
                 one.check_sizes(size)
-        self._shares = weights / weights.sum()
         self.size, self.batch_size, self.seed = size, batch_size, seed
         self.augmentation, self.middle_first, self.frames_per_sample = augmentation, middle_first, frames_per_sample
         self._pool = ThreadPoolExecutor(max(1, threads))
