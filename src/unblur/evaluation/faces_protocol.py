@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from unblur.data.metadata_exposures import FaceExposures, Order, load_faces
 from unblur.data.pictures import Pixels
 from unblur.data.stills import to_uint8
-from unblur.evaluation.film_scores import DISTANCES, FilmFunction
+from unblur.evaluation.film_scores import DISTANCES, FilmFunction, still_film
 from unblur.evaluation.html_report import Page, Section, Strip, check_page, write_page
-from unblur.evaluation.options import FRECHET, EvaluationOptions, MetricSet
+from unblur.evaluation.options import FRECHET, EvaluationOptions, MetricSet, small_set_notes
 from unblur.evaluation.report import INPUT, EvaluationReport, ScoreRow, ScoreTable, over_all, read_published
 from unblur.exposure.average import frame_times
 from unblur.metrics.fidelity import psnr
@@ -249,7 +249,7 @@ def evaluate_faces(
 
     place = resolve_device(device)
     evaluator = FaceEvaluator.of(classes, options.load(place, cache), place)
-    centres, films = evaluator.rows(INPUT, [evaluator.measure(_still, one, MIDDLE, batch_size) for one in classes])
+    centres, films = evaluator.rows(INPUT, [evaluator.measure(still_film, one, MIDDLE, batch_size) for one in classes])
     about: list[dict[str, object]] = []
     examples: list[Example] = []
     for pipeline in pipelines:
@@ -298,11 +298,6 @@ def _with_metrics(options: EvaluationOptions) -> EvaluationOptions:
         FRECHET: options.lpips is not None or options.features is not None,
     }
     return replace(options, metrics=("psnr", "ssim", *(name for name, known in has.items() if known)))
-
-
-def _still(blurry: Tensor, times: Tensor) -> Tensor:
-    """The blurry picture at all times."""
-    return blurry[:, None].expand(-1, len(times), -1, -1, -1)
 
 
 def _progress(progress: Progress, stage: str, total: int, done: int) -> None:
@@ -492,13 +487,7 @@ class FaceEvaluator:
     def notes(self) -> list[str]:
         """What must be known of the numbers."""
         moments = [one for truth in self.truths for films in truth.values() for one in (films.every, films.middle)]
-        few = min((one.count for one in moments if one.few), default=None)
-        if few is None or self.metrics.extractor is None:
-            return []
-        subject = f"{self.metrics.names[FRECHET]} of as few as {few} pictures"
-        return [
-            f"{subject} with {self.metrics.extractor.length} features each comes out too large: compare it within a row"
-        ]
+        return [] if self.metrics.extractor is None else small_set_notes(self.metrics.extractor, moments, "a row")
 
 
 def _distance(name: str, frames: Sequence[Moments], truth: Sequence[Moments]) -> dict[str, float]:

@@ -17,7 +17,7 @@ from unblur.data.exposure_metadata import find_metadata
 from unblur.data.metadata_exposures import MetadataExposures, load_exposures
 from unblur.errors import UnblurError, UsageError
 from unblur.evaluation.film_scores import FilmFunction, FilmScores, score, score_blurry
-from unblur.evaluation.options import FRECHET, EvaluationOptions, MetricSet
+from unblur.evaluation.options import FRECHET, EvaluationOptions, MetricSet, small_set_notes
 from unblur.evaluation.report import (
     ALL,
     INPUT,
@@ -289,12 +289,8 @@ class FrechetDistances:
 
     def notes(self) -> list[str]:
         """What must be known of the numbers."""
-        sets = [moments for truth in self.truths.values() for moments in (truth.every, truth.middle) if moments.count]
-        few = min((moments.count for moments in sets if moments.few), default=None)
-        if few is None:
-            return []
-        subject = f"{self.extractor.measure} of as few as {few} pictures with {self.extractor.length} features each"
-        return [f"{subject} comes out too large: compare it within this table alone"]
+        moments = [one for truth in self.truths.values() for one in (truth.every, truth.middle)]
+        return small_set_notes(self.extractor, moments, "this table alone")
 
 
 def _distance(film: Moments, truth: Moments) -> float | None:

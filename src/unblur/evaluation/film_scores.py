@@ -186,8 +186,12 @@ def score_blurry(
     on_frames: Callable[[Tensor, Tensor], Any] | None = None,
 ) -> FilmScores:
     """The scores of the blurry picture itself in place of every frame; its `reblur` means nothing."""
-    still = lambda blurry, times: blurry[:, None].expand(-1, len(times), -1, -1, -1)  # noqa: E731
-    return score(still, exposures, device=device, metrics=metrics, on_frames=on_frames)
+    return score(still_film, exposures, device=device, metrics=metrics, on_frames=on_frames)
+
+
+def still_film(blurry: Tensor, times: Tensor) -> Tensor:
+    """The blurry pictures (B, 3, H, W) as the frames of every time, (B, T, 3, H, W)."""
+    return blurry[:, None].expand(-1, len(times), -1, -1, -1)
 
 
 def reblur_rule(averaged: int | None) -> tuple[Tensor, Tensor]:

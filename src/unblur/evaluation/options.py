@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from os import PathLike
@@ -15,6 +15,7 @@ from unblur.data.exposure_metadata import Split
 from unblur.errors import UsageError
 from unblur.evaluation.val1 import default_cache
 from unblur.metrics.fidelity import psnr, ssim
+from unblur.metrics.frechet import Moments
 from unblur.metrics.identity import IdentityDistance
 from unblur.metrics.sequence import Metric
 from unblur.models.feature_networks import (
@@ -182,6 +183,21 @@ class EvaluationOptions:
         loaded.extractor = load_features(place, self.fid_like)
         loaded.extractor.network.to(device)
         loaded.names[FRECHET] = loaded.extractor.measure
+
+
+def small_set_notes(extractor: FeatureExtractor, moments: Iterable[Moments], within: str) -> list[str]:
+    """A note where Frechet distances come out too large, as sets have no more pictures than features; empty sets aside.
+
+    Parameters
+    ----------
+    within : str
+        Where they can be compared all the same.
+    """
+    few = min((one.count for one in moments if one.count and one.few), default=None)
+    if few is None:
+        return []
+    subject = f"{extractor.measure} of as few as {few} pictures with {extractor.length} features each"
+    return [f"{subject} comes out too large: compare it within {within}"]
 
 
 def _one_by_one(network: nn.Module) -> Metric:
