@@ -171,6 +171,11 @@ class Pipeline:
         return self.estimator.name if self.estimator else self.sharpener
 
     @property
+    def full_name(self) -> str:
+        """Its name, and that of the other model if there is one."""
+        return f"{self.name} behind {self.first}" if self.first else self.name
+
+    @property
     def has_paths(self) -> bool:
         """Whether its films are a sharp frame moved along paths, which can be drawn, refined and followed back."""
         return self.kind != "refiner" and self.film.network.has_paths
@@ -344,8 +349,7 @@ class Pipeline:
 
     def __str__(self) -> str:
         known = self.as_dict()
-        behind = f" behind {self.first}" if self.first else ""
-        return f"{known['name']}{behind} on {known['device']} in {known['dtype']}"
+        return f"{self.full_name} on {known['device']} in {known['dtype']}"
 
 
 def needs_sharpener(network: Any) -> bool:

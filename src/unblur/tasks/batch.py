@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unblur.errors import UsageError
-from unblur.media.folder import find_images, output_paths
+from unblur.media.folder import IMAGE_SUFFIXES, find_images, output_paths
 from unblur.media.image import Picture
 from unblur.pipeline.residual import Residual
 from unblur.pipeline.restore import Pipeline, load
@@ -58,8 +58,7 @@ class Options:
 
 def model_note(pipeline: Pipeline) -> str:
     """The model, and why it was chosen, for the end of the summary."""
-    behind = f" behind {pipeline.first}" if pipeline.first else ""
-    return f"with {pipeline.name}{behind}" + (f" ({pipeline.reason})" if pipeline.reason else "")
+    return f"with {pipeline.full_name}" + (f" ({pipeline.reason})" if pipeline.reason else "")
 
 
 def find(
@@ -99,6 +98,12 @@ def jobs_of(
     if out is None:
         return _jobs_beside(found, inputs, beside, report)
     return [Job(*pair) for pair in zip(found, output_paths(found, out, suffix, many=several), strict=True)]
+
+
+def picture_beside(mark: str, source: Path) -> Path:
+    """NAME.MARK.EXT beside a picture; a PNG where pictures are not written in the format of the source."""
+    suffix = source.suffix if source.suffix.lower() in IMAGE_SUFFIXES else ".png"
+    return source.with_name(source.stem + mark + suffix)
 
 
 def _jobs_beside(

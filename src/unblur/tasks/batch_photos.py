@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from unblur.media.folder import IMAGE_SUFFIXES
 from unblur.run_report import Job, Listener, Outcome, RunReport
-from unblur.tasks.batch import PATHS, SHARP, Options, describe, find, jobs_of, model_note, run_jobs, size_of, tile_of
+from unblur.tasks.batch import (
+    PATHS,
+    SHARP,
+    Options,
+    describe,
+    find,
+    jobs_of,
+    model_note,
+    picture_beside,
+    run_jobs,
+    size_of,
+    tile_of,
+)
 from unblur.tasks.deblur import Deblurred, deblur
 from unblur.tasks.inspect import inspect
 from unblur.tasks.search import Searched, SearchPlan, deblur_by_search
@@ -42,10 +54,6 @@ def deblur_files(
         An option cannot be met. Errors of single files are in the report, and passed to `listener`.
     """
 
-    def beside(source: Path) -> Path:
-        suffix = source.suffix if source.suffix.lower() in IMAGE_SUFFIXES else ".png"
-        return source.with_name(source.stem + SHARP + suffix)
-
     def work(job: Job) -> Outcome:
         common: dict[str, Any] = {"data_consistency": options.data_consistency, "check": options.check}
         common |= {"progress": listener.progress}
@@ -67,7 +75,7 @@ def deblur_files(
 
     report = RunReport("deblur", "sharpened")
     found, several = find(inputs, out, IMAGE_SUFFIXES, report)
-    jobs = jobs_of(found, several, inputs, out, beside, report)
+    jobs = jobs_of(found, several, inputs, out, partial(picture_beside, SHARP), report)
     search = None if search is None else search.ready(options.device)
     files = options.files(jobs)
     if jobs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from unblur.media.folder import IMAGE_SUFFIXES
 from unblur.media.image import Picture
 from unblur.pipeline.blur_transfer import BlurCode, BlurSpace, load_blur_space
 from unblur.run_report import Job, Listener, Outcome, RunReport
-from unblur.tasks.batch import REBLURRED, Options, find, jobs_of, run_jobs, size_of
+from unblur.tasks.batch import REBLURRED, Options, find, jobs_of, picture_beside, run_jobs, size_of
 from unblur.tasks.inputs import open_picture
 from unblur.tasks.plots import draw_psf_grid
 from unblur.tasks.reblur import Reading, apply_blur, each_sample, read_blur
@@ -105,7 +106,7 @@ def reblur_files(
         raise UsageError("inputs", None, "no picture is named", remedy)
     report = RunReport("reblur", "reblurred")
     found, many = find(inputs, out, IMAGE_SUFFIXES, report, several=(origin.sample or 1) > 1)
-    jobs = jobs_of(found, many, inputs, out, _beside, report)
+    jobs = jobs_of(found, many, inputs, out, partial(picture_beside, REBLURRED), report)
     # A picture is finished when its last draw is there: `skip_existing` must not skip an interrupted one.
     draws = {job.source: _draws(job.output, origin.sample or 1) for job in jobs}
     jobs = [Job(job.source, draws[job.source][-1]) for job in jobs]
@@ -179,11 +180,6 @@ def _draws(output: Path, count: int) -> list[Path]:
     kind = REBLURRED if output.stem.endswith(REBLURRED) else ""
     stem = output.stem.removesuffix(REBLURRED)
     return [output.with_name(f"{stem}.{number:03d}{kind}{output.suffix}") for number in range(count)]
-
-
-def _beside(source: Path) -> Path:
-    suffix = source.suffix if source.suffix.lower() in IMAGE_SUFFIXES else ".png"
-    return source.with_name(source.stem + REBLURRED + suffix)
 
 
 def _describe(picture: Picture) -> tuple[str, dict[str, object]]:

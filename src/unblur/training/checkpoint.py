@@ -16,10 +16,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from unblur.errors import UnblurError
+from unblur.evaluation.film_scores import DISTANCES
 from unblur.training.ema import MovingAverage
 
 LAST = "last"
-LOWER_IS_BETTER = ("lpips", "frechet", "identity")
 log = logging.getLogger(__name__)
 
 
@@ -75,7 +75,8 @@ class Keeper(Callback):
         return self.folder / "last.ckpt"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock, listen for requests to stop."""
+        """Start the clock, make the folder, listen for requests to stop."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._started = self._saved = time.monotonic()
         self._asked, self._seen = False, trainer.global_step
         if threading.current_thread() is threading.main_thread():
@@ -105,7 +106,7 @@ class Keeper(Callback):
         """Keep the weights that are better than any before."""
         for metric, best in self.best.items():
             value = mean_over_times(self.score(), metric)
-            lower = metric.startswith(LOWER_IS_BETTER)
+            lower = metric.partition("@")[0] in DISTANCES
             if not math.isnan(value) and (best is None or (value < best if lower else value > best)):
                 self.best[metric] = value
                 self._export(trainer, pl_module, f"best-{metric.replace('@', '-')}")
@@ -145,7 +146,6 @@ class Keeper(Callback):
 
     def save(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the checkpoint and the weights."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / ".last.ckpt.part"
         trainer.save_checkpoint(temporary)
         if trainer.is_global_zero:
@@ -158,7 +158,6 @@ class Keeper(Callback):
         """Write the weights that are validated."""
         if not trainer.is_global_zero:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         with self.average.applied(pl_module) if self.average else nullcontext():
             self.save_weights(pl_module, trainer.global_step, name)
 
