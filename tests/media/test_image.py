@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -15,9 +17,10 @@ import tifffile
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from unblur.errors import UnblurError
+from unblur.media.decode import picture_size
 from unblur.media.image import DEFAULT_MAX_PIXELS, Picture, read_image, write_image
 
 RGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -259,6 +262,17 @@ def test_any_size_comes_back_with_its_size(
     if suffix != ".jpg":
         assert (back.pixels - pixels).abs().max() <= 0.5 / (2**back.bits - 1) + 1e-6
         assert (back.alpha is not None) == alpha
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("layout", [{}, {"bigtiff": True}, {"byteorder": ">"}, {"byteorder": ">", "bigtiff": True}])
+def test_size_of_a_turned_tiff_is_that_of_its_pixels(tmp_path: Path, bits: int, layout: dict[str, object]) -> None:
+    turned = [(274, "H", 1, 6, True)]
+    tifffile.imwrite(tmp_path / "a.tif", noise(12, 9, 3, bits), photometric="rgb", extratags=turned, **layout)
+    with (tmp_path / "a.tif").open("rb") as file:
+        assert picture_size("a.tif", file) == (9, 12)
+    if bits == 16 or len(layout) < 2:  # Pillow reads no large TIFF of that byte order
+        assert read_image(tmp_path / "a.tif").pixels.shape == (3, 9, 12)
 
 
 # --- kinds of pixels ------------------------------------------------------------------------------------------------
@@ -692,6 +706,26 @@ def test_hostile_bytes_raise_nothing_but_our_error(
         assert picture.pixels.isfinite().all()
 
 
+@pytest.mark.parametrize("junk", [b"\0", b"\x12\x34" * 8])
+def test_stray_bytes_between_segments_of_a_jpeg_are_passed_over(tmp_path: Path, junk: bytes) -> None:
+    data = encoded("JPEG")
+    place = data.index(b"\xff\xdb")
+    (tmp_path / "a.jpg").write_bytes(data)
+    (tmp_path / "b.jpg").write_bytes(data[:place] + junk + data[place:])
+    assert torch.equal(read_image(tmp_path / "a.jpg").pixels, read_image(tmp_path / "b.jpg").pixels)
+
+
+def test_odd_tags_of_a_tiff_say_nothing_on_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = bytearray(encoded("TIFF16"))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        place = file.pages.first.tags[282].offset
+    data[place + 2 : place + 4] = struct.pack("<H", 99)
+    (tmp_path / "a.tif").write_bytes(data)
+    program = "import sys; from unblur.media.image import read_image; read_image(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "a.tif")], check=True)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_wrong_checksum(tmp_path: Path) -> None:
     data = bytearray(encoded("PNG"))
     data[len(data) // 2] ^= 1
@@ -703,7 +737,7 @@ def test_wrong_checksum(tmp_path: Path) -> None:
 def test_no_pixels(tmp_path: Path, size: tuple[int, int]) -> None:
     width, height = size
     (tmp_path / "a.png").write_bytes(with_png_size(width, height))
-    refused(tmp_path / "a.png", f"no pixels ({width} x {height})")
+    refused(tmp_path / "a.png", "no pixels")
     bmp = bytearray(encoded("BMP"))
     bmp[18:26] = struct.pack("<ii", width, height)
     (tmp_path / "a.bmp").write_bytes(bmp)
@@ -721,12 +755,25 @@ def with_png_size(width: int, height: int) -> bytes:
 
 
 def test_bomb_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unblur.media.image.decode", lambda *_: pytest.fail("decoded"))
+    for decoder in (PngImagePlugin.PngImageFile, WebPImagePlugin.WebPImageFile, TiffImagePlugin.TiffImageFile):
+        monkeypatch.setattr(decoder, "load", lambda *_: pytest.fail("decoded"))
+    # Pillow makes room for a WebP when it opens it.
+    monkeypatch.setattr(WebPImagePlugin.WebPImageFile, "_open", lambda *_: pytest.fail("opened"))
     (tmp_path / "a.png").write_bytes(with_png_size(30000, 30000))
     refused(tmp_path / "a.png", "30000 x 30000", str(DEFAULT_MAX_PIXELS), "`max_pixels=900000000")
     vp8x = b"VP8X" + struct.pack("<I", 10) + bytes(4) + (99_999).to_bytes(3, "little") * 2
     (tmp_path / "a.webp").write_bytes(b"RIFF" + struct.pack("<I", 4 + len(vp8x)) + b"WEBP" + vp8x)
     refused(tmp_path / "a.webp", "100000 x 100000", "`max_pixels")
+    for bits in (8, 16):
+        output = io.BytesIO()
+        tifffile.imwrite(output, noise(8, 8, 3, bits), photometric="rgb")
+        data = bytearray(output.getvalue())
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            for tag in (256, 257):
+                place = file.pages.first.tags[tag]
+                data[place.offset + 2 : place.offset + 12] = struct.pack("<HII", 4, 1, 30000)
+        (tmp_path / "a.tif").write_bytes(data)
+        refused(tmp_path / "a.tif", "30000 x 30000", "`max_pixels=900000000")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP", "BMP", "PNG16", "TIFF16"])

@@ -21,7 +21,6 @@ import numpy as np
 
 from unblur.data.pictures import Pixels, pixels_of, size_of
 from unblur.errors import UnblurError, require
-from unblur.media.header import read_header
 from unblur.media.output_folder import OutputFolder
 from unblur.models.safe_pickle import read_arrays
 
@@ -255,12 +254,6 @@ def _stamp_key(name: str) -> bytes:
 
 def _stamps(stamps: Mapping[str, str]) -> dict[bytes, bytes]:
     return {_stamp_key(name): stamp.encode() for name, stamp in stamps.items()}
-
-
-def check_picture(subject: str, data: bytes) -> tuple[int, int]:
-    """Height and width of a picture file that is to be stored; refuses what is cut short or no picture."""
-    read_header(subject, data, max_pixels=2**62)
-    return size_of(subject, data)
 
 
 class _Environment:

@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from unblur.errors import UnblurError
-from unblur.media.decode import picture_size
+from unblur.media.contents import read_contents
+from unblur.media.decode import decode_image, picture_size
 from unblur.media.folder import IMAGE_SUFFIXES
-from unblur.media.header import read_contents
-from unblur.media.image import Picture, decode_image
+from unblur.media.image import Picture
 
 Pixels = NDArray[Any]  # uint8
 

@@ -25,12 +25,13 @@ import torch
 from torch import Tensor
 
 from unblur.data.layouts import PairSplit
-from unblur.data.lmdb_store import SUFFIX, LmdbWriter, check_picture, key_of
+from unblur.data.lmdb_store import SUFFIX, LmdbWriter, key_of
 from unblur.data.pairs import open_pairs, open_sharp
 from unblur.data.pictures import Pixels, draw_grid
 from unblur.data.stills import to_uint8
 from unblur.errors import UnblurError, UsageError, require
 from unblur.media.atomic import atomic_path
+from unblur.media.decode import check_picture
 from unblur.media.encode import encode
 from unblur.media.output_folder import OutputFolder
 from unblur.metrics.fidelity import psnr

@@ -6,9 +6,10 @@ from os import PathLike
 from pathlib import Path
 
 from unblur.data.exposure_metadata import NAME as METADATA
-from unblur.data.lmdb_store import SUFFIX, LmdbWriter, check_picture, key_of
+from unblur.data.lmdb_store import SUFFIX, LmdbWriter, key_of
 from unblur.data.pictures import PictureFolder
 from unblur.errors import UnblurError
+from unblur.media.decode import check_picture
 from unblur.run_report import Job, Listener, Outcome, RunReport
 
 BATCH = 32 << 20  # bytes between two commits: what a kill may cost

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,11 +12,11 @@ from torch import Tensor
 
 from unblur.errors import UnblurError
 from unblur.media.atomic import atomic_path
-from unblur.media.decode import Decoded, decode
+from unblur.media.contents import DEFAULT_MAX_PIXELS, Format, read_contents
+from unblur.media.decode import Decoded, decode_image
 from unblur.media.encode import encode
-from unblur.media.header import DEFAULT_MAX_PIXELS, Format, damaged, read_contents, read_header, truncated, unsupported
 
-__all__ = ["DEFAULT_MAX_PIXELS", "WRITABLE", "Picture", "decode_image", "read_image", "write_image"]
+__all__ = ["DEFAULT_MAX_PIXELS", "WRITABLE", "Picture", "read_image", "write_image"]
 
 # Suffixes that can be written. Reading goes by content.
 WRITABLE: dict[str, Format] = {
@@ -129,33 +127,6 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PI
     torch.Size([3, 4, 6])
     """
     return _picture(Path(path), decode_image(path, read_contents(path, "name a picture in it"), max_pixels=max_pixels))
-
-
-def decode_image(path: str | os.PathLike[str], data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Decoded:
-    """Decode the bytes of a picture file; as `read_image`, which says what is read and what is refused.
-
-    Parameters
-    ----------
-    path : str or path
-        Where `data` came from, for errors.
-    """
-    header = read_header(path, data, max_pixels)
-    try:
-        # Pillow warns of every oddity in a file; what matters ends in an exception.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return decode(path, data, header, max_pixels)
-    except UnblurError:
-        raise
-    except MemoryError as fault:
-        raise UnblurError(path, "does not fit into the memory", "make the picture smaller") from fault
-    except Exception as fault:
-        # Decoders raise whatever they like on hostile bytes: SyntaxError, KeyError, struct.error, zlib.error ...
-        if isinstance(fault, EOFError) or "truncated" in str(fault).lower():
-            raise truncated(path) from fault
-        if re.search("unsupported|not supported|unknown|cannot handle", str(fault), re.IGNORECASE):
-            raise unsupported(path, fault) from fault
-        raise damaged(path, fault) from fault
 
 
 def write_image(path: str | os.PathLike[str], picture: Picture, *, quality: int = 95) -> Path:

@@ -18,14 +18,12 @@ from torch import Tensor
 
 from unblur.errors import UnblurError
 from unblur.media.atomic import FRAME_NAME, atomic_folder, atomic_path
-from unblur.media.container import container_of, is_complete
+from unblur.media.contents import DEFAULT_MAX_PIXELS, check_size, read_contents, truncated
 from unblur.media.encode import encode
+from unblur.media.encode_clip import write_gif, write_mp4, write_webp
 from unblur.media.folder import images_in, is_folder
-from unblur.media.gif import write_gif
-from unblur.media.header import DEFAULT_MAX_PIXELS, check_size, read_contents, read_header, truncated
-from unblur.media.mp4 import write_mp4
-from unblur.media.stream import FolderStream, Stream, VideoStream, WebpStream
-from unblur.media.webp import write_webp
+from unblur.media.stream import FolderStream, Stream, VideoStream, WebpStream, container_of, is_complete
+from unblur.media.webp import canvas
 
 __all__ = ["Clip", "read_clip", "write_clip"]
 
@@ -216,7 +214,7 @@ def _stream_of(path: Path, max_pixels: int) -> Stream:
         check_size(path, width, height, max_pixels)
     if container == "webp":
         data = path.read_bytes()
-        read_header(path, data, max_pixels)
+        check_size(path, *canvas(data), max_pixels)
         return WebpStream(path, data)
     return VideoStream(path, container, max_pixels)
 

@@ -1,26 +1,40 @@
-"""WebP beyond stills: the chunks of a file, and the writing of moving ones."""
+"""What the chunks of a WebP file say (RFC 9649), which Pillow tells only after it has room for the pixels."""
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator
-from fractions import Fraction
-from itertools import chain
-
-import av
-import numpy as np
 
 _ANIMATION = 2
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Name, start and length of the contents of every chunk: RFC 9649, section 2.3."""
+    """Name, start and length of the contents of every chunk: section 2.3."""
     position = 12
     while position + 8 <= len(data):
         (size,) = struct.unpack_from("<I", data, position + 4)
         yield data[position : position + 4], position + 8, size
         position += 8 + size + size % 2
+
+
+def canvas(data: bytes) -> tuple[int, int]:
+    """Width and height, from the first chunk; 0 and 0 if it is of an unknown kind.
+
+    Raises
+    ------
+    EOFError
+        If the file is shorter than it says.
+    """
+    if struct.unpack_from("<I", data, 4)[0] + 8 > len(data):
+        raise EOFError("truncated")
+    kind, packed = data[12:16], int.from_bytes(data[21:25], "little")
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if kind == b"VP8L":
+        return 1 + (packed & 0x3FFF), 1 + (packed >> 14 & 0x3FFF)
+    if kind == b"VP8 ":
+        return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
+    return 0, 0
 
 
 def is_animated(head: bytes) -> bool:
@@ -41,21 +55,3 @@ def frame_durations(data: bytes) -> list[int]:
         if name == b"ANMF" and start + size <= len(data)
     ]
     return durations or [0]
-
-
-def write_webp(path: str | os.PathLike[str], frames: Iterator[np.ndarray], rate: Fraction, loop: bool) -> None:
-    """Write (H, W, 3) uint8 RGB frames as an animated WebP of quality 90, for ever or once.
-
-    Every frame is whole, which libwebp's own animation encoder does not keep to: it drops a frame that equals the one
-    before. Times are milliseconds, rounded without drift.
-    """
-    first = next(frames)
-    with av.open(f"file:{path}", "w", format="webp", options={"loop": "0" if loop else "1"}) as file:
-        track = file.add_stream("libwebp", rate=rate, options={"quality": "90"})
-        track.height, track.width, track.pix_fmt = *first.shape[:2], "bgra"
-        track.codec_context.time_base = 1 / rate
-        for number, array in enumerate(chain([first], frames)):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24").reformat(format="bgra")
-            frame.pts, frame.time_base, frame.duration = number, 1 / rate, 1
-            file.mux(track.encode(frame))
-        file.mux(track.encode(None))

@@ -1,4 +1,4 @@
-"""GIF with one palette for all frames."""
+"""Frames to the bytes of a clip: H.264 in MP4, GIF with one palette for all frames, animated WebP."""
 
 from __future__ import annotations
 
@@ -13,6 +13,58 @@ from typing import BinaryIO
 import av
 import numpy as np
 from av.filter import Graph
+from av.video.reformatter import VideoReformatter
+
+from unblur.media.colours import yuv_of
+
+# ITU-T H.273: limited range; BT.709 matrix and primaries (which sRGB shares); sRGB transfer.
+_LIMITED, _BT709, _SRGB = 1, 1, 13
+
+
+def write_mp4(path: str | os.PathLike[str], frames: Iterator[np.ndarray], rate: Fraction, loop: bool) -> None:
+    """Write (H, W, 3) uint8 RGB frames as H.264 yuv420p, tagged BT.709 limited range, index first.
+
+    An odd width or height grows by one pixel, a copy of the last column or row: yuv420p has no odd sizes. `loop` has no
+    meaning in MP4.
+
+    Raises
+    ------
+    av.FFmpegError
+        If the size cannot be encoded, or the disk is full.
+    """
+    first = next(frames)
+    height, width = first.shape[:2]
+    with av.open(f"file:{path}", "w", format="mp4", options={"movflags": "+faststart"}) as file:
+        track = file.add_stream("libx264", rate=rate, options={"crf": "16", "preset": "medium"})
+        track.width, track.height, track.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
+        context = track.codec_context
+        context.time_base = 1 / rate
+        context.color_range, context.colorspace = _LIMITED, _BT709
+        context.color_primaries, context.color_trc = _BT709, _SRGB
+        reformatter = VideoReformatter()
+        for number, array in enumerate(chain([first], frames)):
+            frame = yuv_of(np.pad(array, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge"), reformatter)
+            frame.pts, frame.time_base, frame.duration = number, 1 / rate, 1
+            file.mux(track.encode(frame))
+        file.mux(track.encode(None))
+
+
+def write_webp(path: str | os.PathLike[str], frames: Iterator[np.ndarray], rate: Fraction, loop: bool) -> None:
+    """Write (H, W, 3) uint8 RGB frames as an animated WebP of quality 90, for ever or once.
+
+    Every frame is whole, which libwebp's own animation encoder does not keep to: it drops a frame that equals the one
+    before. Times are milliseconds, rounded without drift.
+    """
+    first = next(frames)
+    with av.open(f"file:{path}", "w", format="webp", options={"loop": "0" if loop else "1"}) as file:
+        track = file.add_stream("libwebp", rate=rate, options={"quality": "90"})
+        track.height, track.width, track.pix_fmt = *first.shape[:2], "bgra"
+        track.codec_context.time_base = 1 / rate
+        for number, array in enumerate(chain([first], frames)):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24").reformat(format="bgra")
+            frame.pts, frame.time_base, frame.duration = number, 1 / rate, 1
+            file.mux(track.encode(frame))
+        file.mux(track.encode(None))
 
 
 def write_gif(path: str | os.PathLike[str], frames: Iterator[np.ndarray], rate: Fraction, loop: bool) -> None:
