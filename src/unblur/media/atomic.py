@@ -1,4 +1,4 @@
-"""Outputs that are whole or absent: written under a temporary name, then renamed."""
+"""Atomic output: files and folders are written under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _OUTPUT_FAULTS = {
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Write a file whole or not at all.
+    """Write a file atomically: it appears whole or not at all.
 
     Missing parent folders are made. If the body raises, the temporary file and the folders made for it are removed and
     what stood at `path` before is untouched. A symbolic link is followed, so that it stays a link.
@@ -66,7 +66,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Write a folder of numbered frames whole or not at all; as `atomic_path`, for a folder.
+    """Write a folder of numbered frames atomically; as `atomic_path`, for a folder.
 
     A folder that stands at `path` is replaced if it holds nothing but frames of ours (`FRAME_NAME`), and refused if
     it holds anything else.
@@ -101,7 +101,7 @@ def _staged(
     make: Callable[[Path], None],
     remove: Callable[[Path], object],
 ) -> Iterator[None]:
-    """Make `temporary` and its parents, tell faults of the disk as an UnblurError, and clean up after any failure."""
+    """Make `temporary` and its parents, turn faults of the disk into an UnblurError, and clean up after any failure."""
     made: list[Path] = []
     try:
         try:

@@ -1,4 +1,4 @@
-"""Video frames to RGB and back, with the matrix and range that the file states."""
+"""Convert video frames to RGB and back, with the colour matrix and range that the file states."""
 
 from __future__ import annotations
 

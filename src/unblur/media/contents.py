@@ -93,5 +93,5 @@ def damaged(path: str | os.PathLike[str], reason: object = "") -> UnblurError:
 
 
 def unsupported(path: str | os.PathLike[str], reason: object) -> UnblurError:
-    """The error for a sound file that stores its pixels in a way that is not read here."""
+    """The error for an intact file whose kind of pixels is not supported."""
     return UnblurError(path, f"is of a kind that is not supported ({reason})", "save it as 8 or 16-bit grey or RGB")

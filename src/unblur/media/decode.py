@@ -1,4 +1,4 @@
-"""The bytes of a picture file to an array of numbers, the right way up.
+"""Decode picture files to arrays, upright.
 
 Pillow reads the headers and all pixels of 8 bits. It would cut 16 bits to 8, so that OpenCV decodes such a PNG and
 tifffile such a TIFF.
@@ -67,7 +67,7 @@ _LARGEST_EXIF = 60_000
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture the right way up, in its own colour space.
+    """A decoded picture, upright, in its own colour space.
 
     Attributes
     ----------
@@ -109,7 +109,7 @@ def decode_image(path: str | os.PathLike[str], data: bytes, *, max_pixels: int =
             check_size(path, width, height, max_pixels)
         elif kind == "png":
             _check_chunks(path, data)
-        # Of PNG, JPEG and BMP the constructor reads the head only, and Pillow's limit is not asked.
+        # Of PNG, JPEG and BMP the constructor reads the header only, and Pillow's limit is not asked.
         with _above_pillows_limit(width * height):
             image = _DECODERS[kind](BytesIO(data))
             check_size(path, image.width, image.height, max_pixels)
@@ -123,7 +123,7 @@ def decode_image(path: str | os.PathLike[str], data: bytes, *, max_pixels: int =
 
 
 def picture_size(path: str | os.PathLike[str], file: BinaryIO) -> tuple[int, int]:
-    """Height and width of a picture the right way up, from the head of its file.
+    """Height and width of a picture once it is upright, from the header of its file.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def picture_size(path: str | os.PathLike[str], file: BinaryIO) -> tuple[int, int
     Raises
     ------
     UnblurError
-        Not a picture, or its head is damaged.
+        Not a picture, or its header is damaged.
     """
     kind = picture_format(path, file.read(16))
     file.seek(0)

@@ -1,4 +1,4 @@
-"""An array of numbers to the bytes of a picture file.
+"""Encode arrays as picture files.
 
 Pillow writes 8 bits. It has no PNG or TIFF of 16 bits and RGB: tifffile writes all TIFF, and the PNG is written here,
 because OpenCV's knows no grey with alpha and refuses profiles with small faults.
@@ -117,7 +117,7 @@ def _chunk(name: bytes, body: bytes) -> bytes:
 
 
 def _without_profile(array: np.ndarray, icc: bytes) -> np.ndarray:
-    """(H, W, C) uint8 in the profile's space to sRGB; C = 1 and 2 become 3 and 4."""
+    """Convert (H, W, C) uint8 from the profile's space to sRGB; C = 1 and 2 become 3 and 4."""
     colours = 1 if array.shape[2] <= 2 else 3
     image = Image.fromarray(array[:, :, 0] if colours == 1 else np.ascontiguousarray(array[:, :, :3]))
     return np.concatenate([np.asarray(to_srgb(image, icc)), array[:, :, colours:]], axis=2)

@@ -1,4 +1,4 @@
-"""Frames to the bytes of a clip: H.264 in MP4, GIF with one palette for all frames, animated WebP."""
+"""Encode frames as clips: H.264 in MP4, GIF with one palette for all frames, animated WebP."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def write_gif(path: str | os.PathLike[str], frames: Iterator[np.ndarray], rate: 
     """Write (H, W, 3) uint8 RGB frames as a GIF.
 
     The 256 colours are the best for all frames together, and the dither is an ordered one: neither a changing palette
-    nor error diffusion, both of which make still parts flicker. So the frames are needed twice; meanwhile they lie in
-    an unnamed file beside `path`, not in memory. Times are multiples of 1/100 s, rounded without drift.
+    nor error diffusion, both of which make still parts flicker. So the frames are needed twice; they wait
+    in an unnamed file beside `path`, not in memory. Times are multiples of 1/100 s, rounded without drift.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a user names on the command line: files, folders and patterns in, outputs beside them."""
+"""Find the inputs that a user names (files, folders, patterns), and name the outputs."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ StrPath = str | os.PathLike[str]
 def find_images(inputs: Sequence[StrPath]) -> tuple[list[Path], list[UnblurError]]:
     """The pictures that `inputs` name, and what is wrong with the rest.
 
-    A file named outright is taken whatever its suffix: reading decides by content. A folder stands for the pictures in
+    A file named outright is taken whatever its suffix: reading decides by content. A folder means the pictures in
     it (by suffix, not in sub-folders), a pattern (``*``, ``?``, ``[...]``, ``**`` for any depth) for those it matches.
-    Hidden files are passed over unless named. Folders and patterns come in natural order (2 before 10); a file named
+    Hidden files are skipped unless named. Folders and patterns come in natural order (2 before 10); a file named
     twice comes once.
 
     Parameters
@@ -62,8 +62,8 @@ def find_images(inputs: Sequence[StrPath]) -> tuple[list[Path], list[UnblurError
 def find_clips(inputs: Sequence[StrPath]) -> tuple[list[Path], list[UnblurError]]:
     """The clips that `inputs` name; as `find_images`.
 
-    A folder with clips in it stands for them; a folder with pictures and no clips is itself one clip, whose frames are
-    the pictures in natural order.
+    A folder with clips in it means those clips; a folder with pictures and no clips is itself one clip, whose frames
+    are the pictures in natural order.
     """
 
     def expand(folder: Path) -> list[Path]:
@@ -85,7 +85,7 @@ def images_in(folder: StrPath) -> list[Path]:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder stands there; a name that the system does not take is none."""
+    """Whether `path` is a folder; False too for a name that the system does not accept."""
     try:
         return path.is_dir()
     except OSError:
@@ -107,7 +107,7 @@ def is_clip(path: Path) -> bool:
 
 
 def output_path(source: Path, out: StrPath, *, many: bool, suffix: str | None) -> Path:
-    """Where the result for `source` goes where the user named `out`.
+    """The output path for one input, given what the user named as `out`.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def _find(
 def _named(
     given: str, expand: Callable[[Path], list[Path]], wanted: Callable[[Path], bool], word: str, folders_match: bool
 ) -> list[Path]:
-    """The files that one input stands for; never empty."""
+    """The files that one input names; never empty."""
     path = Path(given)
     if given and path.is_dir():
         files = expand(path)
@@ -252,7 +252,7 @@ def _naturally(paths: Iterable[Path]) -> list[Path]:
 
 
 def _identity(path: Path) -> tuple[int, int] | str:
-    """The same for two names of one file, also through links; a name stands for itself where there is no file."""
+    """A key that all names of one file share, also through links; the resolved name where there is no file."""
     try:
         status = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""A picture in memory, and the way there and back from PNG, JPEG, TIFF, WebP and BMP files."""
+"""A picture in memory; reading and writing PNG, JPEG, TIFF, WebP and BMP files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LONGEST_SIDE: dict[Format, int] = {"jpeg": 65_500, "webp": 16_383}
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture the right way up, in its own RGB space, with what its file said beside the pixels.
+    """An upright picture in its own RGB space, with the metadata of its file.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""An output folder that one run at a time writes, and that a later run with the same settings goes on in."""
+"""An output folder: locked while one run writes it, and resumed by a later run with the same settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ICC profiles: which colour space one describes, and the way from there to sRGB."""
+"""ICC profiles: their colour space, and conversion to sRGB."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the frames of a clip come from: a video file, an animated WebP or a folder; and whether all of it is there."""
+"""Frame sources of a clip: a video file, an animated WebP or a folder; and checks that a file is complete."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class VideoStream:
 
 @dataclass(frozen=True)
 class WebpStream:
-    """An animated WebP, which FFmpeg reads only since its version 8.1 and Pillow since long."""
+    """An animated WebP, read by Pillow: FFmpeg reads them only since version 8.1."""
 
     path: Path
     data: bytes
@@ -150,7 +150,7 @@ class FolderStream:
         return [number / FOLDER_RATE for number in range(len(self.paths))]
 
     def rate(self) -> float:
-        """`FOLDER_RATE`: pictures do not say."""
+        """`FOLDER_RATE`, because pictures do not state a rate."""
         return FOLDER_RATE
 
 
@@ -170,7 +170,7 @@ def container_of(head: bytes) -> Container | None:
 
 
 def is_complete(path: str | os.PathLike[str], container: Container) -> bool:
-    """Whether the parts that the container announces fit into the file; FFmpeg plays what there is without a word.
+    """Whether the parts that the container announces fit into the file; FFmpeg reads a truncated file without an error.
 
     A Matroska file of unknown length (a live recording) counts as complete.
     """

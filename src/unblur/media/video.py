@@ -1,4 +1,4 @@
-"""A clip: frames out of and into MP4, MKV, GIF, animated WebP, and folders of PNGs."""
+"""Clips: reading and writing frames of MP4, MKV, GIF, animated WebP and folders of PNGs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Clip:
     path : Path
         The file or folder.
     fps : float
-        Frames per second, on average; 25 for a folder, which does not say.
+        Frames per second, on average; 25 for a folder, which states none.
     width, height : int
         In pixels, as seen (a rotation that the file states is applied).
     """
@@ -209,7 +209,7 @@ def _stream_of(path: Path, max_pixels: int) -> Stream:
     if not is_complete(path, container):
         raise truncated(path)
     if container == "gif":
-        # FFmpeg tells a size that it refuses as 0 x 0.
+        # FFmpeg reports a size that it refuses as 0 x 0.
         width, height = struct.unpack_from("<HH", head, 6)
         check_size(path, width, height, max_pixels)
     if container == "webp":
@@ -220,7 +220,7 @@ def _stream_of(path: Path, max_pixels: int) -> Stream:
 
 
 class _Checked:
-    """Given frames as (H, W, 3) uint8, counted; shapes and values are checked on the way."""
+    """Convert frames to (H, W, 3) uint8 and count them; checks shapes and values."""
 
     def __init__(self, path: str | os.PathLike[str], frames: Iterable[Tensor]) -> None:
         self.path, self.frames, self.given, self.longest = path, frames, 0, 2**31 - 1

@@ -1,4 +1,4 @@
-"""What the chunks of a WebP file say (RFC 9649), which Pillow tells only after it has room for the pixels."""
+"""The chunks of a WebP file (RFC 9649): Pillow reports size only after it has allocated the pixels."""
 
 from __future__ import annotations
 
