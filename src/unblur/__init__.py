@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from unblur.pipeline.blur_transfer import load_blur_space
     from unblur.pipeline.restore import load
     from unblur.tasks.burst import burst
+    from unblur.tasks.camera_shake import deblur_camera_shake
     from unblur.tasks.deblur import deblur
     from unblur.tasks.faces import load_faces
     from unblur.tasks.frames import frames
@@ -34,6 +35,7 @@ __all__ = [
     "burst",
     "deblur",
     "deblur_by_search",
+    "deblur_camera_shake",
     "encode_blur",
     "frames",
     "inspect",
@@ -51,6 +53,7 @@ _HOMES = {
     "burst": "unblur.tasks.burst",
     "deblur": "unblur.tasks.deblur",
     "deblur_by_search": "unblur.tasks.search",
+    "deblur_camera_shake": "unblur.tasks.camera_shake",
     "encode_blur": "unblur.tasks.reblur",
     "frames": "unblur.tasks.frames",
     "inspect": "unblur.tasks.inspect",

@@ -27,6 +27,7 @@ PROTOCOLS: dict[str, Any] = {
     "order": kinds.OrderNetwork,
     "prior": kinds.PriorNetwork,
     "critic": kinds.CriticNetwork,
+    "denoiser": kinds.DenoiserNetwork,
 }
 UNET = {"widths": (4, 8), "blocks": (1, 1)}
 SPECTRAL = {"hidden": 8, "blocks": 1, "window": 16, "reaches": (2, 3), "sigma": 2.0}
@@ -47,6 +48,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "deep_image_prior": {"inputs": 3, "width": 4, "skip": 2, "scales": 2, "attended": 1},
     "deep_code_prior": {"inputs": 3, "width": 4, "blocks": 1},
     "hypercut": {"width": 4, "channels": 4, "blocks": 1},
+    "drunet": {"widths": [4, 8], "blocks": 1},
     "cfmd_critic": {"width": 2, "widest": 4, "levels": 3},
 }
 PICTURE = torch.rand(1, 3, 40, 36, generator=torch.Generator().manual_seed(0))
@@ -125,9 +127,17 @@ def _order(network: Any) -> None:
     torch.testing.assert_close(forward, -backward)
 
 
+def _denoiser(network: Any) -> None:
+    assert network.multiple >= 1
+    assert network.tile_overlap >= 0
+    odd = PICTURE[..., :39, :33]
+    assert network(odd, torch.tensor([0.1])).shape == odd.shape
+    assert network(odd, torch.full((1, 1, 39, 33), 0.1)).shape == odd.shape
+
+
 CHECKS: dict[str, Any] = {
     **{"restorer": _restorer, "film": _film, "refiner": _refiner, "blur_space": _blur_space, "order": _order},
-    **{"prior": lambda network: None, "critic": lambda network: None},
+    **{"prior": lambda network: None, "critic": lambda network: None, "denoiser": _denoiser},
 }
 
 

@@ -43,7 +43,11 @@ def deblur(
     check: Check = True,
     data_consistency: DataConsistency = None,
     method: Annotated[
-        Literal["network", "search"], typer.Option(help="A model alone, or a search that goes on from its answer.")
+        Literal["network", "search", "shake"],
+        typer.Option(
+            help="A model alone; a search that goes on from its answer; or shake, for a camera that moved: "
+            "one blur for the whole photo, read from it and undone."
+        ),
     ] = "network",
     space: Annotated[str | None, typer.Option(metavar="NAME|FILE", help="Search: a blur space.")] = None,
     preset: Annotated[
@@ -81,9 +85,13 @@ def deblur(
     chosen_faces = _faces(faces, face_model, boxes)
     if chosen_faces is not None and plan is not None:
         raise typer.BadParameter("is for --method network", param_hint="--faces")
+    if method == "shake" and (chosen_faces is not None or model is not None or data_consistency is not None):
+        raise typer.BadParameter("uses no model, no faces and no data consistency", param_hint="--method shake")
     with context.obj.running(as_json) as console:
         options = Options(model, device, dtype, tile, max_pixels, skip_existing, check, data_consistency, chosen_faces)
-        return console.close(task.deblur_files(photos, out, options, console, quality=quality, search=plan))
+        return console.close(
+            task.deblur_files(photos, out, options, console, quality=quality, search=plan, shake=method == "shake")
+        )
 
 
 @app.command(epilog="Example: unblur frames photo.jpg -n 51 -o moment.mp4")

@@ -63,6 +63,7 @@ NETWORKS: dict[str, Source] = {
     "deep_code_prior": Source("unblur.networks.deep_image_prior", "DeepCodePrior", "prior"),
     "hypercut": Source("unblur.networks.hypercut", "HyperCUT", "order"),
     "cfmd_critic": Source("unblur.networks.cfmd_critic", "CFMDCritic", "critic"),
+    "drunet": Source("unblur.networks.drunet", "DRUNet", "denoiser"),
 }
 """Networks by name: to add one, add a line here."""
 
@@ -81,6 +82,9 @@ SHIPPED: dict[str, Shipped] = {
     ),
     "maxim": Shipped(
         "restorer", "maxim.safetensors", "f136c30c69950773f49e5601c33feb6d343e5fd309462bb0e8452c46a9e3e366"
+    ),
+    "drunet-small": Shipped(
+        "denoiser", "drunet-small.safetensors", "44f155af61f17ec3c52941feaaddb6fd4750e1882c307ef108f0d32cd7c3be1c"
     ),
 }
 """Models by name, as a user types them."""
@@ -104,6 +108,10 @@ ORDER = "order-small"
 
 FACES = "cfmd-face-small"
 """What restores faces where no model of faces is named."""
+
+
+DENOISER = "drunet-small"
+"""The prior with which a shaken camera is undone."""
 
 
 def network_class(name: str) -> type[nn.Module]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from unblur.layers.code import Code
 
-Kind = Literal["restorer", "film", "refiner", "blur_space", "order", "prior", "critic"]
+Kind = Literal["restorer", "film", "refiner", "blur_space", "order", "prior", "critic", "denoiser"]
 Start = Literal["blurry", "sharp"]
 State = Any
 """Of a film network: whatever its frames are decoded from."""
@@ -226,3 +226,13 @@ class CriticNetwork(Network, Protocol):
     """Judges frames in adversarial training."""
 
     kind: ClassVar[Kind] = "critic"
+
+
+class DenoiserNetwork(Tiled, Protocol):
+    """A picture with white noise of a known strength to the clean one."""
+
+    kind: ClassVar[Kind] = "denoiser"
+
+    def __call__(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """(B, 3, H, W), unclamped, of `noisy` and its noise's standard deviation `sigma` (B,) or (B, 1, H, W)."""
+        ...

@@ -39,6 +39,7 @@ UNFIT: dict[Kind, tuple[str, str]] = {
     "prior": ("is the deep prior of one picture or code, and knows nothing of others", "use best or fast"),
     "order": ("scores the order of frames, and makes none", "use best or fast, or `order`"),
     "critic": ("judges frames, and makes none", "use best or fast"),
+    "denoiser": ("takes noise away, and no blur", "use best or fast"),
 }
 """Kinds of network that restore nothing: what is wrong with them here, and what to use instead."""
 
@@ -137,7 +138,7 @@ class Pipeline:
         self.reason = reason
         self.sharpener = sharpener if needs_sharpener(self.runner.network) else ""
         self.restorer = self._restorer()
-        self.tile = _checked_tile(tile)
+        self.tile = checked_tile(tile)
         (self.restorer or self.runner).check_tile(self.tile)
 
     def _restorer(self) -> Runner | None:
@@ -365,7 +366,13 @@ def _stage(progress: Progress | None, stage: str) -> Callable[[int, int], None] 
     return lambda done, total: progress(stage, done, total)
 
 
-def _checked_tile(tile: int | str) -> int | str:
+def checked_tile(tile: int | str) -> int | str:
+    """The argument `tile`: "auto", or a number of pixels.
+
+    Raises
+    ------
+    UsageError
+    """
     if isinstance(tile, str) and tile.lower() == "auto":
         return "auto"
     try:

@@ -170,6 +170,18 @@ class Runner:
         side = self.tile(height, width, tile, cost)
         return self.tiled(self.restore, blurry, tile=side, subject=subject, progress=progress)
 
+    def denoise(self, noisy: Tensor, sigma: float, *, tile: int | str, subject: str) -> Tensor:
+        """Without white noise of this standard deviation, by a denoiser: (1, 3, H, W) to the same, on the CPU."""
+        level = torch.tensor([sigma], device=self.device)
+
+        def attempt(piece: Tensor) -> Tensor:
+            with self.inference():
+                return self.network(piece.to(self.device), level)
+
+        cost = lambda: self.cost("denoise", lambda side: attempt(self.grey(side)))  # noqa: E731
+        side = self.tile(noisy.shape[-2], noisy.shape[-1], tile, cost)
+        return self.tiled(attempt, noisy, tile=side, subject=subject)[0]
+
     def cost(self, name: str, run: Callable[[int], object]) -> float:
         """Bytes per pixel of `run`, which takes the side of a square picture; measured once per `name`.
 

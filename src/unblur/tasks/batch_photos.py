@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from unblur.media.folder import IMAGE_SUFFIXES
+from unblur.models.registry import DENOISER
 from unblur.run_report import Job, Listener, Outcome, RunReport
 from unblur.tasks.batch import (
     PATHS,
@@ -21,6 +22,7 @@ from unblur.tasks.batch import (
     size_of,
     tile_of,
 )
+from unblur.tasks.camera_shake import Unshaken, deblur_camera_shake
 from unblur.tasks.deblur import Deblurred, deblur
 from unblur.tasks.inspect import inspect
 from unblur.tasks.search import Searched, SearchPlan, deblur_by_search
@@ -34,6 +36,7 @@ def deblur_files(
     *,
     quality: int = 95,
     search: SearchPlan | None = None,
+    shake: bool = False,
 ) -> RunReport:
     """Sharpen files, folders and globs.
 
@@ -47,6 +50,8 @@ def deblur_files(
         Of JPEG and WebP, 1 to 100.
     search : SearchPlan, optional
         Search on from the model's answer.
+    shake : bool
+        Undo a shake of the camera, without a model's answer; see `unblur.tasks.camera_shake`.
 
     Raises
     ------
@@ -57,10 +62,16 @@ def deblur_files(
     def work(job: Job) -> Outcome:
         common: dict[str, Any] = {"data_consistency": options.data_consistency, "check": options.check}
         common |= {"progress": listener.progress}
-        result: Deblurred | Searched
+        result: Deblurred | Searched | Unshaken
         notes: tuple[str, ...] = ()
         picture = files[job.source].read()
-        if search is None:
+        if shake:
+            result = deblur_camera_shake(
+                picture, options.device, options.dtype, options.tile, progress=listener.progress
+            )
+            message = f"{result.picture.width}x{result.picture.height}, {result}"
+            details = size_of(result.picture) | result.as_dict()
+        elif search is None:
             result = deblur(picture, pipeline, faces=faces, **common)
             message, details = describe(result.picture, result.tile, result.residual)
             if result.faces is not None:
@@ -78,7 +89,10 @@ def deblur_files(
     jobs = jobs_of(found, several, inputs, out, partial(picture_beside, SHARP), report)
     search = None if search is None else search.ready(options.device)
     files = options.files(jobs)
-    if jobs:
+    if jobs and shake:
+        report.metadata = {"method": "shake", "model": {"name": DENOISER}}
+        report.suffix = "as a shake of the camera"
+    elif jobs:
         faces = options.load_faces(jobs)
         pipeline = options.load(files.values())
         report.metadata = {"method": "network", "model": pipeline.as_dict()}
