@@ -387,14 +387,14 @@ def main() -> None:
     parser.add_argument("--model", default="fast")
     parser.add_argument("--limit", type=int, help="of the photos")
     args = parser.parse_args()
-    facts = {"data": str(args.train.name) if args.train else "", "date": date.today().isoformat()}
+    details = {"data": str(args.train.name) if args.train else "", "date": date.today().isoformat()}
     if args.fit_lengths:
         made = fit_lengths(moved(load_stills(args.train)[: args.limit], 7))
-        write_coefficients("blur_length", made, facts | {"command": f"{COMMAND} --fit-lengths"})
+        write_coefficients("blur_length", made, details | {"command": f"{COMMAND} --fit-lengths"})
         return
     if args.fit:
         made = fit(find(args.train, 2, None, args.limit))
-        write_coefficients("blur_type", made, facts | {"command": f"{COMMAND} --fit"})
+        write_coefficients("blur_type", made, details | {"command": f"{COMMAND} --fit"})
         return
     found = find(args.val, 1, args.model, args.limit)
     print(f"{accuracy(found)}\n\n{confusion(found)}\n\n{untouched(args.val)}\n\n{measures(found)}\n")

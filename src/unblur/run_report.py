@@ -7,14 +7,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from unblur._version import __version__
 from unblur.errors import UnblurError, UsageError
 from unblur.table import Table
-
-if TYPE_CHECKING:
-    from rich.console import Group
 
 
 @dataclass(frozen=True)
@@ -128,13 +125,6 @@ class RunReport:
     def markdown(self) -> str:
         """The tables in Markdown."""
         return "\n".join(table.markdown() for table in self.tables())
-
-    def __rich__(self) -> Group:
-        """The tables for a terminal."""
-        from rich.console import Group
-
-        first, *others = self.tables()
-        return Group(first._replace(title=first.title or self.title), *others)
 
 
 def plan(sources: Iterable[Path], output_of: Callable[[Path], Path]) -> tuple[list[Job], list[UnblurError]]:

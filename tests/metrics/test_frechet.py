@@ -95,8 +95,7 @@ def test_what_is_kept_is_of_all_vectors() -> None:
 
 
 def test_too_little_to_tell() -> None:
-    with pytest.raises(ValueError, match="1 vectors have no covariance"):
-        frechet_distance(moments_of(torch.zeros(1, 2)), moments_of(torch.zeros(3, 2)))
+    assert frechet_distance(moments_of(torch.zeros(1, 2)), moments_of(torch.zeros(3, 2))) is None
     with pytest.raises(ValueError, match=r"\(N, 2\)"):
         Moments(2).add(torch.zeros(3, 3))
 

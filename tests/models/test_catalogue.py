@@ -32,10 +32,10 @@ def test_a_file_is_described(file):
     assert entry.size == file.stat().st_size
     assert entry.as_dict()["card"]["licence"] == "Apache-2.0"
     assert str(entry).startswith("Tiny. (film, ")
-    facts = entry.facts()
-    assert facts["score"] == "psnr 30.5"
-    assert facts["steps"] == "7"
-    assert "data" not in facts, "what is not known is left out"
+    details = entry.details()
+    assert details["score"] == "psnr 30.5"
+    assert details["steps"] == "7"
+    assert "data" not in details, "what is not known is left out"
 
 
 def test_models_that_came_with_the_package_are_listed(file, monkeypatch):

@@ -74,15 +74,15 @@ def test_the_file_answers_as_the_model_does(folder):
 
 def test_the_card_travels_with_the_file(folder):
     model = onnx.load(folder / "tiny.onnx")
-    facts = {entry.key: entry.value for entry in model.metadata_props}
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
     known = load_weights(folder / "tiny.safetensors").card
-    assert facts["sha256"] == known.sha256
+    assert metadata["sha256"] == known.sha256
     for key in ("licence", "data", "date", "summary"):
-        assert facts[key] == getattr(CARD, key)
-    assert (facts["model"], facts["part"], facts["sides.multiple"]) == ("tiny", "restorer", "2")
-    assert facts["input.blurry"] == "blurry (batch, 3, height, width), RGB in [0, 1]"
-    assert facts["output.sharp"].endswith("not yet clamped")
-    assert facts["unblur"] == model.producer_version
+        assert metadata[key] == getattr(CARD, key)
+    assert (metadata["model"], metadata["part"], metadata["sides.multiple"]) == ("tiny", "restorer", "2")
+    assert metadata["input.blurry"] == "blurry (batch, 3, height, width), RGB in [0, 1]"
+    assert metadata["output.sharp"].endswith("not yet clamped")
+    assert metadata["unblur"] == model.producer_version
 
 
 def test_a_report_for_machines(folder, instant, tmp_path, capsys):

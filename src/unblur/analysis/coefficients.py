@@ -29,7 +29,7 @@ def card() -> dict[str, dict[str, str]]:
         return json.loads(file.metadata()["card"])
 
 
-def write_coefficients(part: str, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
+def write_coefficients(part: str, tensors: Mapping[str, Tensor], details: Mapping[str, str]) -> None:
     """Replace the coefficients of one part, and what the card says of it.
 
     Parameters
@@ -38,12 +38,12 @@ def write_coefficients(part: str, tensors: Mapping[str, Tensor], facts: Mapping[
         "blur_type" or "blur_length"; the names of its tensors begin with it.
     tensors : mapping of str to Tensor
         By their names within the part.
-    facts : mapping of str to str
+    details : mapping of str to str
         Data, command, date.
     """
     others = {name: tensor for name, tensor in coefficients().items() if not name.startswith(f"{part}.")}
     named = {f"{part}.{name}": tensor.float().contiguous() for name, tensor in tensors.items()}
-    told = json.dumps({**card(), part: dict(facts)}, sort_keys=True)
+    told = json.dumps({**card(), part: dict(details)}, sort_keys=True)
     with atomic_path(FILE) as temporary:
         temporary.write_bytes(save({**others, **named}, {"card": told}))
     coefficients.cache_clear()

@@ -16,6 +16,7 @@ from unblur.errors import UnblurError
 
 if TYPE_CHECKING:
     from unblur.run_report import Job, Outcome, RunReport
+    from unblur.table import Table
 
 OK, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes: done, an input failed, a command that makes no sense, stopped by the user."""
@@ -98,19 +99,19 @@ class Console:
                 spelled["errors"] = [self.entry(error) for error in report.errors]
             print_json(spelled)
             return report.exit_code
-        if report.tables():
-            self._print_tables(report)
+        if tables := report.tables():
+            self._print_tables(tables, report.title)
         typer.echo(self.spelling.text(report.summary()))
         return report.exit_code
 
-    def _print_tables(self, report: RunReport) -> None:
+    def _print_tables(self, tables: list[Table], title: str) -> None:
         """Draw them on a terminal; Markdown elsewhere."""
         if sys.stdout.isatty():
             from rich.console import Console as Screen
 
-            Screen().print(report)
+            Screen().print(tables[0]._replace(title=tables[0].title or title), *tables[1:])
         else:
-            typer.echo(self.spelling.text(report.markdown()))
+            typer.echo(self.spelling.text("\n".join(table.markdown() for table in tables)))
 
     def entry(self, error: UnblurError) -> dict[str, str]:
         """An error, for a machine-readable report."""

@@ -41,9 +41,9 @@ def models_show(
     if as_json:
         print_json({"command": "models show", "unblur": __version__, "model": entry.as_dict()})
         return OK
-    facts = entry.facts()
-    width = max(map(len, facts))
-    for key, value in facts.items():
+    details = entry.details()
+    width = max(map(len, details))
+    for key, value in details.items():
         typer.echo(f"{key:<{width}}  {value}")
     return OK
 

@@ -157,13 +157,13 @@ def _fill(maker: PairMaker, job: Job, workers: int, report: RunReport, listener:
         collection.close(finished=finished)
     entries = [collection.entries[index] for index in sorted(collection.entries)]
     report.count = made
-    facts: dict[str, object] = {"pairs": len(entries), "made": made, "sources": maker.places["sources"]}
+    details: dict[str, object] = {"pairs": len(entries), "made": made, "sources": maker.places["sources"]}
     message = f"{len(entries)} pairs" + (f", {len(entries) - made} there already" if made < len(entries) else "")
     read = [entry["reconstruction_psnr"] for entry in entries if "reconstruction_psnr" in entry]
     if read:
-        facts["reconstruction_psnr"] = round(fmean(read), 3)
+        details["reconstruction_psnr"] = round(fmean(read), 3)
         message += f"; their blur was read to {fmean(read):.1f} dB"
-    return Outcome(job, message, facts if made or not entries else {**facts, "skipped": True})
+    return Outcome(job, message, details if made or not entries else {**details, "skipped": True})
 
 
 def _report_once(fault: UnblurError, report: RunReport, listener: Listener) -> None:
@@ -215,8 +215,8 @@ def _preview(maker: PairMaker, job: Job) -> Outcome:
     titles = ["sharp, given", "blurry, given", "blur read", "target", "target blurred"]
     rows = [[*one.source, one.sharp, one.blurry] for one in pairs]
     draw_grid(rows, titles[-len(rows[0]) :]).save(job.output)
-    facts: dict[str, object] = {"preview": True, "pairs": len(pairs)}
-    return Outcome(job, f"the first {len(pairs)} to look at; without `preview` they are made", facts)
+    details: dict[str, object] = {"preview": True, "pairs": len(pairs)}
+    return Outcome(job, f"the first {len(pairs)} to look at; without `preview` they are made", details)
 
 
 @contextmanager

@@ -204,8 +204,8 @@ class _Maker:
         if share and not kept + made:
             remedy = "use a slower clip or one with more frames per second, a smaller `size` or a larger `max_step`"
             raise UnblurError(job.source, "holds no window that moves, and slowly enough to leave no ghosts", remedy)
-        facts: dict[str, object] = {"exposures": kept + made, "made": made}
-        return Outcome(job, _message(kept, made), facts if made or not kept else {**facts, "skipped": True})
+        details: dict[str, object] = {"exposures": kept + made, "made": made}
+        return Outcome(job, _message(kept, made), details if made or not kept else {**details, "skipped": True})
 
     def _exposures(self, source: Path, names: list[str]) -> Iterator[_Exposure | None]:
         if source in self.clips:

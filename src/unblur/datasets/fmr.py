@@ -218,11 +218,11 @@ class _Maker:
             return Outcome(job, f"{there} windows there already", {"windows": there, "skipped": True})
         marks = self._marks_of(clip)
         seen = sum(mark is not None for mark in marks)
-        facts: dict[str, object] = {"frames": len(marks), "with_face": seen}
+        details: dict[str, object] = {"frames": len(marks), "with_face": seen}
         if self.out is None:
             windows = [w for count in self.rules.frames for w in marked_windows(marks, count, self.rules.every)]
             self._seen += [fmr_order([mark.eye for mark in found]) for _, found in windows]
-            return Outcome(job, f"a face in {seen} of {len(marks)} frames, {len(windows)} windows", facts)
+            return Outcome(job, f"a face in {seen} of {len(marks)} frames, {len(windows)} windows", details)
         dropped: Counter[str] = Counter()
         made = 0
         for window in face_windows(self._frames(clip, len(marks)), marks, self.rules, dropped):
@@ -230,10 +230,10 @@ class _Maker:
             made += 1
         self._list()
         left = "".join(f", {number} {why}" for why, number in sorted(dropped.items()))
-        facts |= {"windows": made, "dropped": dict(dropped)}
+        details |= {"windows": made, "dropped": dict(dropped)}
         if not made:
-            facts["warning"] = f"no window was taken of {seen} frames with a face{left}"
-        return Outcome(job, f"{made} windows{left}", facts)
+            details["warning"] = f"no window was taken of {seen} frames with a face{left}"
+        return Outcome(job, f"{made} windows{left}", details)
 
     def _frames(self, clip: _Clip, count: int) -> Iterator[Tensor]:
         for number, frame in enumerate(read_clip(clip.path), 1):

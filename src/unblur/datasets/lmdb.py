@@ -60,8 +60,8 @@ def store_pictures(source: str | PathLike[str], out: str | PathLike[str], listen
             writer.finish(storing.sizes, {} if metadata is None else {METADATA: metadata})
             kept = len(pictures.names) - storing.added
             message = f"{len(pictures.names)} pictures" + (f", {kept} there already" if kept else "")
-            facts: dict[str, object] = {"pictures": len(pictures.names), "added": storing.added}
-            report.results.append(Outcome(job, message, facts if storing.added else {**facts, "skipped": True}))
+            details: dict[str, object] = {"pictures": len(pictures.names), "added": storing.added}
+            report.results.append(Outcome(job, message, details if storing.added else {**details, "skipped": True}))
             listener.done(report.results[-1])
     return report
 

@@ -88,10 +88,10 @@ def make_metadata(
     warning = write_beside(target, metadata, overwrite=overwrite)
     message = f"{len(metadata.entries)} x {metadata.frame_count} frames, {layout}"
     parts = Counter[str](entry.split for entry in metadata.entries)
-    facts: dict[str, object] = {"layout": layout, "entries": len(metadata.entries), "frames": metadata.frame_count}
-    facts |= {"splits": dict(parts), "root": str(metadata.root), **({"warning": warning} if warning else {})}
+    details: dict[str, object] = {"layout": layout, "entries": len(metadata.entries), "frames": metadata.frame_count}
+    details |= {"splits": dict(parts), "root": str(metadata.root), **({"warning": warning} if warning else {})}
     report = RunReport("data metadata", "listed", count=len(metadata.entries))
-    report.results.append(Outcome(Job(source, target), message, facts))
+    report.results.append(Outcome(Job(source, target), message, details))
     listener.done(report.results[0])
     return report
 

@@ -94,13 +94,13 @@ def _precomputed(job: Job, pipeline: Pipeline, limit: int | None, listener: List
         for path, frame in zip(estimate_paths(metadata, entry, pipeline.name), frames, strict=True):
             write_image(path, Picture(frame))
     message = f"{len(missing)} of {len(metadata.entries)} exposures" if missing else f"{len(chosen)} there already"
-    facts: dict[str, object] = {
+    details: dict[str, object] = {
         "made": len(missing),
         "there": len(chosen) - len(missing),
         "exposures": len(metadata.entries),
         "warning": warning,
     }
-    return Outcome(job, message, facts)
+    return Outcome(job, message, details)
 
 
 def _check_apart(metadata: Metadata, model: str) -> None:

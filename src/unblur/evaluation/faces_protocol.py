@@ -492,6 +492,5 @@ class FaceEvaluator:
 
 def _distance(name: str, frames: Sequence[Moments], truth: Sequence[Moments]) -> dict[str, float]:
     """The Frechet distance of two sets, if there is one."""
-    if not frames or min(sum(one.count for one in side) for side in (frames, truth)) < 2:
-        return {}
-    return {name: frechet_distance(Moments.over(frames), Moments.over(truth))}
+    distance = frechet_distance(Moments.over(frames), Moments.over(truth)) if frames else None
+    return {} if distance is None else {name: distance}

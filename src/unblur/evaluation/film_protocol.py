@@ -28,7 +28,7 @@ from unblur.evaluation.report import (
     read_published,
 )
 from unblur.evaluation.val1 import Exposures, load_val1
-from unblur.metrics.frechet import FilmMoments, Moments, file_features, frechet_distance
+from unblur.metrics.frechet import FilmMoments, file_features, frechet_distance
 from unblur.models.feature_networks import FeatureExtractor
 from unblur.pipeline.consistency import consistency_steps
 from unblur.pipeline.frame_order import OrderScorer, load_order_scorer
@@ -284,17 +284,16 @@ class FrechetDistances:
 
     def _row(self, exposures: str, of: str, film: FilmMoments, truth: FilmMoments) -> ScoreRow:
         labels = {"exposures": exposures, "of": of, "metric": FRECHET, "name": self.extractor.measure}
-        values = {"frames": _distance(film.every, truth.every), "middle": _distance(film.middle, truth.middle)}
+        values = {
+            "frames": frechet_distance(truth.every, film.every),
+            "middle": frechet_distance(truth.middle, film.middle),
+        }
         return ScoreRow(labels, film.films, values)
 
     def notes(self) -> list[str]:
         """What must be known of the numbers."""
         moments = [one for truth in self.truths.values() for one in (truth.every, truth.middle)]
         return small_set_notes(self.extractor, moments, "this table alone")
-
-
-def _distance(film: Moments, truth: Moments) -> float | None:
-    return None if min(film.count, truth.count) < 2 else frechet_distance(truth, film)
 
 
 def _metric_name(row: ScoreRow) -> str:

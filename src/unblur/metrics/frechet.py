@@ -100,7 +100,7 @@ class Moments:
         return self.count <= len(self.mean)
 
 
-def frechet_distance(first: Moments, second: Moments) -> float:
+def frechet_distance(first: Moments, second: Moments) -> float | None:
     """The squared Frechet distance d^2 between the Gaussians of two sets of vectors, as FID has it.
 
     (S1 S2)^1/2 is not symmetric, and a general square root of it fails where S1 or S2 is singular, which is so with
@@ -110,13 +110,15 @@ def frechet_distance(first: Moments, second: Moments) -> float:
     Parameters
     ----------
     first, second : Moments
-        Each of two vectors at least. Where several are compared with one, it is quicker to pass the one as `first`.
+        Where several are compared with one, it is quicker to pass the one as `first`.
 
     Returns
     -------
-    float
-        0 for equal moments.
+    float or None
+        0 for equal moments. None where a set has fewer than two vectors, and no covariance.
     """
+    if min(first.count, second.count) < 2:
+        return None
     between = first.root @ second.covariance @ first.root
     shared = torch.linalg.eigvalsh((between + between.mT) / 2).clamp_min(0).sqrt().sum()
     apart = (first.mean - second.mean).square().sum()

@@ -42,8 +42,8 @@ class Entry:
 
     def __str__(self) -> str:
         alias = f"{self.alias}; " if self.alias else ""
-        facts = f"{alias}{self.kind}, {self.parameters / 1e6:.1f} M parameters, {self.size / 2**20:.1f} MiB"
-        return f"{self.card.summary} ({facts})" if self.card.summary else facts
+        details = f"{alias}{self.kind}, {self.parameters / 1e6:.1f} M parameters, {self.size / 2**20:.1f} MiB"
+        return f"{self.card.summary} ({details})" if self.card.summary else details
 
     def as_dict(self) -> dict[str, object]:
         """All that is known, for a machine-readable report."""
@@ -56,7 +56,7 @@ class Entry:
             "card": asdict(self.card),
         }
 
-    def facts(self) -> dict[str, str]:
+    def details(self) -> dict[str, str]:
         """All that is known, for people."""
         known = {**asdict(self.card), "name": self.name}
         known["score"] = ", ".join(f"{name} {value:g}" for name, value in self.card.score.items())

@@ -196,7 +196,7 @@ def write_graph(
     opset : int
         Of ONNX's operators.
     properties : mapping, optional
-        Facts for the file's metadata, beside those of the inputs and the output.
+        For the file's metadata, beside those of the inputs and the output.
 
     Returns
     -------
@@ -251,25 +251,25 @@ def _traced(graph: Graph, opset: int) -> Any:
 
 
 def _describe(model: Any, graph: Graph, properties: Mapping[str, str]) -> None:
-    """Names of sides as `Port` has them, and facts for whoever has nothing but the file."""
+    """Names of sides as `Port` has them, and what is known, for whoever has nothing but the file."""
     for value, port in zip((*model.graph.input, *model.graph.output), (*graph.inputs, graph.output), strict=True):
         for side, axis in zip(value.type.tensor_type.shape.dim, port.axes, strict=True):
             if isinstance(axis, str):
                 side.dim_param = axis
     # Shapes in between, under the names that torch gave to sides.
     del model.graph.value_info[:]
-    facts = dict(properties) | {"part": graph.part, "does": graph.does}
-    facts |= {f"input.{port.name}": str(port) for port in graph.inputs}
-    facts |= {f"output.{graph.output.name}": str(graph.output)}
-    facts |= {"sides.multiple": str(graph.multiple), "sides.least": str(graph.least)}
+    metadata = dict(properties) | {"part": graph.part, "does": graph.does}
+    metadata |= {f"input.{port.name}": str(port) for port in graph.inputs}
+    metadata |= {f"output.{graph.output.name}": str(graph.output)}
+    metadata |= {"sides.multiple": str(graph.multiple), "sides.least": str(graph.least)}
     # Where torch's lines of code lie on this machine.
     for node in _nodes(model):
         del node.metadata_props[:]
         node.ClearField("doc_string")
     del model.metadata_props[:]
-    for key, value in facts.items():
+    for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
-    model.producer_name, model.producer_version = "unblur", facts.get("unblur", "")
+    model.producer_name, model.producer_version = "unblur", metadata.get("unblur", "")
 
 
 def _nodes(model: Any) -> Iterator[Any]:
@@ -435,7 +435,7 @@ def export_model(
     if progress is not None:
         progress("writing the graph, which takes minutes", 0, 1)
     with atomic_path(target) as temporary:
-        difference = write_graph(graph, temporary, opset=opset, properties=_facts(loaded.card))
+        difference = write_graph(graph, temporary, opset=opset, properties=_card_metadata(loaded.card))
         # Minutes later.
         _checked(target, overwrite)
     others = tuple(name for name in graphs if name != graph.part)
@@ -473,7 +473,7 @@ def _missing(network: Any, name: str, part: str) -> str:
     return f"{name} has no such part"
 
 
-def _facts(card: Card) -> dict[str, str]:
+def _card_metadata(card: Card) -> dict[str, str]:
     known = {"model": card.name, "network": card.network, "summary": card.summary, "licence": card.licence}
     known |= {"data": card.data, "date": card.date, "sha256": card.sha256 or "", "unblur": __version__}
     return {key: value for key, value in known.items() if value}

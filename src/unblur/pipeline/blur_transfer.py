@@ -44,8 +44,8 @@ class BlurCode:
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Write it as safetensors; whole or not at all."""
-        facts = {"height": self.height, "width": self.width, "space": self.space, "fingerprint": self.fingerprint}
-        contents = save({"code": self.values.contiguous()}, {"blur_code": json.dumps(facts, sort_keys=True)})
+        metadata = {"height": self.height, "width": self.width, "space": self.space, "fingerprint": self.fingerprint}
+        contents = save({"code": self.values.contiguous()}, {"blur_code": json.dumps(metadata, sort_keys=True)})
         with atomic_path(path) as temporary:
             temporary.write_bytes(contents)
         return Path(path)
@@ -64,12 +64,12 @@ class BlurCode:
             raise UnblurError(path, "no such file", remedy)
         try:
             with safe_open(path, framework="pt") as file:
-                facts = json.loads((file.metadata() or {})["blur_code"])
+                metadata = json.loads((file.metadata() or {})["blur_code"])
                 values = file.get_tensor("code")
             if values.ndim != 3 or not bool(torch.isfinite(values).all()):
                 raise ValueError(f"its values are {tuple(values.shape)}")
-            sides = int(facts["height"]), int(facts["width"])
-            return cls(values.float(), *sides, str(facts["space"]), str(facts["fingerprint"]))
+            sides = int(metadata["height"]), int(metadata["width"])
+            return cls(values.float(), *sides, str(metadata["space"]), str(metadata["fingerprint"]))
         except KeyError:
             raise UnblurError(path, "is no blur code", remedy) from None
         except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:

@@ -121,9 +121,9 @@ class LabelReport(OrderEvaluation):
     def outcome(self) -> Outcome:
         """What became of the file."""
         assert self.job is not None
-        facts: dict[str, object] = {"warning": self.warning} if self.warning else {}
+        details: dict[str, object] = {"warning": self.warning} if self.warning else {}
         backwards = sum(clip.scored.direction.sign < 0 for clip in self.results)
-        return Outcome(self.job, f"{len(self.results) - backwards} keep, {backwards} reverse", facts)
+        return Outcome(self.job, f"{len(self.results) - backwards} keep, {backwards} reverse", details)
 
     def as_dict(self) -> dict[str, object]:
         """For a machine-readable report."""

@@ -156,14 +156,14 @@ def convert(source: str | PathLike[str], network: str | None = None, *, out: str
     except ValueError as error:
         raise UnblurError(path, f"not a whole {network} ({error})", "name all of it, as it was released") from error
     built = _filled(path, network, ours)
-    facts = {
+    fields = {
         "name": path.stem,
         "summary": f"{released.source}; converted from {path.name}",
         "data": "its authors'",
         "licence": "its authors'; none is granted with this file",
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
     }
-    return save_weights(out, built, Card(network=network, **{**facts, **released.known}))
+    return save_weights(out, built, Card(network=network, **{**fields, **released.known}))
 
 
 def _read(path: Path) -> dict[str, Tensor]:
