@@ -31,7 +31,7 @@ from unblur.evaluation.val1 import load_val1
 from unblur.exposure.camera import MotionSpec
 from unblur.exposure.synthetic_exposure import render
 from unblur.layers import dense
-from unblur.layers.multi_axis import GatedMlp
+from unblur.layers.dense import GatedMlp
 from unblur.media.image import read_image
 from unblur.metrics.fidelity import psnr
 from unblur.models.card import Card

@@ -15,8 +15,7 @@ from unblur.evaluation import blur_space_protocol as module
 from unblur.evaluation.blur1 import Transfers
 from unblur.evaluation.blur_space_protocol import evaluate_space
 from unblur.evaluation.val1 import Exposures
-from unblur.layers.code import Code
-from unblur.networks.kinds import BlurSpaceNetwork
+from unblur.networks.kinds import BlurSpaceNetwork, Code
 
 
 class Dimming(nn.Module, BlurSpaceNetwork):

@@ -4,7 +4,6 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from unblur.exposure.average import average
-from unblur.layers.code import Code
 from unblur.losses.priors import (
     code_norm,
     divergence,
@@ -14,6 +13,7 @@ from unblur.losses.priors import (
     released_divergence,
     reversible_path_error,
 )
+from unblur.networks.kinds import Code
 
 
 @pytest.mark.parametrize("response", ["srgb", "gamma", "linear"])

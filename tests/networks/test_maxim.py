@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from unblur.layers import dense
-from unblur.layers.multi_axis import MultiAxis
+from unblur.layers.dense import MultiAxis
 from unblur.models.weights import load_weights
 from unblur.networks.maxim import ChannelWeights, Maxim
 from unblur.runtime.runner import Runner

@@ -8,14 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from unblur.layers.code import Code
 from unblur.losses.perceptual import Backbone
-from unblur.losses.pixel import charbonnier
+from unblur.losses.pixel import charbonnier, dissimilarity
 from unblur.losses.priors import hyper_laplacian
-from unblur.losses.similarity import dissimilarity
 from unblur.metrics.fidelity import psnr
 from unblur.networks.blur_kernel_space import BlurKernelSpace
 from unblur.networks.deep_image_prior import DeepCodePrior, DeepImagePrior
+from unblur.networks.kinds import Code
 from unblur.pipeline import search as module
 from unblur.pipeline import search as variables
 from unblur.pipeline.search import Pixels, search

@@ -12,13 +12,12 @@ from torch import Tensor, nn
 from train_command import main
 
 from unblur.errors import UnblurError
-from unblur.layers.code import Code
 from unblur.losses.pixel import charbonnier
 from unblur.losses.priors import divergence, released_divergence
 from unblur.metrics.fidelity import psnr
 from unblur.models.weights import load_weights
 from unblur.networks.blur_kernel_space import BlurKernelSpace
-from unblur.networks.kinds import BlurSpaceNetwork
+from unblur.networks.kinds import BlurSpaceNetwork, Code
 from unblur.networks.path_blur_space import PathBlurSpace
 from unblur.training.blur_space_training import BlurSpaceSystem, CodeLoss
 

@@ -13,7 +13,7 @@ from unblur.data.stills import Still
 from unblur.data.synthetic_batches import SyntheticExposures
 from unblur.errors import UnblurError
 from unblur.exposure.camera import MotionSpec
-from unblur.losses.pairwise import naive, order_invariant, order_regulariser
+from unblur.losses.order_loss import naive, order_invariant, order_regulariser
 from unblur.losses.pixel import shrink
 from unblur.metrics.ordering import all_pairs, symmetric_pairs
 from unblur.models.card import Card

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from unblur.exposure.average import reblur_residual
 from unblur.exposure.response import Response
-from unblur.layers.code import Code
 from unblur.losses.pixel import charbonnier
+from unblur.networks.kinds import Code
 
 
 def reblur_consistency(blurry: Tensor, frames: Tensor, response: Response = "srgb", eps: float = 1e-3) -> Tensor:

@@ -21,11 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur.layers.bands import in_bands
-from unblur.layers.code import Code
 from unblur.layers.padding import crop, pad_to_size
 from unblur.layers.resample import stretched
 from unblur.layers.strided import StridedEncoder
-from unblur.networks.kinds import BlurSpaceNetwork
+from unblur.networks.kinds import BlurSpaceNetwork, Code
 
 CELL = 128
 SMALLEST = 256

@@ -7,11 +7,35 @@ What is written below as a default holds for a network that says nothing else.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
 
-from unblur.layers.code import Code
+
+class Code(NamedTuple):
+    """A latent description of a blur operator, one vector for each cell of a picture.
+
+    Attributes
+    ----------
+    mean : Tensor
+        (B, C, h, w), the code itself.
+    log_variance : Tensor or None
+        Of the normal distribution around it, the same shape; None where an encoder is not variational.
+    """
+
+    mean: Tensor
+    log_variance: Tensor | None = None
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """A code from the distribution; the mean if there is none."""
+        if self.log_variance is None:
+            return self.mean
+        # Drawn where the generator is, so that one seed gives the same code on every device.
+        device = None if generator is None else generator.device
+        noise = torch.randn(self.mean.shape, generator=generator, device=device or self.mean.device)
+        return self.mean + (0.5 * self.log_variance).exp() * noise.to(self.mean)
+
 
 Kind = Literal["restorer", "film", "refiner", "blur_space", "order", "prior", "critic", "denoiser"]
 Start = Literal["blurry", "sharp"]

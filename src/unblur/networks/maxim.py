@@ -21,8 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unblur.layers.dense import Dense, Mix, Norm, Part, by_bands, dense, part
-from unblur.layers.multi_axis import MultiAxis, MultiAxisMlp
+from unblur.layers.dense import Dense, Mix, MultiAxis, MultiAxisMlp, Norm, Part, by_bands, dense, part
 from unblur.layers.padding import pad_around
 from unblur.layers.resample import shrink
 from unblur.networks.kinds import RestorerNetwork

@@ -24,13 +24,11 @@ from unblur.exposure.average import frame_times, trapezoid_weights
 from unblur.exposure.camera import is_canonical
 from unblur.exposure.response import Response, from_linear, to_linear
 from unblur.layers.bands import in_bands
-from unblur.layers.code import Code
 from unblur.layers.padding import crop, pad_to_multiple
 from unblur.layers.paths import follow_back, net_motion, path_at, reverse_time, warp
 from unblur.layers.resample import stretched
-from unblur.networks.gauss_newton import gauss_newton
-from unblur.networks.kinds import BlurSpaceNetwork
-from unblur.networks.spectral_motion import PIXELS, SpectralMotion
+from unblur.networks.kinds import BlurSpaceNetwork, Code
+from unblur.networks.spectral_motion import PIXELS, SpectralMotion, gauss_newton
 from unblur.networks.unet import residual_stack
 
 CELL, PATCH = 128, 16

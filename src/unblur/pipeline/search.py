@@ -23,9 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unblur.losses.perceptual import Backbone
-from unblur.losses.pixel import charbonnier
+from unblur.losses.pixel import charbonnier, dissimilarity
 from unblur.losses.priors import code_norm, hyper_laplacian
-from unblur.losses.similarity import dissimilarity
 from unblur.networks.deep_image_prior import DeepCodePrior, DeepImagePrior
 from unblur.pipeline.search_options import SearchOptions
 from unblur.runtime.precision import autocast

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from unblur.errors import UnblurError
-from unblur.layers.code import Code
 from unblur.layers.paths import path_at
 from unblur.losses.pixel import charbonnier
 from unblur.losses.priors import divergence, released_divergence, reversible_path_error
 from unblur.metrics.fidelity import psnr
+from unblur.networks.kinds import Code
 from unblur.networks.path_blur_space import canonical
 from unblur.training.base import Measurement, Optimizer, System, Way
 from unblur.training.schedule import Schedule

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from unblur.errors import UnblurError
 from unblur.layers.padding import crop, pad_to_multiple
-from unblur.losses.pairwise import Distance, naive, order_invariant, order_regulariser
+from unblur.losses.order_loss import Distance, naive, order_invariant, order_regulariser
 from unblur.losses.pixel import shrink
 from unblur.metrics.ordering import symmetric_pairs
 from unblur.metrics.sequence import best_direction, directed
@@ -23,7 +23,7 @@ from unblur.training.schedule import Schedule
 
 @dataclass(frozen=True)
 class FrameLoss:
-    """What a network of a fixed number of frames is trained for; see `losses.pairwise`.
+    """What a network of a fixed number of frames is trained for; see `losses.order_loss`.
 
     HyperCUT's three: ``compare: frames``; ``compare: pairs``; the latter with ``order: 0.2`` and an order network.
 
@@ -42,7 +42,7 @@ class FrameLoss:
     order_network : str, optional
         A name of the zoo, or a file: what scores order. It stays as it is.
     released : bool
-        Pairs and order as in the released program, see `losses.pairwise`.
+        Pairs and order as in the released program, see `losses.order_loss`.
     flow : float
         Weight of the length of flows in pixels (the paper's mu is 0.02), of recurrent networks.
     middle : {"truth", "network"}

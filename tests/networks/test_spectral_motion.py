@@ -4,8 +4,8 @@ import torch.nn.functional as F
 
 from unblur.exposure.average import frame_times
 from unblur.layers.paths import follow_back, warp
-from unblur.networks import gauss_newton as revision
-from unblur.networks.gauss_newton import GaussNewtonUpdate, gauss_newton
+from unblur.networks import spectral_motion as revision
+from unblur.networks.spectral_motion import GaussNewtonUpdate, gauss_newton
 
 
 def texture(side=64):
@@ -68,7 +68,7 @@ def test_bands_are_the_whole(rows, monkeypatch):
     coefficients = 4 * torch.randn(2, 4, 12, 5, generator=generator)
     whole = gauss_newton(pictures, coefficients)
     seen, in_one = [], revision._in_one
-    monkeypatch.setattr(revision, "BAND", rows * 8 * 40)
+    monkeypatch.setattr(revision, "BAND_PIXELS", rows * 8 * 40)
     monkeypatch.setattr(revision, "_in_one", lambda light, field: seen.append(len(light[0, 0])) or in_one(light, field))
     for banded, expected in zip(gauss_newton(pictures, coefficients), whole, strict=True):
         torch.testing.assert_close(banded, expected, atol=1e-5, rtol=1e-4)
@@ -79,6 +79,6 @@ def test_bands_are_the_whole(rows, monkeypatch):
 def test_paths_that_are_no_numbers_have_no_reach(monkeypatch):
     pictures, nothing = torch.rand(1, 2, 32, 16), torch.full((1, 4, 4, 2), torch.nan)
     whole, _ = gauss_newton(pictures, nothing)
-    monkeypatch.setattr(revision, "BAND", 1)
+    monkeypatch.setattr(revision, "BAND_PIXELS", 1)
     step, _ = gauss_newton(pictures, nothing)
     torch.testing.assert_close(step, whole, equal_nan=True)
