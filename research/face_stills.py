@@ -13,7 +13,7 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor
 
-from unblur.datasets.landmarks import Mark, read_marks
+from unblur.datasets.face_windows import Mark, read_marks
 from unblur.media.image import Picture
 from unblur.media.video import read_clip
 

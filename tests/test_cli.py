@@ -14,11 +14,11 @@ from torch import nn
 import unblur
 import unblur.training
 from unblur.cli import main, program
-from unblur.cli.spelling import Spelling
+from unblur.cli.console import Spelling
 from unblur.errors import UnblurError, UsageError
 from unblur.media.image import Picture, read_image
 from unblur.media.video import read_clip
-from unblur.models import auto_select as choice
+from unblur.models import load as choice
 from unblur.models.card import Card
 from unblur.models.registry import ALIASES
 from unblur.models.weights import save_weights
@@ -93,7 +93,7 @@ def test_help_imports_nothing_heavy(arguments):
     code = f"""
 import sys
 from unblur.cli import main, program
-from unblur.cli.spelling import Spelling
+from unblur.cli.console import Spelling
 from unblur.errors import UnblurError, UsageError
 print(main({arguments!r}))
 print([name for name in {heavy!r} if name in sys.modules])

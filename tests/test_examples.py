@@ -15,7 +15,7 @@ def run(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: Path) -> None:
 
 
 def test_film(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("unblur.models.auto_select.PATIENCE", 0.0)  # the fast model
+    monkeypatch.setattr("unblur.models.load.PATIENCE", 0.0)  # the fast model
     run(monkeypatch, "film.py", EXAMPLES / "pan.png", tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"sharp.png", "film.mp4"}
     assert "residual" in capsys.readouterr().out

@@ -5,9 +5,9 @@ import itertools
 import pytest
 import torch
 
-from unblur.models import auto_select as choice
+from unblur.models import load as choice
 from unblur.models import registry as table
-from unblur.models.auto_select import COST, PATIENCE, auto_select
+from unblur.models.load import COST, PATIENCE, auto_select
 from unblur.pipeline.restore import load
 
 CPU, GPU, FLOAT = torch.device("cpu"), torch.device("cuda:0"), torch.float32

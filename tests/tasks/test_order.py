@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import unblur
 from unblur.data.exposure_metadata import Entry, Metadata, read_metadata, write_metadata
-from unblur.data.manifest import read_manifest
+from unblur.datasets.metadata import read_manifest
 from unblur.errors import UnblurError
 from unblur.media import atomic
 from unblur.media.image import Picture

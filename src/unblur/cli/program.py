@@ -15,8 +15,7 @@ import typer
 
 from unblur._version import __version__
 from unblur.cli import blur, data, evaluate, models, order, photos, train
-from unblur.cli.console import FAILED, INTERRUPTED, OK, WRONG_USAGE, Console, print_json
-from unblur.cli.spelling import Spelling
+from unblur.cli.console import FAILED, INTERRUPTED, OK, WRONG_USAGE, Console, Spelling, print_json
 from unblur.errors import UnblurError, UsageError
 
 DEBUG = "UNBLUR_DEBUG"

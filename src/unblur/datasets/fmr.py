@@ -26,19 +26,23 @@ from unblur.data.layouts import SPLIT_FOLDERS
 from unblur.datasets.face_windows import (
     FaceWindow,
     FmrStatistics,
+    Marks,
     WindowRules,
     face_windows,
+    find_marks,
     fmr_order,
     fmr_statistics,
     marked_windows,
+    read_annotations,
+    read_marks,
+    write_marks,
 )
-from unblur.datasets.landmarks import Marks, find_marks, read_annotations, read_marks, write_marks
 from unblur.errors import UnblurError, UsageError
 from unblur.media.folder import atomic_path, find_clips, images_in, is_folder
 from unblur.media.image import Picture, write_image
 from unblur.media.output_folder import OutputFolder
 from unblur.media.video import read_clip
-from unblur.models.mtcnn_weights import load_face_cascade
+from unblur.models.feature_networks import load_face_cascade
 from unblur.pipeline.face_detection import CascadeDetector, Detector
 from unblur.run_report import Job, Listener, Outcome, RunReport, Silent, run
 from unblur.table import Table

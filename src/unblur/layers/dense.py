@@ -10,11 +10,11 @@ in other ways (``benchmarks/maxim.py`` compares them):
   and shifts multiplied into what comes next;
 * all of it on as many pixels at once as stay in the cache.
 
-Multi-axis layers (MAXIM: Tu et al., CVPR 2022, section 3.2) mix positions inside blocks and across a grid. Features are
-(B, H, W, C). With a size s the block axis mixes the ``s * s`` pixels of every block of ``s`` by ``s``; the grid axis
-lays a grid of ``s`` by ``s`` cells on the whole picture and mixes pixels that sit at one place of every cell. Half of the
-channels take the one axis, half the other. Both go strip by strip (a row of blocks; a row of pixels of every cell), so
-that all between the first dense layer and the last happens in a CPU's cache.
+Multi-axis layers (MAXIM: Tu et al., CVPR 2022, section 3.2) mix positions inside blocks and across a grid. Features
+are (B, H, W, C). With a size s the block axis mixes the ``s * s`` pixels of every block of ``s`` by ``s``; the grid
+axis lays a grid of ``s`` by ``s`` cells on the whole picture and mixes pixels that sit at one place of every cell.
+Half of the channels take the one axis, half the other. Both go strip by strip (a row of blocks; a row of pixels of
+every cell), so that all between the first dense layer and the last happens in a CPU's cache.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Networks that metrics and losses look through, from files of other people: backbones, LPIPS, Inception, faces."""
+"""Networks from files of other people: backbones, LPIPS, Inception and faces for metrics, and what finds faces.
+
+The published weights of MTCNN come with the package mtcnn, whose own program needs TensorFlow; its three files of
+weights need nothing but lz4. Each is a pickled list of arrays.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +31,7 @@ from unblur.models.weights import fill
 from unblur.networks.arcface import ArcFaceNet
 from unblur.networks.dlib_resnet import DlibResNet
 from unblur.networks.inception import Inception
+from unblur.networks.mtcnn import MTCNN
 
 KINDS: dict[tuple[int, ...], Callable[[], Backbone]] = {(64, 3, 3, 3): vgg19, (64, 3, 11, 11): alexnet}
 """By the shape of the first convolution."""
@@ -321,3 +327,87 @@ def _dlib_names(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         order = (3, 2, 0, 1) if tensor.ndim == 4 else tuple(range(tensor.ndim))
         renamed[f"{layer}.{PARTS[found[3]]}"] = tensor.permute(order).contiguous()
     return renamed
+
+
+MTCNN_FILES = {"proposer": "pnet.lz4", "refiner": "rnet.lz4", "describer": "onet.lz4"}
+INSTALL_FACES = "pip install 'unblur[faces]', or say where faces are"
+LARGEST_MTCNN = 1 << 24
+
+
+def load_face_cascade(folder: Path | None = None) -> MTCNN:
+    """The detector's networks with their published weights (MIT); nothing is fetched.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        With the files; by default that of the installed package mtcnn.
+
+    Raises
+    ------
+    UnblurError
+        The extra ``faces`` is not installed, or its files are not those of mtcnn 1.0.
+    """
+    folder = folder or _installed()
+    network = MTCNN()
+    tensors: dict[str, Tensor] = {}
+    for part, file in MTCNN_FILES.items():
+        path = folder / file
+        try:
+            arrays = _read_mtcnn(path)
+            named = _named_layers(getattr(network, part), arrays)
+        except UnblurError:
+            raise
+        except Exception as fault:  # a damaged pickle raises whatever it likes
+            problem = f"holds no weights of MTCNN ({type(fault).__name__})"
+            raise UnblurError(path, problem, "pip install --force-reinstall 'mtcnn>=1.0,<2'") from None
+        tensors |= {f"{part}.{name}": tensor for name, tensor in named.items()}
+    fill(network, tensors, folder)
+    return network.eval().requires_grad_(False)
+
+
+def _installed() -> Path:
+    """Where the package's weights are; it is found and not imported, because importing it asks for TensorFlow."""
+    try:
+        package, decoder = find_spec("mtcnn"), find_spec("lz4")
+    except (ImportError, ValueError):
+        package = decoder = None
+    if package is None or decoder is None or package.origin is None:
+        raise UnblurError("finding faces", "needs the extra faces, which is not installed", INSTALL_FACES)
+    return Path(package.origin).parent / "assets" / "weights"
+
+
+def _read_mtcnn(path: Path) -> list[Tensor]:
+    from lz4.frame import decompress
+
+    try:
+        packed = path.read_bytes()
+    except OSError as fault:
+        problem = f"cannot be read ({fault.strerror})"
+        raise UnblurError(path, problem, "pip install --force-reinstall 'mtcnn>=1.0,<2'") from fault
+    if len(packed) > LARGEST_MTCNN:
+        raise ValueError("too large")
+    return [each.tensor for each in read_arrays(decompress(packed))]
+
+
+def _named_layers(network: nn.Module, arrays: list[Tensor]) -> dict[str, Tensor]:
+    """The arrays under our names, in torch's order of dimensions; they come layer by layer."""
+    rest = iter(arrays)
+    tensors: dict[str, Tensor] = {}
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            tensors |= {f"{name}.weight": next(rest).permute(3, 2, 0, 1), f"{name}.bias": next(rest)}
+        elif isinstance(layer, nn.Linear):
+            weight = next(rest).T
+            if name == "body.dense":
+                weight = _rearranged(weight)
+            tensors |= {f"{name}.weight": weight, f"{name}.bias": next(rest)}
+        elif isinstance(layer, nn.PReLU):
+            tensors[f"{name}.weight"] = next(rest).flatten()
+    if next(rest, None) is not None:
+        raise ValueError("more arrays than layers")
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def _rearranged(weight: Tensor) -> Tensor:
+    """Columns of (outputs, 3 * 3 * C), by width, height and channel, to those by channel, height and width."""
+    return weight.unflatten(1, (3, 3, -1)).permute(0, 3, 2, 1).flatten(1)

@@ -1,10 +1,11 @@
-"""A network with its card on a device, ready to be asked."""
+"""A network with its card on a device, ready to be asked; and which model, where none is named."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from unblur.errors import UnblurError
+from unblur.models.registry import ALIASES
 from unblur.models.weights import load_weights
 from unblur.runtime.device import resolve_device
 from unblur.runtime.tiling import is_out_of_memory
@@ -81,3 +83,57 @@ def fits_memory(subject: str) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise UnblurError(subject, "is too large for the memory", "use a smaller picture, or `device=cpu`") from None
+
+
+PATIENCE = 60.0
+"""Seconds that a command may take before the fast model serves better."""
+
+COST = {"maxim": {torch.float32: 65.0, torch.bfloat16: 50.0}, "film-small": {torch.float32: 13.0, torch.bfloat16: 11.0}}
+"""Seconds of one core per megapixel, from reading to the reblur residual, in either number format; measured."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A model and why it was chosen.
+
+    Attributes
+    ----------
+    model : str
+        In `unblur.models.registry.SHIPPED`.
+    reason : str
+        For people, in half a line, with what to type for the other one.
+    """
+
+    model: str
+    reason: str
+
+
+def auto_select(sizes: Iterable[int], device: torch.device, dtype: torch.dtype, threads: int) -> Choice:
+    """Choose between the best model and the fast one.
+
+    Parameters
+    ----------
+    sizes : iterable of int
+        Pixels of each picture; read only as far as the answer needs.
+    device : torch.device
+    dtype : torch.dtype
+        Of the passes.
+    threads : int
+        Cores at work, on a CPU.
+
+    Examples
+    --------
+    >>> auto_select([12_000_000], torch.device("cpu"), torch.float32, threads=2).model
+    'film-small'
+    """
+    best, fast = ALIASES["best"], ALIASES["fast"]
+    if device.type != "cpu":
+        return Choice(best, "best")
+    cost = COST[best].get(dtype, COST[best][torch.float32]) / 1e6 / threads
+    seconds = 0.0
+    for pixels in sizes:
+        seconds += cost * pixels
+        if seconds > PATIENCE:
+            return Choice(fast, f"fast; `model=best` would take more than {PATIENCE:.0f} s")
+    share = COST[best][torch.float32] / COST[fast][torch.float32]
+    return Choice(best, f"best; `model=fast` takes 1/{share:.0f} of the time")

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from unblur.analysis.motion_field import Field, measure_field
 from unblur.errors import UsageError
-from unblur.models.auto_select import Choice, auto_select
-from unblur.models.load import display_name, weights_digest
+from unblur.models.load import Choice, auto_select, display_name, weights_digest
 from unblur.models.registry import ALIASES, DEFAULT, SHIPPED
 from unblur.models.weights import load_weights
 from unblur.networks.kinds import Kind
@@ -407,7 +406,7 @@ def load(
     tile : int or "auto"
         Side of the tiles that large pictures are cut into.
     sizes : iterable of int, optional
-        Pixels of each picture that it is for; see `unblur.models.auto_select.auto_select`. They also choose what makes
+        Pixels of each picture that it is for; see `unblur.models.load.auto_select`. They also choose what makes
         the middle frame for a model that moves one and makes none.
 
     Raises

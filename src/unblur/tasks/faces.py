@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from unblur.errors import UnblurError, UsageError
 from unblur.media.image import Picture
-from unblur.models.mtcnn_weights import load_face_cascade
+from unblur.models.feature_networks import load_face_cascade
 from unblur.models.registry import FACES
 from unblur.pipeline.compositing import MAX_DRIFT, Frames, Patch, PatchedFilm, Place, low_frequency_drift, runs_backward
 from unblur.pipeline.face_detection import Box, CascadeDetector, Detector, Face, find_faces

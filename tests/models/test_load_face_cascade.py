@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from unblur.errors import UnblurError
-from unblur.models import mtcnn_weights as mtcnn
-from unblur.models.mtcnn_weights import FILES, load_face_cascade
+from unblur.models import feature_networks as mtcnn
+from unblur.models.feature_networks import MTCNN_FILES, load_face_cascade
 from unblur.networks.mtcnn import MTCNN
 
 PADDING = b"\x03\xff\xff\xff"
@@ -76,7 +76,7 @@ def published(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "lz4.frame", lz4.frame)
     torch.manual_seed(1)
     network = MTCNN()
-    for part, file in FILES.items():
+    for part, file in MTCNN_FILES.items():
         (tmp_path / file).write_bytes(packed(as_published(getattr(network, part))))
     return tmp_path, network
 
