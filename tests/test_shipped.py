@@ -14,7 +14,7 @@ from unblur.exposure.camera import MotionSpec
 from unblur.exposure.synthetic_exposure import render
 from unblur.media.image import read_image
 from unblur.metrics.fidelity import psnr
-from unblur.models.registry import BLUR_SPACE, DEFAULT, FACES, ORDER, SHIPPED
+from unblur.models.registry import BLUR_SPACE, DEFAULT, DENOISER, FACES, ORDER, SHIPPED
 from unblur.models.weights import FILES, load_weights
 
 OURS = [name for name in SHIPPED if name != "maxim"]
@@ -29,7 +29,10 @@ def test_whole_small_and_described(name):
     assert card.name == name
     assert card.data
     assert card.licence == "Apache-2.0"
-    protocols = {BLUR_SPACE: "blur-1", ORDER: "order-1", FACES: "faces-1, 24 exposures of each length"}
+    protocols = {
+        **{BLUR_SPACE: "blur-1", ORDER: "order-1", FACES: "faces-1, 24 exposures of each length"},
+        DENOISER: "white noise on the 24 Kodak pictures, mean PSNR",
+    }
     assert card.protocol == protocols.get(name, "val-1")
     assert card.score
     assert card.steps > 0
