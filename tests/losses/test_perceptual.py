@@ -38,7 +38,7 @@ def test_vgg_is_looked_at_as_in_blur_kernel_space() -> None:
     with torch.device("meta"):
         network = vgg19()
     assert network.shares == (0.2, 0.4, 0.8, 1.0, 3.0)
-    for number, before in zip(network.looked, (None, *[torch.nn.MaxPool2d] * 4), strict=True):
+    for number, before in zip(network.taps, (None, *[torch.nn.MaxPool2d] * 4), strict=True):
         assert isinstance(network.features[number], torch.nn.ReLU)
         assert before is None or isinstance(network.features[number - 2], before)
 

@@ -91,7 +91,7 @@ def test_layer_by_layer(network: Inception, of: str) -> None:
     expected = reference(weights, picture, fid=of == "fid")
     other = reference(weights, picture, fid=of != "fid")
     with torch.inference_mode():
-        seen = ours.seen(picture)
+        seen = ours.features(picture)
     assert seen.shape == (1, 2048)
     assert torch.allclose(seen, expected, rtol=1e-3, atol=1e-4 * expected.max())
     assert not torch.allclose(seen, other, rtol=1e-2, atol=1e-3 * expected.max()), "the pools matter"
@@ -105,7 +105,7 @@ def test_the_number_of_weights(network: Inception) -> None:
 
 def test_pictures_become_299_pixels_large(network: Inception, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Tensor] = []
-    monkeypatch.setattr(Inception, "seen", lambda self, pictures: seen.append(pictures) or pictures)
+    monkeypatch.setattr(Inception, "features", lambda self, pictures: seen.append(pictures) or pictures)
     picture = torch.rand(1, 3, 23, 40)
     Inception("fid", "corners")(picture)
     Inception("fid", "centres")(picture)

@@ -54,8 +54,8 @@ def part_terms(
         Of the Charbonnier distance.
     train : {"both", "restorer", "paths", "guess", "detail"}
         The part that learns; the other stays as it is. With "guess" only the coarse estimate of the path network
-        learns (see `evidence.SpectralMotion`), in a fraction of the time: the way to begin. With "detail" it stays, and
-        only what corrects it learns. Where there is nothing to correct it, the guess is all that the paths learn.
+        learns (`spectral_motion.SpectralMotion`), in a fraction of the time: the way to begin. With "detail" it stays,
+        and only what corrects it learns. Where there is nothing to correct it, the guess is all that the paths learn.
     """
     truth = frames[:, 0]
     learns = train in ("both", "restorer")
@@ -111,7 +111,7 @@ def guess_error(guess: Tensor, truth: Tensor, paths: Tensor, times: Tensor) -> T
 
 
 def rule_error(rightwards: Tensor, downwards: Tensor, truth: Tensor, paths: Tensor, times: Tensor) -> Tensor:
-    """As `guess_error`, of paths that are told to run one way: see `evidence.SpectralMotion.both`.
+    """As `guess_error`, of paths that are to run one way: see `spectral_motion.SpectralMotion.two_directions`.
 
     Each place is compared in the direction in which it truly moves rightwards, or downwards, and counts by the square
     of the cosine between its motion and that direction: nothing is asked where the rule jumps.
@@ -127,8 +127,8 @@ def rule_error(rightwards: Tensor, downwards: Tensor, truth: Tensor, paths: Tens
     aligned = net.square() / (net.square().sum(1, keepdim=True) + 1e-2)
     error = torch.zeros((), device=truth.device)
     for axis, coefficients in enumerate((rightwards, downwards)):
-        as_told, reversed_ = (_distance(c, places, times) for c in (coefficients, reverse_time(coefficients)))
-        distance = torch.where(net[:, None, axis] > 0, as_told, reversed_)
+        as_asked, reversed_ = (_distance(c, places, times) for c in (coefficients, reverse_time(coefficients)))
+        distance = torch.where(net[:, None, axis] > 0, as_asked, reversed_)
         error = error + (distance.log1p() * weight * aligned[:, axis : axis + 1]).mean()
     return error
 

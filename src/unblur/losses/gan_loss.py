@@ -4,7 +4,7 @@ The critic tells true frames from made ones, the whole (D_enc) and pixel by pixe
 network is to make frames that it takes for true, and for the time that was asked for. The paper prints + log D of made
 frames where the critic's loss needs log(1 - D); it is taken for the slip that it is.
 
-The released program differs: it takes sigmoids of what has been through a sigmoid already, so that no verdict can cost
+The released program differs: it takes sigmoids of what has been through a sigmoid already, so that no output can cost
 less than 0.313 (true) or 0.693 (made); and it halves what the critic is trained for.
 """
 
@@ -31,9 +31,9 @@ def taken_for_made(logits: Tensor, form: Form = "paper") -> Tensor:
     return F.softplus(logits if form == "paper" else logits.sigmoid()).mean()
 
 
-def time_error(told: Tensor, times: Tensor) -> Tensor:
-    """The mean squared error of times told pixel by pixel, (N, H, W), of frames at `times` (N,): eq. 13."""
-    return (told - times[:, None, None]).square().mean()
+def time_error(predicted: Tensor, times: Tensor) -> Tensor:
+    """The mean squared error of times predicted pixel by pixel, (N, H, W), of frames at `times` (N,): eq. 13."""
+    return (predicted - times[:, None, None]).square().mean()
 
 
 def critic_terms(
@@ -44,7 +44,7 @@ def critic_terms(
     Parameters
     ----------
     true, made : Judged
-        Its verdicts on N true frames and on N made ones.
+        Its outputs for N true frames and on N made ones.
     times : Tensor
         (N,), when both were.
     regression : float
@@ -58,11 +58,11 @@ def critic_terms(
         ``critic_whole``, ``critic_local``, ``critic_time``; their sum is what is minimised.
     """
     share = 1.0 if form == "paper" else 0.5
-    told = time_error(true.time, times) + time_error(made.time, times)
+    error = time_error(true.time, times) + time_error(made.time, times)
     return {
         "critic_whole": share * (taken_for_true(true.whole, form) + taken_for_made(made.whole, form)),
         "critic_local": share * (taken_for_true(true.local, form) + taken_for_made(made.local, form)),
-        "critic_time": share * regression * told,
+        "critic_time": share * regression * error,
     }
 
 
@@ -74,7 +74,7 @@ def network_terms(
     Parameters
     ----------
     made : Judged
-        The critic's verdict on N frames that it made.
+        The critic's output for N frames that the network made.
     times : Tensor
         (N,), the times that it was asked for.
     weight, regression : float

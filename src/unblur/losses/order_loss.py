@@ -1,7 +1,7 @@
 """Losses about the order of frames: which way time runs, films that keep to it, and frames in one order or in any.
 
 HyperCUT (Pham et al., CVPR 2023), after Jin, Meishvili, Favaro (CVPR 2018). Blur is the same whichever way time ran, so
-a network of a fixed number of frames that is told one order of every clip learns the mean of both. Comparing the sum
+a network of a fixed number of frames that learns one order of every clip learns the mean of both. Comparing the sum
 and the absolute difference of the two frames at equal distance from the middle asks for no order; but it asks that of
 each pixel by itself, so frames may be pieced together of both directions. What keeps a whole clip to one is a score of
 its order, as a regulariser.
@@ -48,7 +48,7 @@ def one_sided(scores: Tensor) -> Tensor:
 
         -log(prod g(s_p) + prod g(-s_p)) / P, the mean over clips.
 
-    Where `agreement` counts how many couples of pairs agree, one pair that disagrees with the others is told so by all
+    Where `agreement` counts how many couples of pairs agree, one pair that disagrees with the others is pulled by all
     of them here, and a clip that has made up its mind is left alone.
 
     Parameters

@@ -1,6 +1,6 @@
 """How unlike two pictures are to a network that learned to tell things apart (Johnson, Alahi, Fei-Fei, ECCV 2016).
 
-`Lpips` weighs what such a network sees as people do (Zhang, Isola, Efros, Shechtman, Wang, CVPR 2018).
+`Lpips` weighs the features of such a network as people judge pictures (Zhang, Isola, Efros et al., CVPR 2018).
 
 The networks are VGG-19 (Simonyan, Zisserman, 2015) and AlexNet (Krizhevsky, Sutskever, Hinton, 2012), as far as their
 convolutions go, with the names that torchvision gives to weights. No weights come with this package.
@@ -15,38 +15,38 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 VGG19 = (64, 64, "M", 128, 128, "M", 256, 256, 256, 256, "M", 512, 512, 512, 512, "M", 512)
-"""Channels of its 3x3 convolutions as far as the last that is looked at; M halves the picture."""
+"""Channels of its 3x3 convolutions as far as the last tap; M halves the picture."""
 
 
 class Backbone(nn.Module):
-    """Convolutions, each followed by ReLU, some of which are looked at.
+    """Convolutions, each followed by ReLU, with taps after some of them.
 
     Attributes
     ----------
     features : nn.Sequential
         Named as torchvision does.
     shares : tuple of float
-        How much what is seen after each of `looked` counts in `distance`.
+        Weights in `distance` of the features after each of `taps`.
     smallest : int
         Side of the smallest picture that reaches the last of them.
     """
 
-    def __init__(self, layers: Sequence[nn.Module], looked: Sequence[int], shares: Sequence[float]) -> None:
+    def __init__(self, layers: Sequence[nn.Module], taps: Sequence[int], shares: Sequence[float]) -> None:
         super().__init__()
         self.features = nn.Sequential(*layers)
-        self.looked, self.shares = tuple(looked), tuple(shares)
+        self.taps, self.shares = tuple(taps), tuple(shares)
         self.smallest = 32
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) in [0, 1] to the features (B, C, h, w) that are looked at."""
+        """(B, 3, H, W) in [0, 1] to the features (B, C, h, w) after each tap."""
         short = [max(self.smallest - side, 0) for side in image.shape[-2:]]
         features = F.pad(image, (0, short[1], 0, short[0]), mode="replicate") if any(short) else image
-        seen = []
+        tapped = []
         for number, layer in enumerate(self.features):
             features = layer(features)
-            if number in self.looked:
-                seen.append(features)
-        return seen
+            if number in self.taps:
+                tapped.append(features)
+        return tapped
 
     def distance(self, image: Tensor, target: Sequence[Tensor]) -> Tensor:
         """Mean absolute differences to a picture's features, which are computed once, added up by `shares`.
@@ -69,7 +69,7 @@ class Backbone(nn.Module):
 
 
 def vgg19() -> Backbone:
-    """Looked at after the first ReLU of each of its five sizes, the deep ones most, as in Blur Kernel Space.
+    """Tapped after the first ReLU of each of its five sizes, weighed as in Blur Kernel Space: the deep ones most.
 
     Blur Kernel Space gives it pictures in [0, 1] as they are, not normalised as it was trained on.
     """
@@ -85,7 +85,7 @@ def vgg19() -> Backbone:
 
 
 def alexnet() -> Backbone:
-    """Looked at after each of its five convolutions, all alike."""
+    """Tapped after each of its five convolutions, with equal weights."""
     layers = [
         *(nn.Conv2d(3, 64, 11, stride=4, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
         *(nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
@@ -107,7 +107,7 @@ class Lpips(nn.Module):
     Attributes
     ----------
     heads : nn.ParameterList
-        (C,) for each layer that is looked at: how much people heed each of its channels.
+        (C,) for each tap: the weights of its channels, fitted to what people judge.
     """
 
     centre: Tensor
@@ -127,19 +127,19 @@ class Lpips(nn.Module):
             raise ValueError(f"pictures must be of one shape: {image.shape}, {truth.shape}")
         both = torch.stack((image, truth)).flatten(0, -4)
         total = both.new_zeros(len(both) // 2)
-        for head, seen in zip(self.heads, self.seen(both), strict=True):
+        for head, seen in zip(self.heads, self.features(both), strict=True):
             first, second = (seen / (seen.norm(dim=1, keepdim=True) + 1e-10)).chunk(2)
             total = total + torch.einsum("nchw,c->nhw", (first - second).square(), head).mean((-2, -1))
         return total.view(image.shape[:-3])
 
-    def seen(self, pictures: Tensor) -> list[Tensor]:
+    def features(self, pictures: Tensor) -> list[Tensor]:
         """The features (N, C, h, w) of each layer of pictures (N, 3, H, W) in [0, 1], which are normalised."""
         features: list[Tensor] = self.backbone((pictures - self.centre) / self.spread)
         return features
 
 
 class LpipsFeatures(nn.Module):
-    """What the AlexNet of LPIPS sees in a picture as a whole: means over the positions of its last layer.
+    """The features of a whole picture by the AlexNet of LPIPS: means over the positions of its last layer.
 
     Parameters
     ----------
@@ -158,5 +158,5 @@ class LpipsFeatures(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] to (N, 256)."""
-        features: Tensor = self.lpips.seen(pictures)[-1]
+        features: Tensor = self.lpips.features(pictures)[-1]
         return features.mean((-2, -1))

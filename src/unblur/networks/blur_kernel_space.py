@@ -81,7 +81,7 @@ class Features(nn.Module):
 
 
 class CodedUNet(nn.Module):
-    """A U-Net of five scales that is told a code at its coarsest, all but one of its convolutions without bias.
+    """A U-Net of five scales that takes a code at its coarsest, all but one of its convolutions without bias.
 
     Parameters
     ----------
@@ -221,8 +221,8 @@ class BlurKernelSpace(nn.Module, BlurSpaceNetwork):
         """
         if sharp.shape != blurry.shape:
             raise ValueError(f"shapes differ: {tuple(sharp.shape)} and {tuple(blurry.shape)}")
-        looks = [self.features(self._padded(image)) for image in (sharp, blurry)]
-        mean = self.encoder(torch.cat(looks, 1))
+        features = [self.features(self._padded(image)) for image in (sharp, blurry)]
+        mean = self.encoder(torch.cat(features, 1))
         if not self.variational:
             return Code(mean)
         mean, spread = mean.chunk(2, 1)

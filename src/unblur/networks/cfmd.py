@@ -1,8 +1,8 @@
-"""The network of moments: one blurry picture and a time to the sharp frame at that time.
+"""CFMD: one blurry picture and a time to the sharp frame at that time.
 
-The generator of CFMD-GAN (Lee, Han, Heo, IEEE Access 2022): MIMO-UNet whose blocks are told the time. In the paper's
-symbols, the control factor u is the time, the mapping network is `Control`, and ContAda, which is CADC then CACA, is
-`TimedBlock`.
+The generator of CFMD-GAN (Lee, Han, Heo, IEEE Access 2022): MIMO-UNet whose blocks are conditioned on the time. In the
+paper's symbols, the control factor u is the time, the mapping network is `Control`, and ContAda, which is CADC then
+CACA, is `TimedBlock`.
 
 The paper enlarges the mapping network's answer to a map and lays it beside the features before 1x1 convolutions. As the
 time is one number per frame, that map is constant, and the convolution of both is that of the features plus one number
@@ -79,7 +79,7 @@ class Folded(NamedTuple):
 
 
 class TimedBlock(nn.Module):
-    """Convolution, deformable convolution, channel attention, the latter two told the time; plus the input (ContAda).
+    """Convolution, deformable convolution, channel attention, both conditioned on the time; plus the input (ContAda).
 
     Parameters
     ----------
@@ -88,12 +88,12 @@ class TimedBlock(nn.Module):
     deformable : bool
         CADC; else a plain convolution in its place.
     attention : bool
-        CACA; else channel attention that is not told the time.
+        CACA; else channel attention that does not depend on the time.
     mask_range : float
         Samples are multiplied by 0 to `mask_range`, half of it at first: 2 as released, 1 in the paper.
     shared_fusion : bool
-        Paper: the attention looks at the features that the deformable convolution reads and multiplies its output. As
-        released: it fuses that output with the time once more, looks at the result and multiplies that.
+        Paper: the attention reads the features that the deformable convolution reads and multiplies its output. As
+        released: it fuses that output with the time once more, reads the result and multiplies that.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ def _some(shift: Tensor | None, frames: slice) -> Tensor | None:
 
 
 class State(NamedTuple):
-    """What `CFMD` knows of a picture before it is told a time."""
+    """What `CFMD` computes of a picture, whatever the time."""
 
     views: Views
     begun: Tensor
@@ -228,7 +228,7 @@ class _Generator(nn.Module):
     """
 
     pictures = 1
-    """RGB pictures that are seen side by side; the answers are corrections of the first."""
+    """RGB pictures, side by side in the channels; the answers are corrections of the first."""
     # Channel attention averages over the whole picture.
     is_local = False
     tile_overlap = 64
@@ -272,7 +272,7 @@ class _Generator(nn.Module):
 
     def encode(self, blurry: Tensor) -> State:
         """All that does not depend on the time."""
-        views = self.skeleton.look(blurry)
+        views = self.skeleton.views(blurry)
         block = self._blocks(0)[0]
         begun = block.begin(views.feature, block.fold(self.control(blurry.new_zeros(1))[0]))
         return State(views, begun, blurry.shape[-2], blurry.shape[-1])
@@ -306,7 +306,7 @@ class _Generator(nn.Module):
             frames = slice(start, start + at_once)
             folded = [[block.of(frames) for block in stage] for stage in plan]
             group = self._frames(state.of(pictures[frames]), folded, every_scale)
-            # A network that is told no time makes one frame for all.
+            # A network that does not depend on the time makes one frame for all.
             groups.append([answer.expand(len(pictures[frames]), -1, -1, -1) for answer in group])
         return [torch.cat(group) if len(groups) > 1 else group[0] for group in zip(*groups, strict=True)]
 

@@ -101,7 +101,7 @@ class Judged(NamedTuple):
 
 
 class CFMDCritic(nn.Module, CriticNetwork):
-    """The discriminator of CFMD-GAN with its regressor of time, without the sigmoids of its two verdicts.
+    """The discriminator of CFMD-GAN with its regressor of time, without the sigmoids of its two outputs.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ class CFMDCritic(nn.Module, CriticNetwork):
         for level, fine in zip(self.decoder[1:], reversed(seen[:-1]), strict=True):
             features = level(torch.cat((_enlarged(features, fine.shape[-2:]), fine), 1))
         local, time = (crop(head(features)[:, 0], (height, width)) for head in (self.local, self.time))
-        # Times are told more finely than eight bits tell them apart.
+        # Eight bits are too few for times.
         return Judged(whole[:, 0].float(), local.float(), time.float().sigmoid())
 
 

@@ -164,10 +164,10 @@ class Inception(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] to (N, 2048)."""
         if self.resize == "corners":
-            return self.seen(by_corners(pictures * 255, SIDE) / 128 - 1)
-        return self.seen(2 * F.interpolate(pictures, (SIDE, SIDE), mode="bilinear", align_corners=False) - 1)
+            return self.features(by_corners(pictures * 255, SIDE) / 128 - 1)
+        return self.features(2 * F.interpolate(pictures, (SIDE, SIDE), mode="bilinear", align_corners=False) - 1)
 
-    def seen(self, pictures: Tensor) -> Tensor:
+    def features(self, pictures: Tensor) -> Tensor:
         """Of pictures as the network wants them, in [-1, 1], 75 pixels a side or more."""
         features: Tensor = self.body(pictures)
         return features.mean((-2, -1))

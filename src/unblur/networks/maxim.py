@@ -293,13 +293,13 @@ class Found(NamedTuple):
 
     Attributes
     ----------
-    seen : list of Tensor
+    encoded : list of Tensor
         By its encoders and decoders, added; of the last U-Net by the decoders.
     attended : list of Tensor
         By its attentions; empty for the last U-Net.
     """
 
-    seen: list[Tensor]
+    encoded: list[Tensor]
     attended: list[Tensor]
 
 
@@ -358,7 +358,7 @@ class Stage(nn.Module):
             seen, earlier = self.inputs[i](image), None
             if before is not None:
                 seen = part(self.fuse[i]([seen], before.attended[i])[0])
-                earlier = before.seen[i]
+                earlier = before.encoded[i]
             features, found = self.encoders[i]([*above, seen], earlier)
             encoded.append(found)
             above = [part(features)]
@@ -448,7 +448,7 @@ class Maxim(nn.Module, RestorerNetwork):
             found = stage.decode(images, encoded)
             del encoded
         assert found is not None
-        sharp = (self.head(found.seen[0]) + image).permute(0, 3, 1, 2)
+        sharp = (self.head(found.encoded[0]) + image).permute(0, 3, 1, 2)
         return sharp[..., top : top + blurry.shape[-2], left : left + blurry.shape[-1]]
 
     def _steps(self) -> list[tuple[int, int]]:

@@ -1,6 +1,6 @@
 """MIMO-UNet (Cho et al., ICCV 2021): one U-Net that sees the picture at three sizes and answers at three.
 
-`MimoSkeleton` is all of it but the six stages of blocks, which `moments.CFMD` replaces with blocks that are told
+`MimoSkeleton` is all of it but the six stages of blocks, which `cfmd.CFMD` replaces with blocks that are conditioned on
 the time. The paper's SCM is `ShallowFeatures`, FAM `FeatureAttention`, AFF `ScaleFusion`, EB and DB are the stages.
 """
 
@@ -92,7 +92,7 @@ class MimoSkeleton(nn.Module):
     slope : float
         Of the leaky ReLUs; 0 for ReLU.
     pictures : int
-        RGB pictures of one size that are seen side by side; the answers are corrections of the first.
+        RGB pictures of one size, side by side in the channels; the answers are corrections of the first.
     fold : int
         Squares of so many pixels a side are laid into channels before all else, and back at the end.
     """
@@ -124,7 +124,7 @@ class MimoSkeleton(nn.Module):
         self.head_half = nn.Conv2d(half, answer, 3, padding=1)
         self.head_full = nn.Conv2d(full, answer, 3, padding=1)
 
-    def look(self, pictures: Tensor) -> Views:
+    def views(self, pictures: Tensor) -> Views:
         """All that comes before the first stage, of (B, 3 * pictures, H, W) in [0, 1], any size."""
         full = pad_to_multiple(pictures, 4 * self.fold)[0]
         half = halve(full)
@@ -215,12 +215,12 @@ class MimoUNet(nn.Module, RestorerNetwork):
 
     def forward(self, blurry: Tensor) -> Tensor:
         """Blurry (B, 3, H, W) in [0, 1], any size, to sharp (B, 3, H, W), unclamped."""
-        sharp = self.skeleton.run(self.skeleton.look(blurry), self._stage)[-1]
+        sharp = self.skeleton.run(self.skeleton.views(blurry), self._stage)[-1]
         return crop(sharp, (blurry.shape[-2], blurry.shape[-1]))
 
     def scales(self, blurry: Tensor) -> list[Tensor]:
         """Sharp (B, 3, ceil(H / s), ceil(W / s)) for s = 4, 2, 1, unclamped: what training compares at every size."""
-        answers = self.skeleton.run(self.skeleton.look(blurry), self._stage, every_scale=True)
+        answers = self.skeleton.run(self.skeleton.views(blurry), self._stage, every_scale=True)
         return [crop(answer, scaled(blurry, scale)) for answer, scale in zip(answers, SCALES, strict=True)]
 
     def _stage(self, number: int, features: Tensor) -> Tensor:

@@ -103,7 +103,7 @@ class PathBlurSpace(nn.Module, BlurSpaceNetwork):
         self.spectral = SpectralMotion(PATCH, features, degree, **(spectral or {}))
         self.fold = Fold(2 * degree, 2 * channels, widths, blocks)
         self.unfold = Unfold(channels, 2 * degree, widths, blocks)
-        # What the codes of cameras' fields are like, and of all that it has seen; see `draw` and `distance`.
+        # Statistics of the codes of camera motion, and of all training fields; see `draw` and `distance`.
         self.register_buffer("prior_mean", torch.zeros(channels))
         self.register_buffer("prior_factor", torch.eye(channels))
         self.register_buffer("prior_nearness", torch.zeros(channels))
@@ -221,7 +221,7 @@ class PathBlurSpace(nn.Module, BlurSpaceNetwork):
             reach = ceil(float(paths.detach().unflatten(1, (-1, 2)).abs().sum(1).amax()) / coarse) + 2
             state = torch.cat((F.pixel_unshuffle(light, coarse), paths), 1)
             # Bands that processors keep near them are several times faster than a large picture.
-            mean = in_bands(lambda seen: _exposed(seen, count, coarse), state, BAND // coarse**2, reach)
+            mean = in_bands(lambda band: _integrate(band, count, coarse), state, BAND // coarse**2, reach)
             return from_linear(crop(mean, size).clamp(DARKEST, 1), self.response)
 
     @staticmethod
@@ -241,7 +241,7 @@ class PathBlurSpace(nn.Module, BlurSpaceNetwork):
         if same and of in (None, (height, width)):
             return code
         read = of or tuple(CELL * side for side in code.shape[-2:])
-        # What lies beyond the picture that was read was never seen.
+        # Nothing is known beyond the picture that the code was read from.
         field = crop(self.paths(code), (ceil(read[0] / PATCH), ceil(read[1] / PATCH)))
         size = ceil(height / PATCH), ceil(width / PATCH)
         return self.encode_paths(stretched(field, size, (read[0] / height, read[1] / width), PATCH)).mean
@@ -277,7 +277,7 @@ def _root(nearness: Tensor, side: int) -> Tensor:
     return torch.linalg.cholesky(covariance + 1e-6 * torch.eye(side, dtype=nearness.dtype))
 
 
-def _exposed(state: Tensor, count: int, coarse: int) -> Tensor:
+def _integrate(state: Tensor, count: int, coarse: int) -> Tensor:
     """The mean light over `count` instants, (B, 3, H, W).
 
     `state` is (B, 3 * coarse^2 + 2 * degree, H / coarse, W / coarse): the light unshuffled, and its paths.

@@ -201,7 +201,7 @@ class PathFilm(nn.Module, FilmNetwork):
         return self.orient(self.estimate_motion(blurry, self.restorer(blurry).float()))
 
     def global_context(self, blurry: Tensor, sharp: Tensor) -> Tensor | None:
-        """See `MotionEstimator.global_context`: a look at the whole picture, before `estimate_motion` is run on its
+        """See `MotionEstimator.global_context`: features of the whole picture, before `estimate_motion` is run on its
         tiles.
         """
         return self.motion.global_context(blurry, sharp)

@@ -25,7 +25,7 @@ SLOPE = 0.1
 LEVELS = 3
 """Halvings between the pictures and the hidden state."""
 UNIT = 2.0**LEVELS
-"""Pixels of motion that the flow encoder is told as 1."""
+"""Pixels of motion that the flow encoder takes as 1."""
 COVERED = 0.9999
 """How much of a sampled pixel must lie in the picture for the released network to show it."""
 
@@ -133,7 +133,7 @@ class Purohit(nn.Module, FilmNetwork):
     steps : int
         Frames that the network is trained for, at i / (steps - 1); those between follow from the motion on both sides.
     released : bool
-        As released: every step is told that nothing moved before it; a flow keeps its numbers where it is enlarged,
+        As released: every step takes no motion for what came before it; a flow keeps its numbers where it is enlarged,
         though they are pixels; pictures are shrunk by leaving pixels out, sampled half a pixel aside, and black where
         they end; and the middle frame is moved too.
 

@@ -45,17 +45,17 @@ class SpectralMotion(nn.Module):
     degree : int
         Of the paths.
     hidden, blocks : int
-        Channels of the layer that reads the kernels; residual blocks in which cells confer with their neighbours.
+        Channels of the layer that reads the kernels; residual blocks, in which neighbouring cells exchange features.
     window : int
         Side of a patch in pixels.
     reaches : sequence of int
         Farthest motion seen, in pixels of the picture halved `finest` times, once more, ...: a patch for each.
     finest : int
-        0 or 1. Cepstra are looked at in half of the resolution.
+        0 or 1. Cepstra are taken at half of the resolution.
     sigma : float
         Width in cells of the neighbourhood that a guess is made consistent with; 0 leaves every cell to itself.
     updates : int
-        How often what a guess leaves unexplained is looked at; see `GaussNewtonUpdate`.
+        Gauss-Newton updates of a guess; see `GaussNewtonUpdate`.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class SpectralMotion(nn.Module):
     def extract(self, blurry: Tensor, sharp: Tensor) -> tuple[Tensor, Tensor]:
         """Features, as above, and what `light` makes of the two pictures.
 
-        Without gradients in bands, so that a picture of any size is seen as a whole: a drawing takes much more room
+        Without gradients in bands, so that a picture of any size is read as a whole: a drawing takes much more room
         than what is kept of it.
         """
         rows, columns = (side // self.cell for side in blurry.shape[-2:])
@@ -145,7 +145,7 @@ class SpectralMotion(nn.Module):
         return self.project_out(F.relu(self.project_in(kernels)))
 
     def guesses(self, features: Tensor, light: Tensor) -> Iterator[Tensor]:
-        """Paths of the cells, (B, 2 * degree, h, w), that run the same way as their neighbours'; then revised ones."""
+        """Paths of the cells, (B, 2 * degree, h, w), that run the same way as their neighbours'; then updated ones."""
         rightwards, downwards, rest = self.two_directions(features)
         guess = self.regularise(_joined(rightwards, downwards), rest)
         yield guess
@@ -195,7 +195,7 @@ DAMPING = 1.0
 NOISE = 1e-6
 """What the squared gradients of noise add to it."""
 BAND_PIXELS = 2**19
-"""Pixels of the light to look at, at once."""
+"""Pixels of the light in a band."""
 FARTHEST = 3.0
 """A step is no longer than this, in pixels of the light."""
 
@@ -212,7 +212,7 @@ class GaussNewtonUpdate(nn.Module):
     unit : float
         Pixels of the light that a number of 1 stands for.
     blocks : int
-        Residual blocks in which cells confer.
+        Residual blocks in which cells exchange features.
     """
 
     def __init__(self, channels: int, numbers: int, unit: float, blocks: int = 2) -> None:
@@ -227,7 +227,7 @@ class GaussNewtonUpdate(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, features: Tensor, guess: Tensor, light: Tensor) -> tuple[Tensor, Tensor]:
-        """Revise guesses.
+        """Update paths.
 
         Parameters
         ----------
@@ -258,7 +258,7 @@ class GaussNewtonUpdate(nn.Module):
 def gauss_newton(light: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
     """The change of path coefficients that explains a photo better, for each cell.
 
-    Large pictures are looked at in bands, with margins as far as a frame looks for its content.
+    Large pictures are worked on in bands, with margins as far as a frame looks for its content.
 
     Parameters
     ----------
@@ -298,7 +298,7 @@ def _in_one(light: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
     cells = coefficients.shape[-2:]
     pooled = lambda image: _pooled(image.sum(1, keepdim=True), cells)  # noqa: E731
     slopes = [_gradient(bend) for bend in bends.split(1, 1)]
-    # Symmetric, so that each pair is looked at once.
+    # Symmetric: each pair is computed once.
     products = {(i, j): pooled(slopes[i] * slopes[j]) for i in range(len(slopes)) for j in range(i + 1)}
     rows = [[products[max(i, j), min(i, j)] for j in range(len(slopes))] for i in range(len(slopes))]
     matrix = torch.stack([torch.cat(row, 1) for row in rows], 1).permute(0, 3, 4, 1, 2)
