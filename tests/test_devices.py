@@ -30,7 +30,7 @@ from unblur.losses.perceptual import Lpips, alexnet
 from unblur.metrics.fidelity import psnr, ssim
 from unblur.metrics.frechet import Moments, file_features
 from unblur.metrics.identity import IdentityDistance
-from unblur.metrics.sequence import p_metric
+from unblur.metrics.sequence import BothWays
 from unblur.models.feature_networks import FeatureExtractor
 from unblur.models.registry import NETWORKS, network_class
 from unblur.networks.arcface import ArcFaceNet
@@ -321,7 +321,7 @@ def test_metrics():
 
     def run(device: torch.device) -> Tensor:
         a, b = put(made, device), put(truth, device)
-        return torch.cat([psnr(a, b, levels=255), ssim(a, b), p_metric(a, b)])
+        return torch.cat([psnr(a, b, levels=255), ssim(a, b), BothWays.of(a, b).best()])
 
     alike(run)
     with Pretended():

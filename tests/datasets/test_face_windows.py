@@ -112,7 +112,6 @@ def test_x_then_y_then_time(eyes):
 def test_fractions_are_cut_off_as_released():
     eyes = [(10.9, 5.0), (10.1, 5.9), (9.99, 7.0)]
     assert fmr_order(eyes) == [2, 0, 1]
-    assert fmr_order(eyes, whole_pixels=False) == [2, 1, 0]
     # Toward zero, not down: an eye just outside the frame counts as on its edge.
     assert fmr_order([(0.5, 0), (-0.5, 0)]) == [0, 1]
 

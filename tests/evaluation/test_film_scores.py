@@ -11,7 +11,7 @@ from unblur.evaluation.film_scores import REBLUR_FRAMES, reblur_rule, score, sco
 from unblur.exposure.average import average, frame_times
 from unblur.exposure.response import Response, from_linear, to_linear
 from unblur.metrics.fidelity import MAX_PSNR, psnr, ssim
-from unblur.metrics.sequence import p_metric
+from unblur.metrics.sequence import BothWays
 
 
 def scene(times: Tensor, count: int = 3, side: int = 16) -> Tensor:
@@ -135,7 +135,7 @@ def test_what_was_asked_for_is_measured_of_every_frame_and_of_the_order() -> Non
         assert both.forward.shape == (3, 7)
         assert torch.allclose(both.forward, metric(made, truth), atol=1e-4)
         lower = name == "lpips"
-        assert torch.allclose(both.best(), p_metric(made, truth, metric, lower_is_better=lower), atol=1e-4)
+        assert torch.allclose(both.best(), BothWays.of(made, truth, metric, lower_is_better=lower).best(), atol=1e-4)
         assert both.direction().tolist() == [-1] * 3, "each metric by its own rule"
     # A film and its mirror image in time are one to p-metrics, whichever the network made.
     mirrored = score(lambda blurry, times: scene(times), Made(), metrics=metrics)

@@ -10,9 +10,7 @@ from unblur.losses.pixel import charbonnier, dissimilarity, multi_scale, pyramid
 def test_charbonnier_is_the_equation() -> None:
     a, b = torch.tensor([0.0, 0.5]), torch.tensor([0.3, 0.5])
     expected = torch.tensor([(0.09 + 1e-6) ** 0.5, 1e-3])
-    torch.testing.assert_close(charbonnier(a, b, reduction="none"), expected)
     torch.testing.assert_close(charbonnier(a, b), expected.mean())
-    torch.testing.assert_close(charbonnier(a, b, reduction="sum"), expected.sum())
     torch.testing.assert_close(charbonnier(a, a, eps=0.1), torch.tensor(0.1))
 
 
@@ -23,8 +21,8 @@ def test_charbonnier_refuses_to_broadcast() -> None:
 
 def test_charbonnier_gradient_is_finite_at_zero_and_that_of_l1_far_away() -> None:
     a = torch.tensor([0.0, 1.0, -1.0], requires_grad=True)
-    charbonnier(a, torch.zeros(3), reduction="sum").backward()
-    torch.testing.assert_close(a.grad, torch.tensor([0.0, 1.0, -1.0]))
+    charbonnier(a, torch.zeros(3)).backward()
+    torch.testing.assert_close(3 * a.grad, torch.tensor([0.0, 1.0, -1.0]))
 
 
 def test_multi_scale_sums_over_scales() -> None:

@@ -17,7 +17,6 @@ from unblur.metrics.sequence import (
     compare_pairs,
     directed,
     film_scores,
-    p_metric,
     wanted_pairs,
 )
 from unblur.networks.hypercut import HyperCUT
@@ -35,13 +34,15 @@ def distance(a: Tensor, b: Tensor) -> Tensor:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 3), st.integers(2, 6), st.sampled_from(["clip", "pair"]))
-def test_p_metric_does_not_care_for_the_direction_of_the_prediction(seed: int, b: int, t: int, per: Any) -> None:
+def test_the_better_direction_does_not_care_for_the_direction_of_the_prediction(
+    seed: int, b: int, t: int, per: Any
+) -> None:
     frames, truth = clips(seed, b, t)
     for metric in (psnr, ssim, distance):
-        options = {"lower_is_better": metric is distance, "per": per}
-        assert torch.equal(
-            p_metric(frames, truth, metric, **options), p_metric(frames.flip(1), truth, metric, **options)
+        both, other = (
+            BothWays.of(film, truth, metric, lower_is_better=metric is distance) for film in (frames, frames.flip(1))
         )
+        assert torch.equal(both.best(per), other.best(per))
 
 
 @settings(max_examples=20, deadline=None)
@@ -68,7 +69,7 @@ def test_each_clip_has_its_own_direction() -> None:
     frames, truth = clips(1)
     frames[1] = frames[1].flip(0)
     assert best_direction(frames, truth).tolist() == [1, -1, 1]
-    scores = p_metric(frames, truth)
+    scores = BothWays.of(frames, truth).best()
     assert scores.shape == (3, 5)
     assert torch.equal(scores[1], psnr(frames[1].flip(0), truth[1]))
     assert torch.equal(
@@ -80,14 +81,14 @@ def test_the_choice_is_one_per_clip_not_one_per_frame() -> None:
     truth = torch.stack([torch.full((3, 12, 12), x) for x in (0.0, 0.25, 0.5, 0.75, 1.0)])[None]
     frames = truth.clone()
     frames[:, 0], frames[:, 4] = 0.6, 0.4  # the ends alone would be better reversed
-    scores = p_metric(frames, truth)
+    scores = BothWays.of(frames, truth).best()
     assert scores[0, 1:4].tolist() == [100.0] * 3
     assert (scores[0, [0, 4]] < psnr(frames.flip(1), truth)[0, [0, 4]]).all()
 
 
 def test_at_least_the_plain_metric_and_equal_for_copies() -> None:
     frames, truth = clips(2)
-    assert (p_metric(frames, truth).mean(1) >= psnr(frames, truth).mean(1)).all()
+    assert (BothWays.of(frames, truth).best().mean(1) >= psnr(frames, truth).mean(1)).all()
     still = frames[:, :1].expand_as(frames)
     assert best_direction(still, truth).tolist() == [1, 1, 1]
 
@@ -95,7 +96,9 @@ def test_at_least_the_plain_metric_and_equal_for_copies() -> None:
 def test_distances_are_minimised() -> None:
     frames, truth = clips(3)
     assert best_direction(frames.flip(1), truth, distance, lower_is_better=True).tolist() == [-1, -1, -1]
-    assert torch.equal(p_metric(frames.flip(1), truth, distance, lower_is_better=True), distance(frames, truth))
+    assert torch.equal(
+        BothWays.of(frames.flip(1), truth, distance, lower_is_better=True).best(), distance(frames, truth)
+    )
 
 
 def test_shapes_must_agree() -> None:

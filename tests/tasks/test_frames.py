@@ -126,7 +126,7 @@ def test_any_restorer_makes_films(shipped, picture_network, film_network):
 
 
 def test_a_film_without_a_sharp_frame():
-    """The network of moments makes its frames by itself."""
+    """CFMD makes its frames by itself."""
     network = CFMD(channels=4, blocks=1)
     pipeline = Pipeline(network, device="cpu", dtype="float32")
     film = unblur.frames(noise(), n=3, model=pipeline)

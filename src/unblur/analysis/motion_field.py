@@ -18,6 +18,8 @@ from unblur.layers.paths import path_at
 
 CELL = 16
 """Side in pixels of the places at which a field is looked at."""
+INSTANTS = 9
+"""Equally spaced over the exposure, at which paths are measured."""
 TEXTURE = 4 / 255
 """Standard deviation in a place below which nothing can be seen to move."""
 UNIFORM = 52.0
@@ -97,7 +99,7 @@ class Field:
         return Motion(told, told_most, angle, spread, _explained(net, where), median, most)
 
 
-def measure_field(coefficients: Tensor, blurry: Tensor, times: int = 9) -> Field:
+def measure_field(coefficients: Tensor, blurry: Tensor) -> Field:
     """A path field, thinned out.
 
     Parameters
@@ -106,10 +108,8 @@ def measure_field(coefficients: Tensor, blurry: Tensor, times: int = 9) -> Field
         (2 * degree, H, W) in pixels, as `unblur.networks.path_film.MotionEstimator` gives them.
     blurry : Tensor
         (3, H, W) in [0, 1].
-    times : int
-        Instants, equally spaced over the exposure.
     """
-    paths = path_at(_thin(coefficients).cpu()[None], frame_times(times))[0]
+    paths = path_at(_thin(coefficients).cpu()[None], frame_times(INSTANTS))[0]
     return Field(paths, textured(blurry))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from math import ceil
 from pathlib import Path
@@ -344,8 +344,6 @@ class ClipSequences:
         Side of the crops that are wanted of them.
     windows_per_clip : int
         Windows of each clip, the first ones.
-    limits : Limits, optional
-        What a window must fulfil; see `data.clips`.
     cache : Path, optional
         Folder where what was found in files is kept: looking for it takes seconds for each.
 
@@ -362,13 +360,12 @@ class ClipSequences:
         size: int = 256,
         *,
         windows_per_clip: int = 8,
-        limits: Limits | None = None,
         cache: Path | None = None,
     ) -> None:
         if frames < 2:
             raise UsageError("frames", frames, "too few to have an order", "use 2 or more")
         self._place = ", ".join(map(str, clips))
-        limits = replace(limits or Limits(), min_side=size)
+        limits = Limits(min_side=size)
         self._kept: list[Pixels] = []
         for path in clips:
             found = _cached(path, frames, size, windows_per_clip, limits, cache)

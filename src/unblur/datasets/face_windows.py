@@ -383,16 +383,15 @@ def _jumps(marks: Sequence[Mark]) -> bool:
     return bool((steps > 0.5 * sides[1:]).any() or (sides.max() > 1.5 * sides.min()))
 
 
-def fmr_order(eyes: Sequence[Sequence[float]], *, whole_pixels: bool = True) -> list[int]:
+def fmr_order(eyes: Sequence[Sequence[float]]) -> list[int]:
     """Which frame comes first, second, ... when they are sorted by the place of the left eye.
 
     Parameters
     ----------
     eyes : sequence of (float, float)
-        x and y of the eye in pixels of the whole frame, one for each of N frames, in the order of time.
-    whole_pixels : bool
-        Cut the fractions off first, as the released program does: frames in which the eye did not move by a pixel then
-        keep the order of time.
+        x and y of the eye in pixels of the whole frame, one for each of N frames, in the order of time. Fractions are
+        cut off first, as in the released program: frames in which the eye did not move by a pixel keep the order of
+        time.
 
     Returns
     -------
@@ -408,8 +407,7 @@ def fmr_order(eyes: Sequence[Sequence[float]], *, whole_pixels: bool = True) -> 
     places = np.asarray(eyes, np.float64).reshape(-1, 2)
     if not np.isfinite(places).all():
         raise ValueError("an eye's place is not a number")
-    if whole_pixels:
-        places = np.trunc(places)
+    places = np.trunc(places)
     # Stable, so that time decides between equals; the last key counts first.
     return [int(i) for i in np.lexsort((places[:, 1], places[:, 0]))]
 

@@ -3,38 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Reduction = Literal["mean", "sum", "none"]
 
-
-def charbonnier(a: Tensor, b: Tensor, eps: float = 1e-3, reduction: Reduction = "mean") -> Tensor:
-    """A smooth absolute difference: sqrt((a - b)^2 + eps^2).
+def charbonnier(a: Tensor, b: Tensor, eps: float = 1e-3) -> Tensor:
+    """A smooth absolute difference of tensors of one shape: the mean of sqrt((a - b)^2 + eps^2), a scalar.
 
     Charbonnier et al. (1994); the terms of eq. 16 of the CFMD-GAN paper, with its eps.
-
-    Parameters
-    ----------
-    a, b : Tensor
-        Any shape, the same for both.
-    reduction : {"mean", "sum", "none"}
-        Over all elements; the mean of equal inputs is `eps`.
-
-    Returns
-    -------
-    Tensor
-        A scalar, or the shape of `a` for ``"none"``.
     """
     if a.shape != b.shape:
         raise ValueError(f"shapes differ: {tuple(a.shape)} and {tuple(b.shape)}")
-    distance = ((a - b).square() + eps**2).sqrt()
-    if reduction == "none":
-        return distance
-    return distance.mean() if reduction == "mean" else distance.sum()
+    return ((a - b).square() + eps**2).sqrt().mean()
 
 
 def multi_scale(outputs: Sequence[Tensor], frames: Tensor, eps: float = 1e-3) -> Tensor:

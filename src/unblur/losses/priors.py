@@ -89,11 +89,11 @@ def _spread(code: Code) -> Tensor:
     return code.log_variance
 
 
-def hyper_laplacian(picture: Tensor, power: float = 0.66, eps: float = 1e-6) -> Tensor:
+def hyper_laplacian(picture: Tensor, power: float = 0.66) -> Tensor:
     """Few edges, and those steep: the mean over pixels of |gradient|^power.
 
     Krishnan and Fergus (2009), with the filters of Blur Kernel Space: Sobel's, summed over the colours to one map, and
-    (gx^2 + gy^2 + eps)^(power / 2).
+    (gx^2 + gy^2 + 1e-6)^(power / 2), whose slope is finite where the picture is flat.
 
     Parameters
     ----------
@@ -101,8 +101,6 @@ def hyper_laplacian(picture: Tensor, power: float = 0.66, eps: float = 1e-6) -> 
         (B, C, H, W), any size.
     power : float
         Below 1 a steep edge costs less than the same rise in many steps.
-    eps : float
-        Keeps the slope finite where the picture is flat.
 
     Returns
     -------
@@ -113,7 +111,7 @@ def hyper_laplacian(picture: Tensor, power: float = 0.66, eps: float = 1e-6) -> 
     filters = torch.stack((line[:, None] * rise, rise[:, None] * line))[:, None]
     # Sums and filters commute. What lies beyond the rim is like the rim: a frame would be an edge.
     grey = F.pad(picture.sum(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
-    return (F.conv2d(grey, filters).square().sum(1) + eps).pow(power / 2).mean()
+    return (F.conv2d(grey, filters).square().sum(1) + 1e-6).pow(power / 2).mean()
 
 
 def code_norm(code: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ class BothWays(NamedTuple):
         return torch.where((gain < 0 if self.lower_is_better else gain > 0), -1, 1)
 
     def best(self, per: Per = "clip") -> Tensor:
-        """The scores (B, T) in the better direction."""
+        """The scores (B, T) in the better direction; their mean over frames is pPSNR, pSSIM, pLPIPS."""
         direction = self.direction(per)
         chosen = direction[:, None] if per == "clip" else direction
         return torch.where(chosen < 0, self.backward, self.forward)
@@ -99,21 +99,6 @@ def directed(frames: Tensor, direction: Tensor) -> Tensor:
     """Clips (B, T, ...) with time reversed where `direction` (B,) is -1."""
     reverse = (direction < 0).view(-1, *[1] * (frames.ndim - 1))
     return torch.where(reverse, frames.flip(1), frames)
-
-
-def p_metric(
-    frames: Tensor, truth: Tensor, metric: Metric = psnr, *, lower_is_better: bool = False, per: Per = "clip"
-) -> Tensor:
-    """Scores per frame with each clip, or each pair of frames, in its better direction.
-
-    The mean over frames is pPSNR, pSSIM, pLPIPS. Parameters as for `BothWays`.
-
-    Returns
-    -------
-    Tensor
-        (B, T), in the order of the true frames.
-    """
-    return BothWays.of(frames, truth, metric, lower_is_better=lower_is_better).best(per)
 
 
 class PairScorer(Protocol):

@@ -324,7 +324,7 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-OFFERED = "restorers (MAXIM, MIMO-UNet, NAFNet, film), networks of moments, order networks and Blur Kernel Space"
+OFFERED = "restorers (MAXIM, MIMO-UNet, NAFNet, film), CFMD, order networks and Blur Kernel Space"
 
 
 @dataclass(frozen=True)

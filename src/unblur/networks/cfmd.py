@@ -30,6 +30,7 @@ from unblur.networks.mimo_unet import SCALES, STAGE_WIDTHS, MimoSkeleton, Views
 
 SLOPE = 0.2
 TAPS = 9
+SHARED_LAYERS = 8
 CPU_PIXELS = 2**16
 CUDA_PIXELS = 2**22
 
@@ -41,13 +42,11 @@ class Control(nn.Module):
     ----------
     channels : int
         Of the shared layers; the stages' vectors have 1, 2, 4, 4, 2, 1 times as many numbers.
-    depth : int
-        Shared layers.
     """
 
-    def __init__(self, channels: int, depth: int = 8) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        widths = [1] + depth * [channels]
+        widths = [1] + SHARED_LAYERS * [channels]
         self.shared = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.stages = nn.ModuleList(nn.Linear(channels, width * channels) for width in STAGE_WIDTHS)
         for layer in (*self.shared, *self.stages):

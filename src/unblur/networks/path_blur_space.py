@@ -184,8 +184,8 @@ class PathBlurSpace(nn.Module, BlurSpaceNetwork):
         """Where what is seen at `times` (T,) or (B, T) stands in the sharp picture: (B, T, 2, H, W) pixels."""
         return follow_back(self.coefficients(code, *size), times)
 
-    def reblur(self, sharp: Tensor, code: Tensor, instants: int | None = None) -> Tensor:
-        """Move a picture along the paths of a code, and average its light.
+    def reblur(self, sharp: Tensor, code: Tensor) -> Tensor:
+        """Move a picture along the paths of a code, and average its light at as many instants as they are long.
 
         Parameters
         ----------
@@ -193,8 +193,6 @@ class PathBlurSpace(nn.Module, BlurSpaceNetwork):
             (B, 3, H, W) in [0, 1], any size.
         code : Tensor
             (B, channels, ceil(H / 128), ceil(W / 128)); see `fitted` for a code of another size.
-        instants : int, optional
-            That are averaged, 2 or more; by default as many as the paths are long.
 
         Returns
         -------
@@ -209,7 +207,7 @@ class PathBlurSpace(nn.Module, BlurSpaceNetwork):
         self._check_code(code, *sharp.shape[-2:])
         with torch.autocast(code.device.type, enabled=False):
             paths = self._enlarged(code, PATCH // COARSE)
-        return self.expose(sharp, paths, instants, COARSE)
+        return self.expose(sharp, paths, coarse=COARSE)
 
     def expose(self, sharp: Tensor, paths: Tensor, instants: int | None = None, coarse: int = 1) -> Tensor:
         """The same along given paths, (B, 2 * degree, >= H / coarse, >= W / coarse) in pixels of the picture."""

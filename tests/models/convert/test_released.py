@@ -72,7 +72,7 @@ def _refusal(content: object, tmp_path: Path, network: str | None = None) -> str
         lambda tensors: {"params": {"model": tensors}},
     ],
 )
-def test_moments(wrap, network, moments: CFMD, released: dict[str, Tensor], tmp_path: Path) -> None:
+def test_cfmd(wrap, network, moments: CFMD, released: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save(wrap(released), tmp_path / "a.pth")
     loaded = load_weights(convert(tmp_path / "a.pth", network, out=tmp_path / "a.safetensors"))
     assert loaded.network.arguments == moments.arguments

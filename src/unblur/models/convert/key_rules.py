@@ -37,9 +37,7 @@ SKELETON: Rules = (
 )
 STAGES: Rules = (
     (r"Encoder\.([012])\.layers\.", r"stages.\1."),
-    (r"Decoder\.0\.layers\.", "stages.3."),
-    (r"Decoder\.1\.layers\.", "stages.4."),
-    (r"Decoder\.2\.layers\.", "stages.5."),
+    (r"Decoder\.([012])\.layers\.", lambda found: f"stages.{3 + int(found[1])}."),
 )
 MIMO_UNET: Rules = (
     *SKELETON,
@@ -60,9 +58,7 @@ CFMD: Rules = (
     (r"\.ch_att\.conv_du\.2\.", ".gate.widen."),
     (r"mapping_net\.shared\.(\d)\.layer\.0\.", r"control.shared.\1."),
     (r"mapping_net\.enc_unshared\.([012])\.layer\.0\.", r"control.stages.\1."),
-    (r"mapping_net\.dec_unshared\.0\.layer\.0\.", "control.stages.3."),
-    (r"mapping_net\.dec_unshared\.1\.layer\.0\.", "control.stages.4."),
-    (r"mapping_net\.dec_unshared\.2\.layer\.0\.", "control.stages.5."),
+    (r"mapping_net\.dec_unshared\.([012])\.layer\.0\.", lambda found: f"control.stages.{3 + int(found[1])}."),
 )
 
 
@@ -145,8 +141,9 @@ JIN: Rules = (
 PUROHIT: Rules = (
     (r"^bie\.model\.", "pictures."),
     (r"^rvd\.flow_encoder\.model\.(\d)\.0\.", r"flow_levels.\1.entry."),
-    (r"^rvd\.flow_encoder\.model\.(\d)\.1\.conv1\.", r"flow_levels.\1.first."),
-    (r"^rvd\.flow_encoder\.model\.(\d)\.1\.conv2\.", r"flow_levels.\1.second."),
+    (r"^rvd\.flow_encoder\.model\.(\d)\.1\.", r"flow_levels.\1."),
+    (r"\.conv1\.", ".first."),
+    (r"\.conv2\.", ".second."),
     (r"^rvd\.conv_lstm\.conv\.", "memory.gates."),
     (r"^rvd\.flow_decoder\.deconvs\.(\d)\.conv\.", r"decoder.enlarge.\1."),
     (r"^rvd\.flow_decoder\.convs\.", "decoder.heads."),
@@ -172,7 +169,7 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def hypercut_arguments(tensors: Mapping[str, Tensor]) -> dict[str, object]:
-    """The constructor's hypercut_arguments of an `HyperCUT`."""
+    """Of a `HyperCUT`."""
     entry, last = tensors.get("encoder.entry.weight"), tensors.get("encoder.down.4.weight")
     if entry is None or last is None or entry.ndim != 4 or last.ndim != 4:
         raise ValueError("encoder.entry.weight is missing or misshapen")
@@ -286,7 +283,7 @@ CFMD_CRITIC: Rules = (
 
 
 def cfmd_critic_arguments(tensors: Mapping[str, Tensor]) -> dict[str, object]:
-    """The constructor's cfmd_critic_arguments of a `CFMDCritic`."""
+    """Of a `CFMDCritic`."""
     numbers = {int(found[1]) for name in tensors if (found := re.match(r"encoder\.(\d)\.", name))}
     first, last = (tensors.get(f"encoder.{level}.2.weight") for level in (0, max(numbers, default=0)))
     if first is None or last is None or first.ndim != 4 or last.ndim != 4:
