@@ -25,8 +25,7 @@ from unblur.pipeline import frame_order
 from unblur.pipeline.frame_order import OrderScorer, shrunk, spread
 from unblur.tasks import order_files
 from unblur.tasks.order import order, score_frames
-from unblur.tasks.order_files import OrderOptions, eval_files, label_files, score_files
-from unblur.tasks.order_report import OrderReport
+from unblur.tasks.order_files import OrderOptions, OrderReport, eval_files, label_files, score_files
 
 
 def network(form: str = "antisymmetric") -> HyperCUT:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from unblur.cli.options import Device, Json, Root, Split, SplitName
+from unblur.cli.options import Device, Json, Root, Split
 
 app = typer.Typer(help="Which way time runs in clips: score, label, eval.", no_args_is_help=True)
 
@@ -42,7 +41,7 @@ def order_measure(
     from unblur.tasks import order_files as task
 
     measure = task.eval_files if context.info_name == "eval" else task.score_files
-    options = _order_options(model, device, side, split, root)
+    options = task.OrderOptions(model, device, side, split, root)
     with context.obj.running(as_json) as console:
         return console.close(measure(clips, options, console))
 
@@ -64,12 +63,6 @@ def order_label(
     """Write new metadata in which every clip says which way it runs."""
     from unblur.tasks import order_files as task
 
-    options = _order_options(model, device, side, split, root)
+    options = task.OrderOptions(model, device, side, split, root)
     with context.obj.running(as_json) as console:
         return console.close(task.label_files(source, out, options, console))
-
-
-def _order_options(model: str | None, device: str, side: int, split: SplitName | None, root: Path | None) -> Any:
-    from unblur.tasks.order_files import OrderOptions
-
-    return OrderOptions(model, device, side, split, root)
