@@ -168,13 +168,10 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet, red, green, blue; the program trained on blue, green, red, and normalised these by the same three."""
 
 
-def hypercut_arguments(tensors: Mapping[str, Tensor]) -> dict[str, object]:
+def hypercut_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Of a `HyperCUT`."""
-    entry, last = tensors.get("encoder.entry.weight"), tensors.get("encoder.down.4.weight")
-    if entry is None or last is None or entry.ndim != 4 or last.ndim != 4:
-        raise ValueError("encoder.entry.weight is missing or misshapen")
-    numbers = {int(found[1]) for name in tensors if (found := re.match(r"encoder\.blocks\.(\d{1,3})\.", name))}
-    return {"width": entry.shape[0], "channels": last.shape[0], "blocks": len(numbers), "form": "released"}
+    width, channels = _side(tensors, "encoder.entry.weight"), _side(tensors, "encoder.down.4.weight")
+    return {"width": width, "channels": channels, "blocks": _count(tensors, r"encoder\.blocks\."), "form": "released"}
 
 
 def hypercut_folded(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -192,7 +189,7 @@ def hypercut_folded(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     ours = {name: tensor for name, tensor in tensors.items() if name.startswith("encoder.")}
     hypercut_arguments(ours)
     weight, bias = ours["encoder.entry.weight"], ours.get("encoder.entry.bias")
-    if bias is None or weight.shape[1] != 6 or bias.shape != weight.shape[:1]:
+    if bias is None or weight.ndim != 4 or weight.shape[1] != 6 or bias.shape != weight.shape[:1]:
         raise ValueError("its first convolution is not of two pictures")
     scale, mean = (torch.tensor(values).repeat(2)[:, None, None].to(weight) for values in (DEVIATION, MEAN))
     weight = weight / scale
@@ -282,13 +279,10 @@ CFMD_CRITIC: Rules = (
 )
 
 
-def cfmd_critic_arguments(tensors: Mapping[str, Tensor]) -> dict[str, object]:
+def cfmd_critic_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Of a `CFMDCritic`."""
-    numbers = {int(found[1]) for name in tensors if (found := re.match(r"encoder\.(\d)\.", name))}
-    first, last = (tensors.get(f"encoder.{level}.2.weight") for level in (0, max(numbers, default=0)))
-    if first is None or last is None or first.ndim != 4 or last.ndim != 4:
-        raise ValueError("encoder.0.2.weight is missing or misshapen")
-    width, widest, levels = first.shape[0], last.shape[0], len(numbers)
+    levels = _count(tensors, r"encoder\.")
+    width, widest = (_side(tensors, f"encoder.{level}.2.weight") for level in (0, levels - 1))
     return {"width": width, "widest": widest, "levels": levels}
 
 
