@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from unblur.data.lmdb_store import LmdbPictures, is_lmdb
 from unblur.data.pictures import PictureFolder, Pictures, Pixels
 from unblur.data.synthetic_batches import SyntheticExposures
 from unblur.errors import UnblurError, UsageError
+
+S = TypeVar("S", bound=Sized)
 
 
 @dataclass(frozen=True)
@@ -308,17 +310,27 @@ def val_batches(pairs: Sequence[Pairs], *, count: int, size: int, batch_size: in
     size : int
         Side of the crops; smaller pictures are cropped to what they have, and come alone.
     """
-    chosen = []
-    for number, one in enumerate(pairs):
-        share = count // len(pairs) + (number < count % len(pairs))
-        places = np.linspace(0, len(one) - 1, min(share, len(one))).round().astype(int)
-        chosen += [_middle_crop(*one.read(int(index)), size) for index in places]
-    batches: list[list[Tensor]] = []
-    for crop in chosen:
-        if not batches or len(batches[-1]) == batch_size or batches[-1][0].shape != crop.shape:
+    chosen = [(2, _middle_crop(*one.read(index), size)) for one, index in spread_evenly(pairs, count)]
+    stacked = [torch.stack([crop for _, crop in batch], 1) for batch in batched(chosen, batch_size)]
+    return [dict(zip(("sharp", "blurry"), both, strict=True)) for both in stacked]
+
+
+def spread_evenly(sets: Sequence[S], count: int) -> Iterator[tuple[S, int]]:
+    """Sets and indices of `count` things, spread evenly over each of the sets, or of all where there are fewer."""
+    for number, one in enumerate(sets):
+        share = count // len(sets) + (number < count % len(sets))
+        for index in np.linspace(0, len(one) - 1, min(share, len(one))).round():
+            yield one, int(index)
+
+
+def batched(crops: Iterable[tuple[int, Tensor]], size: int) -> list[list[tuple[int, Tensor]]]:
+    """Numbered crops that follow each other with one shape, at most `size` together."""
+    batches: list[list[tuple[int, Tensor]]] = []
+    for number, crop in crops:
+        if not batches or len(batches[-1]) == size or batches[-1][0][1].shape != crop.shape:
             batches.append([])
-        batches[-1].append(crop)
-    return [dict(zip(("sharp", "blurry"), torch.stack(batch, 1), strict=True)) for batch in batches]
+        batches[-1].append((number, crop))
+    return batches
 
 
 def _middle_crop(sharp: Pixels, blurry: Pixels, size: int) -> Tensor:

@@ -49,6 +49,21 @@ class Pictures(Protocol):
         ...
 
 
+def picture_size_of(path: Path) -> tuple[int, int]:
+    """Height and width of the picture in a file, from its header.
+
+    Raises
+    ------
+    UnblurError
+        It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return picture_size(path, file)
+    except OSError as fault:
+        raise UnblurError(path, f"cannot be read ({fault.strerror})", "check the permissions") from fault
+
+
 class PictureFolder:
     """The pictures of a folder and of all folders below it, also through links."""
 
@@ -61,12 +76,7 @@ class PictureFolder:
 
     def size(self, name: str) -> tuple[int, int]:
         """Height and width, from the header."""
-        path = self.root / name
-        try:
-            with path.open("rb") as file:
-                return picture_size(path, file)
-        except OSError as fault:
-            raise UnblurError(path, f"cannot be read ({fault.strerror})", "check the permissions") from fault
+        return picture_size_of(self.root / name)
 
     def stamp(self, name: str) -> str:
         """Another text whenever the file was changed: its bytes, and when its contents and all about it were."""

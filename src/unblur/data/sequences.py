@@ -21,12 +21,11 @@ from unblur.data.clips import AVERAGED, Limits, clip_exposures
 from unblur.data.exposure_metadata import Box, Metadata
 from unblur.data.initial_estimates import estimate_paths, estimated
 from unblur.data.npz_cache import cached_arrays
-from unblur.data.pairs import shares_of
-from unblur.data.pictures import Pixels, read_pixels
+from unblur.data.pairs import batched, shares_of, spread_evenly
+from unblur.data.pictures import Pixels, picture_size_of, read_pixels
 from unblur.data.stills import to_uint8
 from unblur.errors import UnblurError, UsageError
 from unblur.exposure.average import frame_times
-from unblur.media.decode import picture_size
 from unblur.media.video import read_clip
 
 
@@ -149,11 +148,7 @@ class MetadataSequences:
         """
         for entry in self.metadata.entries:
             path = self.metadata.root / entry.blurry
-            try:
-                with path.open("rb") as file:
-                    height, width = picture_size(path, file)
-            except OSError as fault:
-                raise UnblurError(path, f"cannot be read ({fault.strerror})", "check the permissions") from fault
+            height, width = picture_size_of(path)
             if entry.box is None and min(height, width) < least:
                 problem = f"is {width} x {height}, smaller than crops of {least} x {least}"
                 raise UnblurError(path, problem, "ask for smaller crops, or remove its entry")
@@ -294,17 +289,8 @@ def val_sequences(sets: Sequence[Sequences], *, count: int, size: int, batch_siz
         Batches of ``blurry`` (B, 3, h, w), ``frames`` (B, T, 3, h, w), ``times`` (T,), on the CPU; with ``estimates``
         (B, T, 2, 3, h, w) where the sets have some.
     """
-    chosen: list[tuple[int, Tensor]] = []
-    for number, one in enumerate(sets):
-        share = count // len(sets) + (number < count % len(sets))
-        places = np.linspace(0, len(one) - 1, min(share, len(one))).round().astype(int)
-        chosen += [_middle(one.read(int(index)), size) for index in places]
-    batches: list[list[tuple[int, Tensor]]] = []
-    for count, crop in chosen:
-        if not batches or len(batches[-1]) == batch_size or batches[-1][0][1].shape != crop.shape:
-            batches.append([])
-        batches[-1].append((count, crop))
-    stacked = [(batch[0][0], torch.stack([crop for _, crop in batch])) for batch in batches]
+    chosen = [_middle(one.read(index), size) for one, index in spread_evenly(sets, count)]
+    stacked = [(batch[0][0], torch.stack([crop for _, crop in batch])) for batch in batched(chosen, batch_size)]
     return [_named(pictures, count) | {"times": frame_times(count)} for count, pictures in stacked]
 
 

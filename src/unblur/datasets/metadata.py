@@ -29,11 +29,10 @@ from unblur.data.exposure_metadata import (
     rebased,
 )
 from unblur.data.layouts import MEANS, ExposureLayout, Found, find_exposures, read_box
-from unblur.data.pictures import PictureFolder
+from unblur.data.pictures import PictureFolder, picture_size_of
 from unblur.errors import UnblurError, UsageError
 from unblur.exposure.average import average, frame_times
 from unblur.exposure.response import Response
-from unblur.media.decode import picture_size
 from unblur.media.folder import atomic_path
 from unblur.media.image import Picture, read_image, write_image
 from unblur.run_report import Job, Listener, Outcome, RunReport, Silent
@@ -165,7 +164,7 @@ def _as_manifest(target: Path, metadata: Metadata, moved: Metadata | None) -> st
     if moved is None:
         remedy = "write it into the folder of the pictures, or into one above"
         raise UnblurError(target, f"cannot name pictures in {metadata.root}", remedy)
-    return manifest_text(moved, _size_of)
+    return manifest_text(moved, picture_size_of)
 
 
 def _listed(
@@ -210,14 +209,6 @@ def _average(root: Path, found: Sequence[Found], response: Response, listener: L
             raise UnblurError(root / one.frames[0], "begins a group of pictures of several sizes", "leave them out")
         blurry = average(torch.stack(frames)[None], response, levels=255)[0]
         write_image(root / one.blurry, Picture(blurry))
-
-
-def _size_of(path: Path) -> tuple[int, int]:
-    try:
-        with path.open("rb") as file:
-            return picture_size(path, file)
-    except OSError as fault:
-        raise UnblurError(path, f"cannot be read ({fault.strerror})", "check the permissions") from fault
 
 
 MANIFEST_VERSION = 1

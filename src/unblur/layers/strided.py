@@ -6,6 +6,7 @@ codes, and HyperCUT's encoder of pairs of frames.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 import torch.nn.functional as F
@@ -18,12 +19,13 @@ LEVELS = 5
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(x))), mirrored at the rim."""
+    """x + conv(relu(conv(x))); beyond the rim is zero, or a mirror."""
 
-    def __init__(self, channels: int, bias: bool) -> None:
+    def __init__(self, channels: int, bias: bool = True, mirrored: bool = False) -> None:
         super().__init__()
-        self.first = MirroredConv2d(channels, channels, 3, bias=bias)
-        self.second = MirroredConv2d(channels, channels, 3, bias=bias)
+        padded = MirroredConv2d if mirrored else partial(nn.Conv2d, padding=1)
+        self.first: nn.Conv2d = padded(channels, channels, 3, bias=bias)
+        self.second: nn.Conv2d = padded(channels, channels, 3, bias=bias)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape."""
@@ -68,7 +70,7 @@ class StridedEncoder(nn.Module):
         self.down = nn.ModuleList(
             nn.Conv2d(fine, coarse, 3, stride=2, padding=1, bias=bias) for fine, coarse in pairwise(widths)
         )
-        self.blocks = nn.Sequential(*(ResidualBlock(most, bias) for _ in range(blocks)))
+        self.blocks = nn.Sequential(*(ResidualBlock(most, bias, mirrored=True) for _ in range(blocks)))
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, inputs, H, W), any size, to (B, most, ceil(H / 2^levels), ceil(W / 2^levels)), unbounded and signed."""

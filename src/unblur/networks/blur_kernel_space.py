@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from unblur.layers.bands import in_bands
 from unblur.layers.padding import crop, pad_to_size
 from unblur.layers.resample import stretched
-from unblur.layers.strided import StridedEncoder
+from unblur.layers.strided import ResidualBlock, StridedEncoder
 from unblur.networks.kinds import BlurSpaceNetwork, Code
 
 CELL = 128
@@ -40,23 +40,17 @@ Activation = Literal["none", "relu"]
 Spread = Literal["log_variance", "sigma"]
 
 
-class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(x))), starting small."""
+class SmallBlock(ResidualBlock):
+    """A residual block that starts small."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        super().__init__(channels)
         for convolution in (self.first, self.second):
             nn.init.kaiming_normal_(convolution.weight)
             assert convolution.bias is not None
             nn.init.zeros_(convolution.bias)
             with torch.no_grad():
                 convolution.weight.mul_(0.1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
-        return features + self.second(F.relu(self.first(features), inplace=True))
 
 
 class Features(nn.Module):
@@ -67,7 +61,7 @@ class Features(nn.Module):
         self.entry = nn.Conv2d(3, channels, 3, padding=1)
         self.to_half = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
         self.to_quarter = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
-        self.blocks = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
+        self.blocks = nn.Sequential(*(SmallBlock(channels) for _ in range(blocks)))
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, H, W), H and W multiples of 4, to (B, C, H / 4, W / 4)."""
@@ -125,7 +119,7 @@ class Reconstruction(nn.Module):
 
     def __init__(self, channels: int, blocks: int) -> None:
         super().__init__()
-        self.blocks = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
+        self.blocks = nn.Sequential(*(SmallBlock(channels) for _ in range(blocks)))
         self.to_half = nn.Conv2d(channels, 4 * channels, 3, padding=1)
         self.to_full = nn.Conv2d(channels, 4 * channels, 3, padding=1)
         self.refine = nn.Conv2d(channels, channels, 3, padding=1)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from unblur.layers.padding import crop, pad_to_multiple
 from unblur.layers.resample import halve, pointwise
+from unblur.layers.strided import ResidualBlock
 from unblur.networks.kinds import RestorerNetwork
 
 SCALES = (4, 2, 1)
@@ -172,19 +173,6 @@ class MimoSkeleton(nn.Module):
 
     def _active(self, features: Tensor) -> Tensor:
         return F.leaky_relu(features, self.slope, inplace=True)
-
-
-class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(x)))."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
-        return features + self.second(F.relu(self.first(features), inplace=True))
 
 
 class MimoUNet(nn.Module, RestorerNetwork):

@@ -14,25 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(x))), the second convolution starting small so that deep stacks begin as the identity."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        with torch.no_grad():
-            self.second.weight.mul_(0.1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
-        return features + self.second(F.relu(self.first(features)))
+from unblur.layers.strided import ResidualBlock
 
 
 def residual_stack(channels: int, count: int) -> nn.Sequential:
-    """So many residual blocks, one after the other."""
-    return nn.Sequential(*(ResidualBlock(channels) for _ in range(count)))
+    """So many residual blocks; their second convolutions start small, so that deep stacks begin as the identity."""
+    blocks = [ResidualBlock(channels) for _ in range(count)]
+    with torch.no_grad():
+        for block in blocks:
+            block.second.weight.mul_(0.1)
+    return nn.Sequential(*blocks)
 
 
 class UNet(nn.Module):
