@@ -13,7 +13,7 @@ From the photo alone:
 From the photo and a sharp middle frame, which is the truth with some of the blur laid over it and noise:
 
 * ``paths + sharp``: the path network alone, a U-Net; the film is the sharp frame moved;
-* ``evidence + sharp``: the same with spectra and steps of Gauss and Newton in place of the U-Net, as it ships;
+* ``spectra + sharp``: the same with spectra and steps of Gauss and Newton in place of the U-Net, as it ships;
 * ``decoder + sharp``: the decoder, with the sharp frame as three more channels of input.
 
 The photo does not tell the direction of time, so every candidate is taught in the direction that it is nearer to.
@@ -184,7 +184,7 @@ CANDIDATES: dict[str, Callable[[], Candidate]] = {
     "joint, frames": lambda: Joint(apart=False),
     "decoder": lambda: Decoder(sharp=False),
     "paths + sharp": PathsFromSharp,
-    "evidence + sharp": lambda: PathsFromSharp(spectral={}, with_unet=False),
+    "spectra + sharp": lambda: PathsFromSharp(spectral={}, with_unet=False),
     "decoder + sharp": lambda: Decoder(sharp=True),
 }
 

@@ -13,7 +13,7 @@ direction that a coin chose. A network learns them
 * ``redrawn``: the same rules for `networks.cfmd.CFMDRefiner`, which is given a sharp middle frame, and corrects it (the
   frame is `film-small`'s, and stays as it is);
 * ``paths``: the same rules for a network that only learns how each pixel of that frame moves
-  (`networks.path_film.MotionEstimator` without evidence);
+  (`networks.path_film.MotionEstimator` without spectra);
 * at seven fixed times (`networks.jin.Jin`): ``naive`` (frame by frame, as stored); ``invariant``
   (pairs of frames in any order); ``hypercut`` (that, and the order network's score of the predictions); ``learned``
   (frame by frame, in the order network's direction).
