@@ -10,8 +10,8 @@ seam is the worst that an overlap allows. Differences are in 1/255 over all pixe
 relative to the whole picture's.
 
 `--reach` prints how far an output pixel can look at most: the reach of the gradient in the network with all its weights
-positive. For parts that see the whole picture (channel attention) there is no such number; what the spectra
-adds to the paths (`networks.spectral_motion`) does not show in it.
+positive. For parts that see the whole picture (channel attention) there is no such number; what the spectra add
+to the paths (`networks.spectral_motion`) does not show in it.
 """
 
 from __future__ import annotations

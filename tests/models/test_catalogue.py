@@ -6,6 +6,7 @@ import torch
 from unblur.errors import UnblurError
 from unblur.models import catalogue
 from unblur.models.card import Card
+from unblur.models.convert.released import convert
 from unblur.models.registry import DEFAULT, Shipped
 from unblur.models.weights import save_weights
 from unblur.networks.cfmd_critic import CFMDCritic
@@ -57,7 +58,7 @@ def test_models_that_came_with_the_package_are_listed(file, monkeypatch):
 def test_what_cannot_be_converted_is_told_in_one_line(file, tmp_path):
     for source in (tmp_path / "missing.pth", file):
         with pytest.raises(UnblurError, match=source.name):
-            catalogue.convert_model(source, tmp_path / "out.safetensors")
+            convert(source, out=tmp_path / "out.safetensors")
     assert not (tmp_path / "out.safetensors").exists()
 
 

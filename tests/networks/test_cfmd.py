@@ -218,7 +218,7 @@ def test_too_few_channels_for_what_is_folded_into_them() -> None:
         CFMD(channels=8, blocks=1, fold=0)
 
 
-def test_drafts_are_seen_frame_by_frame() -> None:
+def test_estimates_are_seen_frame_by_frame() -> None:
     network = _network(kind=CFMDRefiner, channels=12)
     blurry, estimates, times = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 2, 3, 16, 16), torch.tensor([0.0, 0.5, 1.0])
     with torch.no_grad():
@@ -239,7 +239,7 @@ def test_drafts_are_seen_frame_by_frame() -> None:
         network(blurry, times)
 
 
-def test_drafts_of_two_pictures_may_be_at_times_of_their_own() -> None:
+def test_estimates_of_two_pictures_may_be_at_times_of_their_own() -> None:
     network = _network(kind=CFMDRefiner, channels=12)
     blurry, estimates, times = (
         torch.rand(2, 3, 8, 8),
@@ -251,7 +251,7 @@ def test_drafts_of_two_pictures_may_be_at_times_of_their_own() -> None:
         torch.testing.assert_close(network(blurry[1:], times[1], estimates[1:])[0], frames[1])
 
 
-def test_a_new_network_leaves_drafts_as_they_are() -> None:
+def test_a_new_network_leaves_estimates_as_they_are() -> None:
     torch.manual_seed(0)
     network = CFMDRefiner(channels=24, blocks=1, deformable=False, fold=2)
     blurry, estimates = torch.rand(1, 3, 20, 28), torch.rand(1, 2, 2, 3, 20, 28)

@@ -58,9 +58,10 @@ def models_convert(
     as_json: Json = False,
 ) -> int:
     """Turn released weights into a model file of ours."""
-    from unblur.models.catalogue import convert_model
+    from unblur.models.catalogue import show_model
+    from unblur.models.convert.released import convert
 
-    entry = convert_model(source, out, network)
+    entry = show_model(convert(source, network, out=out))
     if as_json:
         report = {"command": "models convert", "unblur": __version__, "input": str(source), "output": str(out)}
         print_json({**report, "model": entry.as_dict()})

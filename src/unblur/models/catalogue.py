@@ -1,4 +1,4 @@
-"""The models: which are here, what is known of each, and how released weights become ours."""
+"""The models: which are here, and what is known of each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from os import PathLike
 from pathlib import Path
 
 from unblur.models.card import Card
-from unblur.models.convert.released import convert
 from unblur.models.registry import ALIASES, DEFAULT, SHIPPED
 from unblur.models.weights import FILES, load_weights
 
@@ -82,8 +81,3 @@ def show_model(name: str | PathLike[str] = DEFAULT) -> Entry:
     file = FILES / SHIPPED[name].file if name in SHIPPED else Path(name)
     parameters = sum(parameter.numel() for parameter in loaded.network.parameters())
     return Entry(name, loaded.card, loaded.network.kind, parameters, file.stat().st_size)
-
-
-def convert_model(source: str | PathLike[str], out: str | PathLike[str], network: str | None = None) -> Entry:
-    """Turn weights as their authors released them into a file of ours; see `unblur.models.convert.released.convert`."""
-    return show_model(convert(source, network, out=out))
