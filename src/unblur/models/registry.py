@@ -84,7 +84,7 @@ SHIPPED: dict[str, Shipped] = {
         "restorer", "maxim.safetensors", "f136c30c69950773f49e5601c33feb6d343e5fd309462bb0e8452c46a9e3e366"
     ),
     "drunet-small": Shipped(
-        "denoiser", "drunet-small.safetensors", "44f155af61f17ec3c52941feaaddb6fd4750e1882c307ef108f0d32cd7c3be1c"
+        "denoiser", "drunet-small.safetensors", "fc5c66fe0e75fc586090ea0115117f6fbf6d9db1d805b249c40701c680c96655"
     ),
 }
 """Models by name, as a user types them."""
