@@ -22,6 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unblur.analysis.blur_type import grey_of
+
 EDGES, LEAST_EDGES, DECAY = 1e-2, 5e-4, 0.9
 """Weight of the number of edges: at first, at last, and what each round leaves of it."""
 RATIO = math.sqrt(0.5)
@@ -36,6 +38,8 @@ LARGEST_WINDOW = 141
 LOOK = 640
 """Side of the part of the photo, pixels, that a kernel is estimated from."""
 CLIPPED = 0.985
+LEAST_NOISE = 0.002
+"""Standard deviation: 8 bits have about half of it by rounding alone."""
 POWER = 2 / 3
 """Of gradients, in the prior of natural pictures."""
 
@@ -59,7 +63,7 @@ def estimate_kernel(blurry: Tensor, window: int = WINDOW) -> Tensor:
     Tensor
         (n, n), n odd, at least 0, of sum 1, its centroid in the middle.
     """
-    grey = _most_textured(luminance(blurry), LOOK)
+    grey = _most_textured(grey_of(blurry), LOOK)
     while True:
         kernel = _coarse_to_fine(grey, window)
         larger = _odd(window * math.sqrt(2))
@@ -91,17 +95,16 @@ def _coarse_to_fine(grey: Tensor, window: int) -> Tensor:
         side = _odd(max(3, math.ceil(window * RATIO**scale)))
         size = [round(n * RATIO**scale) for n in grey.shape]
         image = _resized(grey, size) if scale else grey
-        padded, known = _periodic(image[None], side)
+        padded = _periodic(image[None], side)[0][0]
         if kernel is None:
             kernel = image.new_zeros(side, side)
             kernel[side // 2, side // 2 - 1 : side // 2 + 1] = 0.5
         else:
             kernel = _resized(kernel, [side, side]).clamp_min(0)
             kernel = _centred(kernel / kernel.sum())
-        known = padded[0] < CLIPPED
         for last in [False] * ROUNDS + [True] * (scale == 0):
-            edges = _with_few_edges(padded[0], kernel, weight)
-            kernel = _kernel_between(edges, padded[0], side, known)
+            edges = _with_few_edges(padded, kernel, weight)
+            kernel = _kernel_between(edges, padded, side, padded < CLIPPED)
             kernel = _centred(_pruned(kernel, FAINT / 5, SMALL / 5) if last else _pruned(kernel, FAINT, SMALL))
             weight = max(weight * DECAY, LEAST_EDGES)
     assert kernel is not None
@@ -111,9 +114,8 @@ def _coarse_to_fine(grey: Tensor, window: int) -> Tensor:
 def _with_few_edges(blurry: Tensor, kernel: Tensor, weight: float) -> Tensor:
     """Min |k * x - y|^2 + weight |grad x|_0 by half-quadratic splitting, (H, W)."""
     size = blurry.shape
-    otf, (right, down) = _otf(kernel, size), _derivatives(size)
+    otf, (right, down, steep) = _otf(kernel, size), _derivatives(size)
     power, explained = otf.abs().square(), otf.conj() * fft(blurry)
-    steep = right.abs().square() + down.abs().square()
     image, beta = blurry, 2 * weight
     while beta < 1e5:
         across, along = _gradients(image)
@@ -139,8 +141,7 @@ def _kernel_between(sharp: Tensor, blurry: Tensor, side: int, known: Tensor, ste
     matrix = sharp.new_zeros(small)
     matrix[: 2 * side + 1, : 2 * side + 1] = lags / scale
     operator = fft(torch.roll(matrix, (-side, -side), (0, 1)))
-    right, down = _derivatives(small)
-    operator = operator + SMOOTHNESS * (right.abs().square() + down.abs().square())
+    operator = operator + SMOOTHNESS * _derivatives(small)[2]
     target = torch.roll(ifft(cross, s=size), (side // 2, side // 2), (-2, -1))[:side, :side] / scale
     steepest = float(operator.real.max())
 
@@ -165,7 +166,7 @@ def deconvolve(blurry: Tensor, kernel: Tensor, noise: float, denoise: Denoise | 
     kernel : Tensor
         (n, n), of sum 1.
     noise : float
-        Standard deviation of the photo's noise; see `noise_level`.
+        Standard deviation of the photo's noise, at least `LEAST_NOISE`; see `noise_level`.
     denoise : callable, optional
         The prior of the second half; without it the first is all.
     steps : int
@@ -177,6 +178,7 @@ def deconvolve(blurry: Tensor, kernel: Tensor, noise: float, denoise: Denoise | 
         (3, H, W) in [0, 1].
     """
     height, width = blurry.shape[-2:]
+    noise = max(noise, LEAST_NOISE)
     padded, known = _periodic(blurry, kernel.shape[-1])
     size = padded.shape[-2:]
     otf = _otf(kernel, size)
@@ -194,9 +196,8 @@ def deconvolve(blurry: Tensor, kernel: Tensor, noise: float, denoise: Denoise | 
 def _sparse(padded: Tensor, known: Tensor, otf: Tensor, noise: float) -> Tensor:
     """Min |k * x - y|^2 / (0.4 noise^2) + sum |grad x|^(2/3), by half-quadratic splitting."""
     size = padded.shape[-2:]
-    right, down = _derivatives(size)
-    steep, power = right.abs().square() + down.abs().square(), otf.abs().square()
-    image, fidelity = padded, 0.2 / max(noise, 2e-3) ** 2
+    (right, down, steep), power = _derivatives(size), otf.abs().square()
+    image, fidelity = padded, 0.2 / noise**2
     for beta in (2 ** (1.5 * n) for n in range(6)):
         across, along = (_shrunk(gradient, beta) for gradient in _gradients(image))
         pull = right.conj() * fft(across) + down.conj() * fft(along)
@@ -230,11 +231,6 @@ def noise_level(image: Tensor) -> float:
     detail = image[..., 1:, 1:] - image[..., 1:, :-1] - image[..., :-1, 1:] + image[..., :-1, :-1]
     inside = detail[(image[..., 1:, 1:] > 0.02) & (image[..., 1:, 1:] < CLIPPED)]
     return float(inside.abs().median() / 2 / 0.6745) if inside.numel() else 0.0
-
-
-def luminance(image: Tensor) -> Tensor:
-    """(3, H, W) to (H, W)."""
-    return torch.einsum("chw,c->hw", image, image.new_tensor((0.299, 0.587, 0.114)))
 
 
 def _pruned(kernel: Tensor, faint: float, small: float) -> Tensor:
@@ -284,16 +280,20 @@ def _periodic(image: Tensor, margin: int) -> tuple[Tensor, Tensor]:
     out[:, :height, width:] = image[..., -1:] * (1 - across) + image[..., :1] * across
     along = torch.linspace(0, 1, tall - height + 2)[1:-1, None]
     out[:, height:] = out[:, height - 1 : height] * (1 - along) + out[:, :1] * along
+    rows, columns = torch.arange(tall), torch.arange(wide)
     for reach in (8, 4, 2, 1, 1, 1):
-        if reach >= min(tall, wide):
-            continue
         for _ in range(4):
-            near = F.pad(out[None], (reach,) * 4, mode="circular")[0]
-            middle = slice(reach, -reach)
-            mean = near[:, : -2 * reach, middle] + near[:, 2 * reach :, middle]
-            mean = mean + near[:, middle, : -2 * reach] + near[:, middle, 2 * reach :]
-            out = torch.where(known, out, mean / 4)
+            right = _mean_around(out, rows[:height], columns[width:], reach)
+            below = _mean_around(out, rows[height:], columns, reach)
+            out[:, :height, width:], out[:, height:] = right, below
     return out, known
+
+
+def _mean_around(image: Tensor, rows: Tensor, columns: Tensor, reach: int) -> Tensor:
+    """The mean of the four pixels `reach` away from each of some rows and columns, the ends meeting."""
+    tall, wide = image.shape[-2:]
+    at = lambda down, right: image[:, ((rows + down) % tall)[:, None], (columns + right) % wide]  # noqa: E731
+    return (at(-reach, 0) + at(reach, 0) + at(0, -reach) + at(0, reach)) / 4
 
 
 def _otf(kernel: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
@@ -304,12 +304,13 @@ def _otf(kernel: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
     return fft(torch.roll(room, (-(height // 2), -(width // 2)), (0, 1)))
 
 
-def _derivatives(size: torch.Size | tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Spectra of the differences to the right and down."""
+def _derivatives(size: torch.Size | tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Spectra of the differences to the right and down, and the sum of their powers."""
     right, down = torch.zeros(size), torch.zeros(size)
     right[0, 0] = down[0, 0] = -1
     right[0, -1] = down[-1, 0] = 1
-    return fft(right), fft(down)
+    right, down = fft(right), fft(down)
+    return right, down, right.abs().square() + down.abs().square()
 
 
 def _gradients(image: Tensor) -> tuple[Tensor, Tensor]:

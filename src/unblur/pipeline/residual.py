@@ -111,12 +111,17 @@ class Residual:
 
 
 def _entry(response: Response, rms: float) -> dict[str, object]:
-    return {"response": response, "rms": rms, "db": decibels(rms)}
+    return {"response": response, **rms_and_db(rms)}
 
 
 def decibels(rms: float) -> float:
     """-20 log10 of a root mean square error on the range [0, 1], at most 120."""
     return min(-20 * math.log10(rms), MAX_DB) if rms > 0 else MAX_DB
+
+
+def rms_and_db(rms: float) -> dict[str, float]:
+    """A root mean square error, for a machine-readable report."""
+    return {"rms": rms, "db": decibels(rms)}
 
 
 class Averaging(Protocol):

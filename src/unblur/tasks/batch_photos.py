@@ -22,7 +22,7 @@ from unblur.tasks.batch import (
     size_of,
     tile_of,
 )
-from unblur.tasks.camera_shake import Unshaken, deblur_camera_shake
+from unblur.tasks.camera_shake import Unshaken, deblur_camera_shake, load_denoiser
 from unblur.tasks.deblur import Deblurred, deblur
 from unblur.tasks.inspect import inspect
 from unblur.tasks.search import Searched, SearchPlan, deblur_by_search
@@ -65,20 +65,18 @@ def deblur_files(
         result: Deblurred | Searched | Unshaken
         notes: tuple[str, ...] = ()
         picture = files[job.source].read()
-        if shake:
-            result = deblur_camera_shake(
-                picture, options.device, options.dtype, options.tile, progress=listener.progress
-            )
-            message = f"{result.picture.width}x{result.picture.height}, {result}"
-            details = size_of(result.picture) | result.as_dict()
-        elif search is None:
+        if search is None and not shake:
             result = deblur(picture, pipeline, faces=faces, **common)
             message, details = describe(result.picture, result.tile, result.residual)
             if result.faces is not None:
                 message += f"; {result.faces}"
                 details["faces"], notes = result.faces.as_dict(), result.faces.lines()
         else:
-            result = deblur_by_search(picture, search, pipeline, **common)
+            result = (
+                deblur_camera_shake(picture, tile=options.tile, denoiser=denoiser, progress=listener.progress)
+                if shake
+                else deblur_by_search(picture, search, pipeline, **common)
+            )
             message = f"{result.picture.width}x{result.picture.height}, {result}"
             details = size_of(result.picture) | result.as_dict()
         result.save(job.output, quality=quality)
@@ -90,6 +88,7 @@ def deblur_files(
     search = None if search is None else search.ready(options.device)
     files = options.files(jobs)
     if jobs and shake:
+        denoiser = load_denoiser(options.device, options.dtype)
         report.metadata = {"method": "shake", "model": {"name": DENOISER}}
         report.suffix = "as a shake of the camera"
     elif jobs:

@@ -3,40 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from unblur.media.image import Picture
 from unblur.models.registry import DENOISER
 from unblur.models.weights import load_weights
 from unblur.pipeline.camera_shake import deconvolve, estimate_kernel, extent, noise_level, reblur_residual
-from unblur.pipeline.residual import decibels
+from unblur.pipeline.residual import decibels, rms_and_db
 from unblur.pipeline.restore import Progress, checked_tile
 from unblur.runtime.device import resolve_device
 from unblur.runtime.precision import resolve_dtype
 from unblur.runtime.runner import Runner
+from unblur.tasks.deblur import Sharpened
 from unblur.tasks.inputs import Source, name_of, open_picture
 
 SMALLEST = 48
 """Side of a photo, pixels, that a kernel can be read from."""
 DENOISINGS = 9
-LEAST_NOISE = 0.002
-"""Standard deviation: 8 bits have about half of it by rounding alone."""
 FLAT = 4 / 255
 """Standard deviation of a photo below which there is nothing to read a kernel from."""
 
 
-@dataclass(frozen=True)
-class Unshaken:
+@dataclass(frozen=True, kw_only=True)
+class Unshaken(Sharpened):
     """A photo with the camera's shake undone.
 
     Attributes
     ----------
-    picture : Picture
-        With the depth, alpha, greyness and profile of the blurry one.
     kernel : Tensor or None
         (n, n), at least 0, of sum 1: how the camera moved; None if the photo had nothing to read it from, and the
         picture is the photo.
@@ -45,15 +39,9 @@ class Unshaken:
         stored values.
     """
 
-    picture: Picture
     kernel: Tensor | None
     before: float
     after: float
-
-    @property
-    def image(self) -> Tensor:
-        """The sharp picture, (3, H, W) float32 in [0, 1]."""
-        return self.picture.pixels
 
     @property
     def length(self) -> float:
@@ -65,16 +53,12 @@ class Unshaken:
         """One line where nothing was undone."""
         return None if self.kernel is not None else "has too little texture to read a shake from, so it stays as it is"
 
-    def save(self, path: str | PathLike[str], quality: int = 95) -> Path:
-        """Write it; the suffix decides the format. Written whole or not at all."""
-        return self.picture.save(Path(path), quality=quality)
-
     def as_dict(self) -> dict[str, object]:
         """For a machine-readable report."""
         ends = {"before": self.before, "after": self.after}
         return {
             "shake_length": round(self.length, 1),
-            "residual": {name: {"rms": rms, "db": decibels(rms)} for name, rms in ends.items()},
+            "residual": {name: rms_and_db(rms) for name, rms in ends.items()},
         }
 
     def __str__(self) -> str:
@@ -83,12 +67,19 @@ class Unshaken:
         return f"shake {self.length:.0f} px long, reblur residual {decibels(self.after):.1f} dB"
 
 
+def load_denoiser(device: str | torch.device = "auto", dtype: str | torch.dtype = "auto") -> Runner:
+    """Load the denoiser once, to use it on many photos."""
+    place = resolve_device(device)
+    return Runner(load_weights(DENOISER).network, place, resolve_dtype(dtype, place))
+
+
 def deblur_camera_shake(
     source: Source,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     tile: int | str = "auto",
     *,
+    denoiser: Runner | None = None,
     max_pixels: int | None = None,
     progress: Progress | None = None,
 ) -> Unshaken:
@@ -103,6 +94,8 @@ def deblur_camera_shake(
         A file, or a picture in memory; a tensor is (3, H, W) or (1, 3, H, W), RGB in [0, 1].
     device, dtype, tile
         Of the denoiser; see `unblur.load`.
+    denoiser : Runner, optional
+        Of `load_denoiser`, to load it once for many photos; `device` and `dtype` are ignored then.
     max_pixels : int, optional
         Refuse files with more pixels.
     progress : callable, optional
@@ -117,8 +110,7 @@ def deblur_camera_shake(
     --------
     >>> unblur.deblur_camera_shake("night.jpg").save("sharp.jpg")    # doctest: +SKIP
     """
-    place = resolve_device(device)
-    runner = Runner(load_weights(DENOISER).network, place, resolve_dtype(dtype, place))
+    runner = denoiser or load_denoiser(device, dtype)
     tile = checked_tile(tile)
     runner.check_tile(tile)
     picture, steps = open_picture(source, max_pixels), 0
@@ -133,10 +125,10 @@ def deblur_camera_shake(
 
     with torch.inference_mode():
         if min(blurry.shape[-2:]) < SMALLEST or float(blurry.mean(0).std()) < FLAT:
-            return Unshaken(picture, None, 0.0, 0.0)
+            return Unshaken(picture=picture, kernel=None, before=0.0, after=0.0)
         if progress is not None:
             progress("reading the shake", 0, 1)
-        kernel, noise = estimate_kernel(blurry), max(noise_level(blurry), LEAST_NOISE)
-        sharp = deconvolve(blurry, kernel, noise, denoise, DENOISINGS - 1)
-        ends = (reblur_residual(blurry, image, kernel) for image in (blurry, sharp))
-        return Unshaken(picture.with_pixels(sharp), kernel, *ends)
+        kernel = estimate_kernel(blurry)
+        sharp = deconvolve(blurry, kernel, noise_level(blurry), denoise, DENOISINGS - 1)
+        before, after = (reblur_residual(blurry, image, kernel) for image in (blurry, sharp))
+        return Unshaken(picture=picture.with_pixels(sharp), kernel=kernel, before=before, after=after)

@@ -27,25 +27,14 @@ class Sharpened:
     ----------
     picture : Picture
         With the depth, alpha, greyness and profile of the blurry one.
-    pipeline : Pipeline
-        What made it, or what the search for it began with.
-    verdict : Verdict or None
-        Whether motion blurred the photo at all, if that was looked at.
     """
 
     picture: Picture
-    pipeline: Pipeline
-    verdict: Verdict | None = None
 
     @property
     def image(self) -> Tensor:
         """The sharp picture, (3, H, W) float32 in [0, 1]."""
         return self.picture.pixels
-
-    @property
-    def warning(self) -> str | None:
-        """One line where the photo is out of focus or sharp already, rather than blurred by motion."""
-        return warning_of(self.verdict)
 
     def save(self, path: str | PathLike[str], quality: int = 95) -> Path:
         """Write it; the suffix decides the format. Written whole or not at all."""
@@ -53,7 +42,28 @@ class Sharpened:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deblurred(Sharpened):
+class SharpenedByModel(Sharpened):
+    """A sharp picture that a model made, or that a search found from a model's answer.
+
+    Attributes
+    ----------
+    pipeline : Pipeline
+        What made it, or what the search for it began with.
+    verdict : Verdict or None
+        Whether motion blurred the photo at all, if that was looked at.
+    """
+
+    pipeline: Pipeline
+    verdict: Verdict | None = None
+
+    @property
+    def warning(self) -> str | None:
+        """One line where the photo is out of focus or sharp already, rather than blurred by motion."""
+        return warning_of(self.verdict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deblurred(SharpenedByModel):
     """A sharp picture and the check it carries.
 
     Attributes

@@ -19,14 +19,14 @@ from unblur.models.feature_networks import load_backbone
 from unblur.models.registry import choose_from
 from unblur.pipeline.blur_transfer import BlurCode, BlurSpace, load_blur_space
 from unblur.pipeline.consistency import consistency_steps
-from unblur.pipeline.residual import decibels
+from unblur.pipeline.residual import decibels, rms_and_db
 from unblur.pipeline.restore import Pipeline, Progress, load
 from unblur.pipeline.search import SearchResult, search
 from unblur.pipeline.search_options import DATA, SearchOptions
 from unblur.runtime.runner import to_output_range
 from unblur.runtime.tiling import is_out_of_memory, lay_out, smallest_tile, tiled
 from unblur.tasks.blur_check import check_blur
-from unblur.tasks.deblur import Sharpened
+from unblur.tasks.deblur import SharpenedByModel
 from unblur.tasks.inputs import Source, name_of, open_picture
 
 STARTS = ("network", "identity", "mean")
@@ -191,7 +191,7 @@ def _number(kind: type[int] | type[float], text: str) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Searched(Sharpened):
+class Searched(SharpenedByModel):
     """A sharp picture, and what the search for it came to.
 
     Attributes
@@ -240,7 +240,7 @@ class Searched(Sharpened):
         """For a machine-readable report."""
         ends = {"before": self.before, "after": self.after}
         return {
-            "residual": {name: {"rms": rms, "db": decibels(rms)} for name, rms in ends.items()},
+            "residual": {name: rms_and_db(rms) for name, rms in ends.items()},
             "code_norm": self.code_norm,
             "distance": self.distance,
             "iterations": self.iterations,
@@ -369,7 +369,7 @@ class _Work:
             self.progress(tile + stage, done, total)
 
     def report(self, sharpened: dict[str, Any]) -> Searched:
-        """Of all tiles together; with the fields of `Sharpened`."""
+        """Of all tiles together; with the fields of `SharpenedByModel`."""
         found, pixels = [each for each, _, _ in self.found], [count for _, count, _ in self.found]
         mean = lambda values: sum(v * n for v, n in zip(values, pixels, strict=True)) / sum(pixels)  # noqa: E731
         distances = [distance for _, _, distance in self.found if distance is not None]
